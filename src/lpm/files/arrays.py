@@ -1,0 +1,43 @@
+"""Arrays on disk: npz read without pickle, and whatever is damaged named."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpm.errors import FileError
+from lpm.files.atomic import atomic_file
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an uncompressed npz whole or not at all."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
+    """Read named arrays of an npz, without pickle.
+
+    Raises:
+        FileError: Missing, truncated, or an array is not in it.
+    """
+    if not path.is_file():
+        raise FileError(str(path), "no such file", "an npz")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if missing := set(names) - set(archive.files):
+                raise FileError(
+                    str(path), f"holds {sorted(archive.files)}", f"also {sorted(missing)}", "prepare it again"
+                )
+            return {name: archive[name] for name in names}
+    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(str(path), f"damaged ({error})", "an intact npz", "write it again") from error

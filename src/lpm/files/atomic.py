@@ -1,0 +1,71 @@
+"""Outputs appear under their final name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from lpm.errors import FileError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it becomes ``path``, on any error it is removed.
+
+    The temporary name keeps the suffixes, so that writers that look at them behave the same.
+
+    Raises:
+        FileError: The disk refuses (full, read-only, no permission).
+    """
+    temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; on success it replaces ``path``, on any error it is removed.
+
+    Raises:
+        FileError: The disk refuses (full, read-only, no permission).
+    """
+    temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _replace_folder(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Folders cannot be swapped in one step everywhere: the old one steps aside first."""
+    old = path.with_name(f".{uuid4().hex}.old.{path.name}")
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

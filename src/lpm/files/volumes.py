@@ -1,0 +1,109 @@
+"""Volumes on disk: NIfTI, NRRD, MHA through SimpleITK. LPS is known here and nowhere further in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from lpm.errors import FileError, InputError
+from lpm.files.atomic import atomic_file
+from lpm.geometry.frames import Floats
+from lpm.geometry.volumes import Volume
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MAX_VOXELS = 2048**3
+
+
+def is_volume_name(path: Path) -> bool:
+    """Whether the file name ends like a volume that `read_volume` reads."""
+    return path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a 3-D image with its affine to RAS mm.
+
+    Args:
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. Axes may run any way and be oblique.
+
+    Returns:
+        Voxels indexed (i, j, k) as stored, finite.
+
+    Raises:
+        FileError: Missing, of another kind, damaged, too large, or its header cannot be used.
+        InputError: Not 3-D, or it holds NaN or infinite values.
+    """
+    if not path.is_file():
+        raise FileError(str(path), "no such file", f"a volume ({', '.join(VOLUME_SUFFIXES)})")
+    if not is_volume_name(path):
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
+    affine = _read_header(path)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise FileError(str(path), f"damaged ({_reason(error)})", hint="copy or download it again") from error
+    voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
+        count = int(np.count_nonzero(~np.isfinite(voxels)))
+        raise InputError(str(path), f"{count} voxels are NaN or infinite", "finite values", "replace them")
+    return Volume(voxels, affine)
+
+
+def _reason(error: Exception) -> str:
+    """ITK's exceptions are long; their last line says what went wrong."""
+    return str(error).strip().splitlines()[-1].strip()[:200]
+
+
+def _read_header(path: Path) -> Floats:
+    """Check size and geometry before any memory is taken for voxels."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise FileError(str(path), f"header cannot be read ({_reason(error)})", "an intact volume") from error
+    size = reader.GetSize()
+    if reader.GetNumberOfComponents() != 1:
+        raise InputError(
+            str(path), f"{reader.GetNumberOfComponents()} values a voxel", "one (not a colour or vector image)"
+        )
+    if len(size) != 3:
+        raise InputError(str(path), f"{len(size)}-D image of size {tuple(size)}", "3-D", "save one 3-D volume of it")
+    if int(np.prod(size, dtype=object)) > _MAX_VOXELS:
+        raise FileError(str(path), f"header claims {tuple(size)} voxels", f"at most {_MAX_VOXELS}", "crop it")
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(reader.GetDirection()).reshape(3, 3) * np.array(reader.GetSpacing())
+    affine[:3, 3] = reader.GetOrigin()
+    return np.asarray(_RAS_FROM_LPS @ affine)
+
+
+def write_volume(path: Path, volume: Volume) -> None:
+    """Write a volume whole or not at all, in the format that the name ends in.
+
+    Raises:
+        FileError: Unknown ending, or the disk refuses.
+        InputError: The affine is sheared; the formats hold orthogonal axes only.
+    """
+    if not is_volume_name(path):
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
+    lps_from_voxel = _RAS_FROM_LPS @ volume.world_from_voxel
+    direction = lps_from_voxel[:3, :3] / volume.spacing_mm
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise InputError(str(path), "axes are not at right angles", "an orthogonal affine", "resample it first")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(_storable(volume.voxels).transpose(2, 1, 0)))
+    image.SetSpacing(volume.spacing_mm.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(lps_from_voxel[:3, 3].tolist())
+    with atomic_file(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise FileError(str(path), f"cannot be written ({_reason(error)})", hint="check free space") from error
+
+
+def _storable(voxels: NDArray[Any]) -> NDArray[Any]:
+    return voxels.astype(np.uint8) if voxels.dtype == bool else voxels

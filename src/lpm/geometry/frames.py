@@ -1,0 +1,115 @@
+"""Points and transforms of the two frames that meet in LPM: the world (RAS, mm) and the model (dimensionless)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lpm.errors import FrameError, InputError
+
+Floats = NDArray[np.float64]
+
+
+def as_points(array: ArrayLike, subject: str = "points") -> Floats:
+    """Check an array of points.
+
+    Args:
+        array: (n, 3) finite numbers.
+        subject: What to call the array in an error.
+
+    Returns:
+        (n, 3) float64.
+
+    Raises:
+        InputError: The shape is not (n, 3), or a value is NaN or infinite.
+    """
+    try:
+        points = np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(subject, f"not numbers ({error})", "an (n, 3) array") from error
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise InputError(subject, f"shape {points.shape}", "(n, 3)", "points.reshape(-1, 3), or drop extra columns")
+    bad = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
+    if bad:
+        raise InputError(
+            subject, f"{bad} of {len(points)} points are NaN or infinite", "finite coordinates", "drop them"
+        )
+    return points
+
+
+@dataclass(frozen=True)
+class WorldPoints:
+    """Points of the patient: (n, 3), RAS, mm."""
+
+    xyz_mm: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "xyz_mm", as_points(self.xyz_mm, "world points"))
+
+    def __len__(self) -> int:
+        return len(self.xyz_mm)
+
+
+@dataclass(frozen=True)
+class ModelPoints:
+    """Points of the network's input frame: (n, 3), dimensionless, training shapes inside the unit ball."""
+
+    xyz: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "xyz", as_points(self.xyz, "model points"))
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+
+@dataclass(frozen=True)
+class WorldFromModel:
+    """Takes model points to the world: ``world = axis_scale_mm * model + center_mm``.
+
+    One cohort has one scale, so size stays in the shape; a subject has its centre. A fit may stretch the three
+    axes separately. Mirrors cannot be expressed: they would swap left and right.
+
+    Args:
+        axis_scale_mm: (3,) millimetres per model unit along R, A and S; a single number means all three.
+        center_mm: (3,) the world position of the model's origin.
+    """
+
+    axis_scale_mm: Floats
+    center_mm: Floats
+
+    def __post_init__(self) -> None:
+        scale = np.broadcast_to(np.asarray(self.axis_scale_mm, dtype=np.float64), (3,)).copy()
+        center = np.asarray(self.center_mm, dtype=np.float64)
+        if center.shape != (3,) or not np.isfinite(center).all():
+            raise InputError("world_from_model", f"center {self.center_mm!r}", "three finite millimetres")
+        if not np.isfinite(scale).all() or (scale <= 0).any():
+            raise InputError(
+                "world_from_model", f"axis scales {scale}", "positive", "mirrors are refused: they swap left and right"
+            )
+        object.__setattr__(self, "axis_scale_mm", scale)
+        object.__setattr__(self, "center_mm", center)
+
+    @property
+    def scale_mm(self) -> float:
+        """Geometric mean of the three axis scales, mm per model unit."""
+        return float(np.prod(self.axis_scale_mm) ** (1.0 / 3.0))
+
+    def __call__(self, points: ModelPoints) -> WorldPoints:
+        """Take model points to the world; refuses world points."""
+        if not isinstance(points, ModelPoints):
+            raise FrameError("world_from_model", f"got {type(points).__name__}", "ModelPoints")
+        return WorldPoints(points.xyz * self.axis_scale_mm + self.center_mm)
+
+    def inverse(self, points: WorldPoints) -> ModelPoints:
+        """Take world points to the model; refuses model points."""
+        if not isinstance(points, WorldPoints):
+            raise FrameError("model_from_world", f"got {type(points).__name__}", "WorldPoints")
+        return ModelPoints((points.xyz_mm - self.center_mm) / self.axis_scale_mm)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers for JSON."""
+        return {"axis_scale_mm": self.axis_scale_mm.tolist(), "center_mm": self.center_mm.tolist()}

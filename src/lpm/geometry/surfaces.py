@@ -1,0 +1,99 @@
+"""From a mask or a field to a closed surface: adaptive Gaussian filter, marching cubes, smoothing that does not shrink."""
+
+from __future__ import annotations
+
+import fast_simplification
+import numpy as np
+import trimesh
+from scipy.ndimage import gaussian_filter
+from skimage.measure import marching_cubes
+
+from lpm.errors import NoSurfaceError
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+
+
+def adaptive_sigma_mm(spacing_mm: Floats, sigma_voxels: float, sigma_min_mm: float) -> Floats:
+    """Width of the Gaussian along each voxel axis: it follows the voxel, which is what makes the staircase.
+
+    A mask of 0.7 x 0.7 x 2.5 mm has steps of 2.5 mm along its third axis and of 0.7 mm along the others: one width
+    for all would leave steps along one axis or wipe out recesses along the others.
+
+    Args:
+        spacing_mm: (3,) voxel size.
+        sigma_voxels: Width in voxels.
+        sigma_min_mm: Width below which an axis is not filtered less (the contour noise of a segmentation does not
+            become finer with the voxels).
+
+    Returns:
+        (3,) standard deviations, mm.
+    """
+    return np.maximum(sigma_voxels * spacing_mm, np.minimum(sigma_min_mm, 2.0 * spacing_mm))
+
+
+def smooth_mask(mask: Volume, sigma_mm: Floats) -> Volume:
+    """Filter a mask to a field between 0 and 1 whose 0.5 level is its surface."""
+    return mask.with_voxels(gaussian_filter(mask.voxels.astype(np.float32), sigma_mm / mask.spacing_mm, truncate=3.0))
+
+
+def level_that_keeps_volume(field: Volume, n_voxels: int) -> float:
+    """Iso-level of a smoothed mask that encloses as many voxels as the mask did.
+
+    A Gaussian at level 0.5 loses volume where the surface is sharply convex (recesses, apex); this gives it back.
+    Kept within 0.35 to 0.65, so that a tiny mask cannot turn into its own halo.
+    """
+    values = field.voxels.ravel()
+    rank = max(len(values) - n_voxels, 0)
+    return float(np.clip(np.partition(values, rank)[rank], 0.35, 0.65))
+
+
+def extract_surface(field: Volume, level: float, *, inside_is_above: bool = True) -> WorldMesh:
+    """Marching cubes (Lewiner) of a field on a voxel grid.
+
+    Args:
+        field: Values; those on the border must lie outside, or the mesh will be open there: pad first.
+        level: Iso-value of the surface.
+        inside_is_above: True for a mask, False for a signed distance.
+
+    Returns:
+        Outward mesh in RAS mm, whatever the handedness of the affine.
+
+    Raises:
+        NoSurfaceError: The field never crosses the level.
+    """
+    low, high = float(field.voxels.min()), float(field.voxels.max())
+    if not low < level < high:
+        raise NoSurfaceError(
+            "surface", f"values from {low:.4g} to {high:.4g} never cross {level:.4g}", "both sides of it"
+        )
+    values = np.ascontiguousarray(field.voxels, dtype=np.float32)
+    direction = "ascent" if inside_is_above else "descent"
+    vertices, faces, _, _ = marching_cubes(values, level, gradient_direction=direction, allow_degenerate=False)
+    mesh = WorldMesh(field.to_world(vertices.astype(np.float64)), faces.astype(np.int64))
+    is_mirrored = np.linalg.det(field.world_from_voxel[:3, :3]) < 0
+    return mesh.flipped() if is_mirrored else mesh
+
+
+def smooth_surface(mesh: WorldMesh, iterations: int) -> WorldMesh:
+    """Laplacian smoothing that does not shrink (Taubin 1995: a step in, a slightly larger step out)."""
+    if iterations == 0:
+        return mesh
+    smoothed = mesh.to_trimesh()
+    trimesh.smoothing.filter_taubin(smoothed, lamb=0.5, nu=0.53, iterations=2 * iterations)
+    return WorldMesh(np.asarray(smoothed.vertices), mesh.faces)
+
+
+def decimate(mesh: WorldMesh, target_faces: int) -> WorldMesh:
+    """Reduce the number of triangles by quadric error; a mesh that is already small enough is returned as it is.
+
+    Returns the input when the reduced mesh is no longer closed: fewer triangles are a convenience, a closed surface
+    is a promise.
+    """
+    if len(mesh.faces) <= target_faces:
+        return mesh
+    vertices, faces = fast_simplification.simplify(
+        mesh.vertices, mesh.faces.astype(np.int32), target_count=target_faces
+    )
+    reduced = WorldMesh(np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64))
+    return reduced if reduced.is_closed or not mesh.is_closed else mesh

@@ -1,0 +1,182 @@
+"""From labels as they come to one clean mask a structure, with a report of what was taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, center_of_mass, find_objects
+from scipy.ndimage import label as label_pieces
+
+from lpm.errors import InputError
+from lpm.geometry.volumes import Volume, canonical, cropped
+
+Mask = NDArray[np.bool_]
+_FACES = ("left", "right", "posterior", "anterior", "inferior", "superior")
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """What cleaning did to one structure.
+
+    Args:
+        removed_islands: Number of pieces taken away.
+        removed_ml: Their volume.
+        filled_ml: Volume of the holes that were filled.
+        cut_cm2: Area of the structure in the image's outermost slices, by face; empty if it is not cut.
+    """
+
+    removed_islands: int
+    removed_ml: float
+    filled_ml: float
+    cut_cm2: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CleanLabels:
+    """Clean masks of a subject on one canonical grid, cropped to the structures with a margin.
+
+    Args:
+        masks: Structure name to mask; a grid shared by all.
+        labels: Volume of 0 (background), 1, 2, ... in the order of ``masks``.
+        reports: What cleaning did, by structure.
+    """
+
+    masks: dict[str, Volume]
+    labels: Volume
+    reports: dict[str, CleaningReport]
+
+
+def integer_labels(volume: Volume, subject: str) -> Volume:
+    """Check that an image is a label map and give it a small integer type.
+
+    Raises:
+        InputError: Values are not whole numbers, negative, or too many to be labels (a CT, not its mask).
+    """
+    values = np.unique(volume.voxels)
+    is_whole = np.array_equal(values, np.round(values))
+    if not is_whole or values[0] < 0 or values[-1] > 65535 or len(values) > 256:
+        given = f"{len(values)} values from {values[0]:g} to {values[-1]:g}"
+        raise InputError(subject, given, "a label map of a few whole numbers", "give the mask, not the scan")
+    return volume.with_voxels(volume.voxels.astype(np.uint16))
+
+
+def clean_labels(
+    volume: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool = True
+) -> CleanLabels:
+    """Turn a label map, or a plain mask of both lungs, into one clean mask a structure.
+
+    The largest piece of each structure is kept, its holes are filled, and everything is reported.
+
+    Args:
+        volume: Labels with any axis order and flips.
+        structures: Label values of each structure.
+        subject: Case name for messages.
+        need_all: Refuse a case that lacks a structure; otherwise it has fewer masks.
+
+    Raises:
+        InputError: Empty, a structure missing, label values that no structure claims, or sides exchanged.
+    """
+    labels = canonical(integer_labels(volume, subject))
+    labels = _split_plain_mask(labels, structures, subject)
+    _check_values(labels, structures, subject, need_all=need_all)
+    masks: dict[str, Mask] = {}
+    reports: dict[str, CleaningReport] = {}
+    for name, values in structures.items():
+        mask = np.isin(labels.voxels, values)
+        if mask.any():
+            masks[name], reports[name] = _clean_mask(labels.with_voxels(mask))
+    _check_sides(labels, masks, subject)
+    return _crop_together(labels, masks, reports)
+
+
+def _split_plain_mask(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str) -> Volume:
+    """A mask of one value that holds two large separate pieces is both lungs: tell them apart by their side."""
+    values = set(np.unique(labels.voxels).tolist()) - {0}
+    if set(structures) != {"left_lung", "right_lung"} or len(values) != 1:
+        return labels
+    pieces, _ = label_pieces(labels.voxels > 0)
+    sizes = np.bincount(pieces.ravel())[1:]
+    largest = np.argsort(sizes)[::-1][:2]
+    if len(largest) < 2 or sizes[largest[1]] < 0.1 * sizes[largest[0]]:
+        if values & {value for labels_of in structures.values() for value in labels_of}:
+            return labels
+        raise InputError(
+            subject, f"one piece of value {values.pop()}", "left and right apart", "name the value with --labels"
+        )
+    centers = [center_of_mass(pieces == piece + 1)[0] for piece in largest]
+    left, right = largest if centers[0] < centers[1] else largest[::-1]
+    voxels = np.zeros_like(labels.voxels)
+    voxels[pieces == left + 1] = structures["left_lung"][0]
+    voxels[pieces == right + 1] = structures["right_lung"][0]
+    return labels.with_voxels(voxels)
+
+
+def _check_values(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool) -> None:
+    present = set(np.unique(labels.voxels).tolist()) - {0}
+    if not present:
+        raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the lungs")
+    claimed = {value for values in structures.values() for value in values}
+    if extra := sorted(present - claimed):
+        known = ", ".join(f"{name}={'+'.join(map(str, values))}" for name, values in structures.items())
+        hint = "name the values of each structure, as in --labels left_lung=1+2,right_lung=3+4+5"
+        raise InputError(subject, f"label values {extra} belong to no structure", known, hint)
+    missing = [name for name, values in structures.items() if not present & set(values)]
+    if missing and need_all:
+        raise InputError(
+            subject, f"no {' and no '.join(missing)}", f"all of {', '.join(structures)}", "leave this case out"
+        )
+
+
+def _clean_mask(mask: Volume) -> tuple[Mask, CleaningReport]:
+    pieces, n_pieces = label_pieces(mask.voxels)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    largest = int(sizes.argmax())
+    box = find_objects(pieces)[largest - 1]
+    kept = np.zeros(mask.voxels.shape, dtype=bool)
+    kept[box] = binary_fill_holes(pieces[box] == largest)
+    removed = int(sizes.sum() - sizes[largest])
+    filled = int(np.count_nonzero(kept)) - int(sizes[largest])
+    report = CleaningReport(
+        n_pieces - 1, removed * mask.voxel_ml, filled * mask.voxel_ml, _cut_by_border(mask.with_voxels(kept))
+    )
+    return kept, report
+
+
+def _cut_by_border(mask: Volume) -> dict[str, float]:
+    """Area of the mask in each of the six outermost slices, where there is any."""
+    cut = {}
+    for axis in range(3):
+        a, b = (i for i in range(3) if i != axis)
+        pixel_cm2 = np.linalg.norm(np.cross(mask.world_from_voxel[:3, a], mask.world_from_voxel[:3, b])) / 100.0
+        for end in (0, -1):
+            area = float(np.count_nonzero(mask.voxels.take(end, axis=axis)) * pixel_cm2)
+            if area:
+                cut[_FACES[2 * axis - end]] = round(area, 3)
+    return cut
+
+
+def _check_sides(labels: Volume, masks: Mapping[str, Mask], subject: str) -> None:
+    if not {"left_lung", "right_lung"} <= set(masks):
+        return
+    center = {name: labels.to_world(np.array([center_of_mass(masks[name])]))[0] for name in ("left_lung", "right_lung")}
+    if center["left_lung"][0] > center["right_lung"][0]:
+        raise InputError(
+            subject,
+            "the left lung lies on the patient's right",
+            "left at smaller R than right",
+            "exchange the values (--labels left_lung=2,right_lung=1) or mend the affine",
+        )
+
+
+def _crop_together(labels: Volume, masks: Mapping[str, Mask], reports: dict[str, CleaningReport]) -> CleanLabels:
+    voxels = np.zeros(labels.voxels.shape, dtype=np.uint8)
+    for value, mask in enumerate(masks.values(), start=1):
+        voxels[mask] = value
+    small = cropped(labels.with_voxels(voxels), voxels > 0, margin=6)
+    return CleanLabels(
+        {name: small.with_voxels(small.voxels == value) for value, name in enumerate(masks, start=1)}, small, reports
+    )

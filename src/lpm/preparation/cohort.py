@@ -1,0 +1,181 @@
+"""A cohort on disk: prepared subjects, the manifest that describes them, and the split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from lpm.errors import FileError, InputError, SchemaError
+from lpm.files.arrays import read_arrays
+from lpm.files.atomic import write_text
+from lpm.files.meshes import read_mesh
+from lpm.geometry.frames import WorldFromModel
+from lpm.geometry.meshes import WorldMesh
+from lpm.preparation.config import PreparationConfig, StrictModel
+from lpm.preparation.sampling import SdfSamples, StructureSurfaces
+
+COHORT_SCHEMA = 1
+UNIT_BALL_MARGIN = 1.05
+Split = Literal["train", "test"]
+M = TypeVar("M", bound=StrictModel)
+
+
+class StructureQuality(StrictModel):
+    """What preparation did to one structure of a case, and what to know before trusting it."""
+
+    volume_ml: float
+    mask_ml: float
+    removed_islands: int
+    removed_ml: float
+    filled_ml: float
+    cut_cm2: dict[str, float] = Field(description="area in the image's outermost slices: the lung goes on beyond")
+    sigma_mm: tuple[float, ...]
+    smoothing_change_percent: float
+    volume_change_percent: float
+    faces: int
+
+
+class Quality(StrictModel):
+    """`quality.json` of a subject."""
+
+    subject: str
+    source: str
+    digest: str
+    flags: tuple[str, ...]
+    center_mm: tuple[float, float, float]
+    radius_mm: float
+    structures: dict[str, StructureQuality]
+
+
+class Manifest(StrictModel):
+    """`cohort.json`."""
+
+    schema_version: int
+    structures: tuple[str, ...]
+    scale: Literal["cohort", "subject"]
+    scale_mm: float
+    config: PreparationConfig
+    split: dict[str, Split]
+    split_source: str
+    subjects: dict[str, Quality]
+    failed: dict[str, str]
+
+
+def read_json_model(path: Path, kind: type[M], schema_version: int | None = None) -> M:
+    """Read a JSON file that follows a schema.
+
+    Raises:
+        FileError: Missing or not JSON.
+        SchemaError: Of another schema version, or with missing or unknown keys.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(str(path), f"cannot be read ({error.strerror})", f"a {kind.__name__.lower()}") from error
+    except ValueError as error:
+        raise FileError(str(path), f"not JSON ({error})", f"a {kind.__name__.lower()}") from error
+    found = data.get("schema_version") if isinstance(data, dict) else None
+    if schema_version is not None and found != schema_version:
+        hint = (
+            "upgrade lungs-parametric-model" if isinstance(found, int) and found > schema_version else "write it again"
+        )
+        raise SchemaError(str(path), f"schema version {found}", f"version {schema_version}", hint)
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise SchemaError(str(path), f"does not follow its schema ({error})", hint="write it again") from error
+
+
+class Cohort:
+    """Prepared subjects in a folder.
+
+    Args:
+        folder: What `lpm prepare` wrote.
+
+    Raises:
+        FileError: There is no manifest, or it is damaged.
+        SchemaError: The manifest is of another version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = read_json_model(folder / "cohort.json", Manifest, COHORT_SCHEMA)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Structure names, in the order of every index."""
+        return self.manifest.structures
+
+    def subjects(self, split: Split | Literal["all"] = "all") -> list[str]:
+        """Names of the subjects of a split, sorted."""
+        return sorted(
+            s for s, of in self.manifest.split.items() if split in ("all", of) and s in self.manifest.subjects
+        )
+
+    def world_from_model(self, subject: str) -> WorldFromModel:
+        """The subject's own centre, and the cohort's (or the subject's) scale."""
+        quality = self.manifest.subjects[subject]
+        own = quality.radius_mm * UNIT_BALL_MARGIN
+        scale = self.manifest.scale_mm if self.manifest.scale == "cohort" else own
+        return WorldFromModel(np.full(3, scale), np.array(quality.center_mm))
+
+    def path(self, subject: str, name: str) -> Path:
+        """Path of one of a subject's files."""
+        return self.folder / "subjects" / subject / name
+
+    def mesh(self, subject: str, structure: str) -> WorldMesh:
+        """Read a structure's mesh."""
+        return read_mesh(self.path(subject, f"{structure}.ply"))
+
+    def meshes(self, subject: str) -> dict[str, WorldMesh]:
+        """Read all meshes of a subject, by structure."""
+        return {structure: self.mesh(subject, structure) for structure in self.structures}
+
+    def surface(self, subject: str) -> StructureSurfaces:
+        """Read the surface points."""
+        data = read_arrays(self.path(subject, "surface.npz"), ("points_mm", "normals", "structure"))
+        return StructureSurfaces(
+            data["points_mm"].astype(np.float64), data["normals"].astype(np.float64), data["structure"]
+        )
+
+    def off_surface(self, subject: str) -> SdfSamples:
+        """Read the off-surface points."""
+        data = read_arrays(self.path(subject, "off_surface.npz"), ("points_mm", "signed_distance_mm"))
+        return SdfSamples(data["points_mm"].astype(np.float64), data["signed_distance_mm"].astype(np.float64))
+
+
+def split_at_random(subjects: list[str], seed: int, train_share: float = 0.75) -> dict[str, Split]:
+    """Split subjects 75/25 (paper IV.A) by a seed; the order in which they are given does not matter."""
+    ordered: NDArray[np.str_] = np.array(sorted(subjects))
+    shuffled = np.random.default_rng(seed).permutation(ordered).tolist()
+    n_train = max(round(train_share * len(shuffled)), 1)
+    return {subject: "train" if index < n_train else "test" for index, subject in enumerate(shuffled)}
+
+
+def read_split(path: Path, subjects: list[str]) -> dict[str, Split]:
+    """Read ``{"train": [...], "test": [...]}`` and check that it places every subject once.
+
+    Raises:
+        FileError: Missing or not such a JSON.
+        InputError: A subject is in no part or in both.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        train, test = set(data["train"]), set(data["test"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(str(path), f"not a split ({error})", '{"train": [names], "test": [names]}') from error
+    if both := sorted(train & test):
+        raise InputError(str(path), f"{both} in train and in test", "each subject once")
+    if missing := sorted(set(subjects) - train - test):
+        raise InputError(str(path), f"does not place {missing}", "every subject", "add them, or split by --seed")
+    return {subject: "train" if subject in train else "test" for subject in subjects}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `cohort.json` whole or not at all."""
+    write_text(folder / "cohort.json", manifest.model_dump_json(indent=1) + "\n")
