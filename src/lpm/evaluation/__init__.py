@@ -1,0 +1,1 @@
+"""Metrics in mm, baselines, tables, figures and reports."""

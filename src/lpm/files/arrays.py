@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lpm.errors import FileError
+from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write an uncompressed npz whole or not at all."""
+    """Write an uncompressed npz whole or not at all.
+
+    Raises:
+        InputError: An array holds Python objects, which only pickle could store.
+        FileError: The disk refuses.
+    """
+    if objects := sorted(name for name, array in arrays.items() if array.dtype.hasobject):
+        raise InputError(str(path), f"{objects} hold Python objects", "arrays of numbers or text")
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub takes any name for allow_pickle
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
@@ -37,7 +44,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
                     str(path), f"holds {sorted(archive.files)}", f"also {sorted(missing)}", "prepare it again"
                 )
             return {name: archive[name] for name in names}
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, OSError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(str(path), f"damaged ({error})", "an intact npz", "write it again") from error

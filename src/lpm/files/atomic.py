@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,7 +31,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
             raise
         raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder could not be made there is nothing to remove
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -59,7 +60,12 @@ def _replace_folder(new: Path, path: Path) -> None:
     old = path.with_name(f".{uuid4().hex}.old.{path.name}")
     if path.exists():
         path.rename(old)
-    new.rename(path)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Meshes on disk: ply, stl, obj, glb through trimesh, vtp through pyvista (extra). Coordinates are RAS mm as they are."""
+"""Meshes on disk, RAS mm as they are: ply, stl, obj, glb through trimesh, vtp through pyvista (extra)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from lpm.errors import FileError, LpmError, MissingExtraError
+from lpm.errors import FileError, MissingExtraError
 from lpm.files.atomic import atomic_file
 from lpm.geometry.meshes import WorldMesh
 
@@ -46,7 +46,7 @@ def _write_vtp(path: Path, mesh: WorldMesh) -> None:
         raise MissingExtraError(
             str(path), "vtp needs pyvista", hint="pip install 'lungs-parametric-model[pictures]', or write .ply"
         ) from error
-    pv.PolyData.from_regular_faces(mesh.vertices, mesh.faces).save(str(path))
+    pv.PolyData.from_regular_faces(mesh.vertices, mesh.faces.astype(int)).save(str(path))
 
 
 def read_mesh(path: Path) -> WorldMesh:
@@ -65,7 +65,7 @@ def read_mesh(path: Path) -> WorldMesh:
         if path.suffix.lower() == ".stl":
             loaded.merge_vertices()
         return WorldMesh(np.asarray(loaded.vertices), np.asarray(loaded.faces))
-    except LpmError:
+    except MissingExtraError:
         raise
     except Exception as error:
         raise FileError(str(path), f"cannot be read as a mesh ({error})", "an intact triangle mesh") from error

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -41,16 +44,50 @@ def read_volume(path: Path) -> Volume:
         raise FileError(str(path), "no such file", f"a volume ({', '.join(VOLUME_SUFFIXES)})")
     if not is_volume_name(path):
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
-    affine = _read_header(path)
+    affine, n_voxels = _read_header(path)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_nifti(path, n_voxels)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise FileError(str(path), f"damaged ({_reason(error)})", hint="copy or download it again") from error
     voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
     if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
-        count = int(np.count_nonzero(~np.isfinite(voxels)))
-        raise InputError(str(path), f"{count} voxels are NaN or infinite", "finite values", "replace them")
+        _refuse_not_finite(path, int(np.count_nonzero(~np.isfinite(voxels))))
     return Volume(voxels, affine)
+
+
+def _refuse_not_finite(path: Path, count: int) -> None:
+    if count:
+        raise InputError(str(path), f"{count} voxels are NaN or infinite", "finite values", "replace them")
+
+
+def _check_nifti(path: Path, n_voxels: int) -> None:
+    """ITK reads a truncated NIfTI, and NaN in it, as zeros without a word: look at the bytes first."""
+    try:
+        with path.open("rb") as raw:
+            is_zipped = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_zipped else path.open("rb") as file:
+            _check_nifti_voxels(path, cast(BinaryIO, file), n_voxels)
+    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
+        raise FileError(str(path), f"damaged ({error})", hint="copy or download it again") from error
+
+
+def _check_nifti_voxels(path: Path, file: BinaryIO, n_voxels: int) -> None:
+    header = file.read(348)
+    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
+    datatype, bits = struct.unpack_from(f"{order}2h", header, 70)
+    (offset,) = struct.unpack_from(f"{order}f", header, 108)
+    expected, found, not_finite = n_voxels * bits // 8, 0, 0
+    file.seek(int(offset))
+    while chunk := file.read(1 << 22):
+        if datatype in (16, 64):
+            values = np.frombuffer(chunk[: len(chunk) // 8 * 8], dtype=f"{order}f{bits // 8}")
+            not_finite += int(np.count_nonzero(~np.isfinite(values)))
+        found += len(chunk)
+    if found < expected:
+        raise FileError(str(path), f"holds {found} of {expected} bytes of voxels", hint="copy or download it again")
+    _refuse_not_finite(path, not_finite)
 
 
 def _reason(error: Exception) -> str:
@@ -58,7 +95,7 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()[:200]
 
 
-def _read_header(path: Path) -> Floats:
+def _read_header(path: Path) -> tuple[Floats, int]:
     """Check size and geometry before any memory is taken for voxels."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -73,12 +110,13 @@ def _read_header(path: Path) -> Floats:
         )
     if len(size) != 3:
         raise InputError(str(path), f"{len(size)}-D image of size {tuple(size)}", "3-D", "save one 3-D volume of it")
-    if int(np.prod(size, dtype=object)) > _MAX_VOXELS:
+    n_voxels = int(np.prod(size, dtype=object))
+    if n_voxels > _MAX_VOXELS:
         raise FileError(str(path), f"header claims {tuple(size)} voxels", f"at most {_MAX_VOXELS}", "crop it")
     affine = np.eye(4)
     affine[:3, :3] = np.array(reader.GetDirection()).reshape(3, 3) * np.array(reader.GetSpacing())
     affine[:3, 3] = reader.GetOrigin()
-    return np.asarray(_RAS_FROM_LPS @ affine)
+    return np.asarray(_RAS_FROM_LPS @ affine), n_voxels
 
 
 def write_volume(path: Path, volume: Volume) -> None:

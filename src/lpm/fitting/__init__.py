@@ -1,0 +1,1 @@
+"""Unseen lungs from an observation: the network is frozen, the latent and the pose are fitted."""

@@ -1,0 +1,1 @@
+"""Shapes as numbers: frames, volumes, meshes, distances, surfaces. No network, no files."""

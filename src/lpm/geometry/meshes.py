@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -41,7 +42,8 @@ class Mesh:
                 "mesh", f"faces of shape {faces.shape}", "(f, 3) triangles, at least one", "triangulate it"
             )
         if faces.min() < 0 or faces.max() >= len(vertices):
-            raise InputError("mesh", f"a face names vertex {faces.max()}", f"indices from 0 to {len(vertices) - 1}")
+            worst = faces.min() if faces.min() < 0 else faces.max()
+            raise InputError("mesh", f"a face names vertex {worst}", f"indices from 0 to {len(vertices) - 1}")
         object.__setattr__(self, "vertices", vertices)
         object.__setattr__(self, "faces", faces)
 
@@ -89,7 +91,7 @@ class Mesh:
         return bool((np.diff(forward) > 0).all() and np.array_equal(forward, backward))
 
     @cached_property
-    def _piece_of_face(self) -> tuple[int, NDArray[np.int32]]:
+    def _piece_of_face(self) -> tuple[int, Indices]:
         n = len(self.vertices)
         start, end = self.faces[:, [0, 1, 2]].ravel(), self.faces[:, [1, 2, 0]].ravel()
         graph = coo_matrix((np.ones(len(start), dtype=bool), (start, end)), shape=(n, n))
@@ -104,11 +106,16 @@ class Mesh:
 
     def largest_piece(self) -> Self:
         """Keep the piece that encloses the most volume; unused vertices go."""
+        return self.largest_pieces(1)
+
+    def largest_pieces(self, n: int) -> Self:
+        """Keep the n pieces that enclose the most volume, without crumbs under 5 % of the first."""
         n_pieces, piece_of_face = self._piece_of_face
-        if n_pieces == 1:
-            return self.with_faces(self.faces)
         pieces = [self.with_faces(self.faces[piece_of_face == piece]) for piece in range(n_pieces)]
-        return max(pieces, key=lambda piece: abs(piece.enclosed_volume))
+        volumes = np.array([abs(piece.enclosed_volume) for piece in pieces])
+        largest = np.argsort(-volumes, kind="stable")[:n]
+        kept = largest[volumes[largest] >= 0.05 * volumes.max()]
+        return self.with_faces(self.faces[np.isin(piece_of_face, kept)])
 
     def with_faces(self, faces: Indices) -> Self:
         """Return a mesh of these faces with only the vertices that they use."""
@@ -148,6 +155,14 @@ class ModelMesh(Mesh):
     def to_world(self, world_from_model: WorldFromModel) -> WorldMesh:
         """Take the mesh to the patient."""
         return WorldMesh(world_from_model(ModelPoints(self.vertices)).xyz_mm, self.faces)
+
+
+def joined(meshes: Iterable[WorldMesh]) -> WorldMesh:
+    """Put several meshes into one, nothing merged."""
+    parts = list(meshes)
+    offsets = np.cumsum([0, *(len(mesh.vertices) for mesh in parts[:-1])])
+    faces = [mesh.faces + offset for mesh, offset in zip(parts, offsets, strict=True)]
+    return WorldMesh(np.concatenate([mesh.vertices for mesh in parts]), np.concatenate(faces))
 
 
 def mesh_to_model(mesh: WorldMesh, world_from_model: WorldFromModel) -> ModelMesh:

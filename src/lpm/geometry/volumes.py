@@ -99,7 +99,12 @@ def cropped(volume: Volume, inside: NDArray[np.bool_], margin: int) -> Volume:
         volume: Any values.
         inside: (i, j, k) mask with at least one voxel set.
         margin: Voxels kept or added on each side.
+
+    Raises:
+        InputError: No voxel is set.
     """
+    if not inside.any():
+        raise InputError("cropped", "an empty mask", "at least one voxel set")
     extents = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     lower = np.array([extent[0] for extent in extents]) - margin
     upper = np.array([extent[-1] for extent in extents]) + margin + 1

@@ -1,0 +1,1 @@
+"""The auto-decoder of signed distances: decoder, losses, training, extraction, bundle."""

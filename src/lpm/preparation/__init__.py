@@ -1,0 +1,1 @@
+"""The stage `prepare`: labels in, a cohort of meshes and samples out."""

@@ -90,16 +90,22 @@ def find_cases(inputs: Sequence[Path]) -> list[Case]:
 
 
 def _cases_in_folder(folder: Path) -> list[Case]:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and is_volume_name(path))
+    files = _volumes_in(folder)
     if labels := _labels_of_subject(files):
         return [Case(folder.resolve().name, labels)]
     cases = [Case(_stem(path), path) for path in files]
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        volumes = sorted(path for path in child.iterdir() if path.is_file() and is_volume_name(path))
+    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        volumes = _volumes_in(child)
         chosen = _labels_of_subject(volumes) or (volumes[0] if len(volumes) == 1 else None)
         if chosen is not None:
             cases.append(Case(child.name, chosen))
     return cases
+
+
+def _volumes_in(folder: Path) -> list[Path]:
+    """Hidden files are not cases: macOS leaves `._name` beside each, and a killed run leaves temporary ones."""
+    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in found if is_volume_name(path))
 
 
 def _labels_of_subject(files: Sequence[Path]) -> Path | None:
@@ -228,10 +234,14 @@ def _try_case(case: Case, out: Path, config: PreparationConfig, *, resume: bool)
 
 
 def _finished(case: Case, out: Path, config: PreparationConfig) -> Quality | None:
-    path = out / "subjects" / case.subject / "quality.json"
-    if not path.is_file():
+    folder = out / "subjects" / case.subject
+    try:
+        quality = read_json_model(folder / "quality.json", Quality)
+    except FileError:  # absent, damaged, or of another version: not finished, so it is done again
         return None
-    quality = read_json_model(path, Quality)
+    names = ["labels.nii.gz", "surface.npz", "off_surface.npz", *(f"{name}.ply" for name in quality.structures)]
+    if not all((folder / name).is_file() for name in names):
+        return None
     return quality if quality.digest == digest_case(case.path, case.subject, config) else None
 
 

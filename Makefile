@@ -1,0 +1,32 @@
+# Everything that a fresh machine needs: Python 3.11 to 3.13 and a network that reaches the package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint benchmarks clean
+
+help:            ## Show what can be made.
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(VENV)/.ready  ## Create .venv with pinned versions.
+
+# torch comes first and alone: its CPU build is small, and nothing may replace it.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pictures,dev]'
+	touch $@
+
+demo: setup      ## The whole story without data or GPU; ends in runs/demo/report.html.
+	$(BIN)/lpm demo --out runs/demo
+
+test: setup lint ## Lint, check types, run the tests.
+	$(BIN)/python -m pytest
+
+lint: setup      ## ruff and mypy.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:           ## Remove what the demo and the tests left.
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,389 @@
+"""The command line: each verb parses, reads, calls one library function and writes. `--help` is the manual."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lpm.errors import CasesFailedError, FileError, InputError, LpmError
+from lpm.preparation.cohort import Manifest
+from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, StrictModel
+
+app = typer.Typer(
+    name="lpm",
+    help="LPM: a parametric model of human lungs. Everything is in RAS millimetres of the patient.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+fit_app = typer.Typer(
+    help="Reconstruct unseen lungs: the network is frozen, shape and pose are fitted.", no_args_is_help=True
+)
+app.add_typer(fit_app, name="fit")
+screen = Console(stderr=True)
+T = TypeVar("T", bound=StrictModel)
+
+ModelOption = Annotated[Path, typer.Option("--model", help="Folder that `lpm train` wrote.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Output folder.")]
+DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU if there is one.")]
+MeshOption = Annotated[
+    Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes (RAS mm).")
+]
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed, 2 misuse; a traceback only with --debug."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sys.exit(run(arguments, debug=debug))
+
+
+def run(arguments: list[str], *, debug: bool = False) -> int:
+    """Run a verb in this process and return its exit code."""
+    try:
+        app(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except LpmError as error:
+        if debug:
+            traceback.print_exc()
+        screen.print(f"[bold red]error[/]: {_plain(str(error))}", soft_wrap=True)
+        return 2 if isinstance(error, InputError) and error.subject.startswith("--") else 1
+    return 0
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _version(*, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(version("lungs-parametric-model"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda value: _version(value=value), is_eager=True)
+    ] = False,
+) -> None:
+    """LPM: a parametric model of human lungs. Everything is in RAS millimetres of the patient.
+
+    Add --debug anywhere to see the traceback of an error.
+    """
+
+
+def _progress() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=screen)
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise FileError(str(path), f"cannot be read ({error.strerror})", "a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(
+            str(path), f"not TOML ({error})", "lines such as  seed = 1  and tables such as  [sampling]"
+        ) from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _build(kind: type[T], values: dict[str, Any], source: str) -> T:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"--config {source}", problems, f"the keys of {kind.__name__}") from error
+
+
+def _parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
+    """Read ``left_lung=1+2,right_lung=3+4+5``."""
+    if text is None:
+        return dict(DEFAULT_STRUCTURES)
+    try:
+        pairs = (part.split("=") for part in text.split(","))
+        return {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
+    except ValueError as error:
+        raise InputError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
+
+
+def _resolve_device(device: str) -> str:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device", "cuda, but torch finds no GPU", "a CUDA build of torch and a GPU", "--device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+@app.command()
+def prepare(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Label maps (.nii.gz .nii .nrrd .mha), folders of them, or a folder of subject folders with labels.*",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the cohort.")],
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            help='{"train": [...], "test": [...]}; default: split.json beside the inputs, else 75/25 by --seed.'
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Label values: left_lung=1,right_lung=2 (default); lobes: left_lung=1+2,right_lung=3+4+5."),
+    ] = None,
+    scale: Annotated[
+        Literal["cohort", "subject"] | None,
+        typer.Option(help="One scale for all (size stays in the shape), or one a subject (the paper's)."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of samples and split.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML with the keys of PreparationConfig: [sampling] n_surface = 250000 ...")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep cases that are finished with the same input and parameters.")
+    ] = False,
+) -> None:
+    """Turn masks or label maps into a cohort: clean meshes, surface and signed-distance samples, a manifest.
+
+    Any axis order, flip, spacing or oblique affine. One bad case never stops the others: it is named at the end and
+    the exit code is 1.
+
+    Example: lpm prepare masks/ --out cohort
+    """
+    from lpm.preparation.prepare import find_cases, finish_cohort, prepare_cases
+
+    given: dict[str, Any] = {"structures": _parse_labels(labels)} if labels else {}
+    given |= {key: value for key, value in (("scale", scale), ("seed", seed)) if value is not None}
+    chosen = _build(PreparationConfig, _merge(_read_config(config), given), str(config))
+    cases, split_file = find_cases(inputs), split or _split_beside(inputs)
+    outcomes = []
+    with _progress() as bar:
+        task = bar.add_task("prepare", total=len(cases))
+        for outcome in prepare_cases(cases, out, chosen, jobs=jobs, resume=resume):
+            outcomes.append(outcome)
+            bar.advance(task)
+            flags = "; ".join(outcome.quality.flags) if outcome.quality else outcome.message
+            bar.console.print(
+                f"{outcome.subject}: {outcome.status}, {outcome.seconds:.1f} s {_plain(flags)}", soft_wrap=True
+            )
+            if outcome.trace:
+                bar.console.print(outcome.trace, markup=False)
+    manifest = finish_cohort(outcomes, out, chosen, split_file)
+    _print_cohort(manifest, out)
+    if manifest.failed:
+        names = ", ".join(sorted(manifest.failed))
+        raise CasesFailedError("prepare", f"{len(manifest.failed)} of {len(outcomes)} cases failed: {names}")
+
+
+def _split_beside(inputs: list[Path]) -> Path | None:
+    """A `split.json` in the one input folder is that folder's split."""
+    candidate = inputs[0] / "split.json"
+    return candidate if len(inputs) == 1 and candidate.is_file() else None
+
+
+def _print_cohort(manifest: Manifest, out: Path) -> None:
+    n_train = sum(part == "train" for part in manifest.split.values())
+    screen.print(
+        f"{len(manifest.subjects)} subjects in {out} ({n_train} train, {len(manifest.split) - n_train} test, split: "
+        f"{manifest.split_source}), scale {manifest.scale_mm:.1f} mm",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def train(
+    cohort: Annotated[Path, typer.Argument(help="Folder that `lpm prepare` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    preset: Annotated[
+        Literal["lite", "paper", "paper-initial"],
+        typer.Option(help="lite: 2 CPU cores; paper: 256, 8 x 1024; paper-initial: 64, 4 x 512."),
+    ] = "lite",
+    config: Annotated[Path | None, typer.Option(help="TOML over the preset: [training] epochs = 500 ...")] = None,
+    structures: Annotated[
+        Literal["separate", "union"] | None, typer.Option(help="One output a lung, or the paper's single union.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the preset's.")] = None,
+    device: DeviceOption = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes that sample the deformed copies.")] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+    data: Annotated[str, typer.Option(help="Provenance and licence of the data, kept in the bundle.")] = "not stated",
+) -> None:
+    """Train the auto-decoder on a cohort's training subjects; writes the model, the epoch log and the loss curves.
+
+    Interrupted and resumed with --resume, it gives the same result as in one go.
+
+    Example: lpm train cohort --out model
+    """
+    from lpm.apps.stages import TrainingRun, train_model
+    from lpm.model.config import ModelConfig
+    from lpm.model.config import preset as find_preset
+
+    given: dict[str, Any] = {"training": {"epochs": epochs}} if epochs else {}
+    given |= {"structures": structures} if structures else {}
+    values = _merge(_merge(find_preset(preset).model_dump(), _read_config(config)), given)
+    chosen = _build(ModelConfig, values, str(config))
+    run = TrainingRun(cohort, out, chosen, _resolve_device(device), jobs=jobs, resume=resume, data=data)
+    with _progress() as bar:
+        train_model(run, bar)
+
+
+@fit_app.command("points")
+def fit_points_verb(
+    points: Annotated[
+        Path, typer.Argument(help="Surface points: .ply .xyz .csv .npy .npz, RAS mm, optional side column.")
+    ],
+    model: ModelOption,
+    out: OutOption,
+    n: Annotated[int, typer.Option("--points", min=10, help="Draw at most this many of the file's points.")] = 5000,
+    mesh_format: MeshOption = "ply",
+    spacing_mm: Annotated[
+        float, typer.Option(min=0.3, help="Spacing of the lattice that the surface is extracted on.")
+    ] = 1.5,
+    grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn points.")] = 0,
+) -> None:
+    """Reconstruct both lungs from sparse surface points.
+
+    Example: lpm fit points scan.ply --model model --out lungs
+    """
+    from lpm.files.points import read_points
+    from lpm.files.volumes import read_volume
+    from lpm.fitting.points import draw_points, fit_points
+    from lpm.model.bundle import read_bundle
+
+    file = read_points(points)
+    chosen = draw_points(file.points_mm, n, rng=np.random.default_rng(seed))
+    sides = None if file.structure is None else file.structure[chosen].tolist()
+    target = read_volume(grid) if grid else None
+    fit = fit_points(read_bundle(model), file.points_mm[chosen], sides, spacing_mm=spacing_mm)
+    fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
+    _print_fit(fit.summary(), out)
+
+
+@fit_app.command("mask")
+def fit_mask_verb(
+    labels: Annotated[Path, typer.Argument(help="Label map: 1 = left, 2 = right, or --labels.")],
+    model: ModelOption,
+    out: OutOption,
+    n: Annotated[int, typer.Option("--points", min=10, help="Points drawn on the mask's surface.")] = 5000,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Also predict a lung that the mask does not hold.")
+    ] = False,
+    values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
+    mesh_format: MeshOption = "ply",
+    spacing_mm: Annotated[
+        float, typer.Option(min=0.3, help="Spacing of the lattice that the surface is extracted on.")
+    ] = 1.5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn points.")] = 0,
+) -> None:
+    """Reconstruct lungs from a full mask; the labels come back on the mask's own grid.
+
+    Example: lpm fit mask labels.nii.gz --model model --out lungs
+    """
+    from lpm.files.volumes import read_volume
+    from lpm.fitting.masks import MaskFitConfig, fit_mask
+    from lpm.model.bundle import read_bundle
+
+    volume = read_volume(labels)
+    config = MaskFitConfig(structures=_parse_labels(values), n_points=n, complete=complete, spacing_mm=spacing_mm)
+    fit = fit_mask(read_bundle(model), volume, rng=np.random.default_rng(seed), config=config)
+    fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
+    _print_fit(fit.summary(), out)
+
+
+def _print_fit(summary: dict[str, Any], out: Path) -> None:
+    table = Table("structure", "volume (ml)")
+    for name, volume in summary["volume_ml"].items():
+        table.add_row(name, f"{volume:.0f}")
+    table.add_row("total", f"{summary['total_volume_ml']:.0f}")
+    screen.print(table)
+    residual = summary["residuals_mm"]["mean_absolute"]
+    screen.print(
+        f"{summary['observed']}; mean distance of the points {residual:.2f} mm; {summary['stop_reason']}",
+        soft_wrap=True,
+    )
+    for note in summary["notes"]:
+        screen.print(f"note: {_plain(note)}", soft_wrap=True)
+    screen.print(f"written to {out}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder that `lpm train` wrote.")],
+    cohort: Annotated[Path, typer.Argument(help="Folder that `lpm prepare` wrote.")],
+    out: OutOption,
+    split: Annotated[Literal["train", "test", "all"], typer.Option(help="Which subjects.")] = "test",
+    points: Annotated[int, typer.Option(min=10, help="Surface points observed of each lung pair.")] = 5000,
+    baselines: Annotated[
+        str, typer.Option(help="Comma-separated: mean, nearest, pca, poisson (extra benchmarks); or none.")
+    ] = "mean,nearest,pca",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the observed points and of the metrics.")] = 0,
+) -> None:
+    """Reconstruct unseen lungs from a partial point cloud and score them beside baselines.
+
+    Writes scores.csv, summary.json, tables.md, figures and report.html.
+
+    Example: lpm evaluate model cohort --split test --points 5000 --out evaluation
+    """
+    from lpm.apps.stages import EvaluationRun, evaluate_to_folder
+    from lpm.evaluation.evaluate import EvaluationConfig
+
+    names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
+    with _progress() as bar:
+        run = EvaluationRun(model, cohort, out, split, names, EvaluationConfig(points=points, seed=seed))
+        n_failed = evaluate_to_folder(run, bar)
+    if n_failed:
+        raise CasesFailedError("evaluate", f"{n_failed} reconstructions failed", hint=f"see {out / 'scores.csv'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated lungs.")] = 0,
+) -> None:
+    """See it all without data: generate lung-like scans, prepare, train, evaluate, reconstruct; ends in report.html."""
+    from lpm.apps.demo import run_demo
+
+    with _progress() as bar:
+        report = run_demo(out, seed, bar)
+    screen.print(f"open {report}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The stage `evaluate`: unseen lungs from a partial point cloud, scored beside baselines (paper IV.C)."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from lpm.errors import InputError, LpmError
+from lpm.evaluation.baselines import Baseline
+from lpm.evaluation.metrics import MetricsConfig, PointScores, Scores, point_scores, sampling_floor, score
+from lpm.fitting.engine import FitConfig
+from lpm.fitting.points import draw_points, fit_points
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh, joined
+from lpm.model.bundle import ModelBundle
+from lpm.preparation.cohort import Cohort
+from lpm.preparation.config import StrictModel
+
+Meshes = dict[str, WorldMesh]
+MODEL = "LPM"
+
+
+class EvaluationConfig(StrictModel):
+    """What is observed of each unseen lung, and how the result is scored."""
+
+    points: int = Field(5000, ge=10, description="surface points observed (the paper's 5,000 of 250,000)")
+    sides_known: bool = Field(False, description="whether the fit is told which lung each point lies on")
+    spacing_mm: float = Field(1.5, gt=0, description="lattice of the extracted meshes")
+    fit: FitConfig = FitConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    paper_points: tuple[int, ...] = Field(
+        (10_000, 30_000, 100_000), description="points a side of the paper's F-score and Chamfer distance"
+    )
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One method on one subject.
+
+    Args:
+        subject: Its name.
+        method: ``LPM`` or a baseline's name.
+        scores: None if the method failed.
+        seconds: From points to meshes.
+        meshes: The reconstruction; empty if the method failed.
+        paper: F-score and Chamfer with ``EvaluationConfig.paper_points`` points a side, and their floors; LPM only.
+        note: How the fit ended, or why the method failed.
+        evaluated_share: Network evaluations of the extraction over those of the dense grid; LPM only.
+    """
+
+    subject: str
+    method: str
+    scores: Scores | None
+    seconds: float
+    meshes: Meshes
+    paper: dict[int, tuple[PointScores, PointScores]]
+    note: str = ""
+    evaluated_share: float | None = None
+
+
+def evaluate_model(
+    model: ModelBundle,
+    cohort: Cohort,
+    split: Literal["train", "test", "all"],
+    config: EvaluationConfig,
+    baselines: Sequence[Baseline] = (),
+) -> Iterator[CaseResult]:
+    """Reconstruct every subject of a split from the same points by the model and by each baseline.
+
+    Args:
+        model: Trained; its network stays frozen.
+        cohort: With the subjects' true meshes and surface points.
+        split: Which subjects.
+        config: What is observed, how it is scored.
+        baselines: Already trained.
+
+    Raises:
+        InputError: The split is empty, or the model's structures are not the cohort's.
+    """
+    subjects = cohort.subjects(split)
+    if not subjects:
+        raise InputError("evaluate", f"no subject in split {split!r}", "at least one", "--split all, or prepare again")
+    is_union = model.structures == ("lungs",)
+    if not is_union and model.structures != cohort.structures:
+        raise InputError("evaluate", f"a model of {model.structures}", f"of the cohort's {cohort.structures}")
+    for subject in subjects:
+        true = cohort.meshes(subject)
+        points, structure = observed_points(cohort, subject, config)
+        for baseline in baselines:
+            yield _run_baseline(baseline, subject, points, true, config)
+        names = [cohort.structures[index] for index in structure] if config.sides_known and not is_union else None
+        goal = {"lungs": joined(true.values())} if is_union else true
+        yield _run_model(model, subject, (points, names), goal, config)
+
+
+def subject_rng(subject: str, seed: int) -> np.random.Generator:
+    """The stream of a subject: order and choice of subjects change nothing."""
+    return np.random.default_rng((seed, zlib.crc32(subject.encode())))
+
+
+def observed_points(cohort: Cohort, subject: str, config: EvaluationConfig) -> tuple[Floats, np.ndarray]:
+    """Draw the points that all methods see: (n, 3) RAS mm, and the structure of each."""
+    surface = cohort.surface(subject)
+    chosen = draw_points(surface.points_mm, config.points, rng=subject_rng(subject, config.seed))
+    return surface.points_mm[chosen], surface.structure[chosen]
+
+
+def _run_model(
+    model: ModelBundle,
+    subject: str,
+    observed: tuple[Floats, list[str] | None],
+    true: Meshes,
+    config: EvaluationConfig,
+) -> CaseResult:
+    started = time.perf_counter()
+    try:
+        fit = fit_points(model, *observed, config=config.fit, spacing_mm=config.spacing_mm)
+    except LpmError as error:
+        return CaseResult(subject, MODEL, None, time.perf_counter() - started, {}, {}, str(error))
+    seconds = time.perf_counter() - started
+    scores = score(fit.lungs, true, config.metrics, rng=subject_rng(subject, config.seed + 1))
+    share = fit.extraction.n_evaluated / fit.extraction.n_nodes
+    paper = _paper_numbers(subject, fit.lungs, true, config)
+    note = f"{fit.shape.stop_reason} after {fit.shape.iterations} iterations"
+    return CaseResult(subject, MODEL, scores, seconds, fit.lungs, paper, note, share)
+
+
+def _paper_numbers(
+    subject: str, predicted: Meshes, true: Meshes, config: EvaluationConfig
+) -> dict[int, tuple[PointScores, PointScores]]:
+    numbers = {}
+    for n_points in config.paper_points:
+        metrics = config.metrics.model_copy(update={"n_points": n_points})
+        rng = subject_rng(subject, config.seed + 2)
+        numbers[n_points] = (point_scores(predicted, true, metrics, rng=rng), sampling_floor(true, metrics, rng=rng))
+    return numbers
+
+
+def _run_baseline(
+    baseline: Baseline, subject: str, points_mm: Floats, true: Meshes, config: EvaluationConfig
+) -> CaseResult:
+    started = time.perf_counter()
+    try:
+        meshes = baseline.reconstruct(points_mm)
+        seconds = time.perf_counter() - started
+        scores = score(meshes, true, config.metrics, rng=subject_rng(subject, config.seed + 1))
+    except LpmError as error:
+        return CaseResult(subject, baseline.name, None, time.perf_counter() - started, {}, {}, str(error))
+    return CaseResult(subject, baseline.name, scores, seconds, meshes, {})

@@ -1,0 +1,245 @@
+"""Points on disk: ply, xyz, txt, csv, npy, npz. Coordinates are taken as RAS mm, and what cannot be that is refused."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
+
+from lpm.errors import FileError, InputError, LpmError
+from lpm.files.atomic import atomic_file
+from lpm.geometry.frames import Floats, as_points
+
+MIN_POINTS = 10
+MIN_EXTENT_MM, MAX_EXTENT_MM = 30.0, 1000.0
+_LUNG_EXTENT_MM = (150.0, 700.0)
+_MAX_EXTENT_CM = 55.0
+_SIDES = {"left": "left_lung", "l": "left_lung", "right": "right_lung", "r": "right_lung"}
+_SIDE_COLUMNS = ("structure", "side")
+
+
+@dataclass(frozen=True)
+class PointFile:
+    """Points of one file.
+
+    Args:
+        points_mm: (n, 3) RAS mm.
+        structure: (n,) name of the structure that each lies on, or None if the file does not say.
+    """
+
+    points_mm: Floats
+    structure: NDArray[np.str_] | None
+
+
+def read_points(path: Path) -> PointFile:
+    """Read points; coordinates are taken as RAS mm.
+
+    Args:
+        path: .ply (vertices of a cloud or mesh), .xyz or .txt (three numbers a line), .csv (columns x, y, z and,
+            if it is there, ``structure`` or ``side``; without a header the first three columns), .npy, or .npz
+            (array ``points_mm``, ``points`` or its only one).
+
+    Returns:
+        At least `MIN_POINTS` finite points.
+
+    Raises:
+        FileError: Missing, of an unknown kind, damaged, or an npz without a clear choice of array.
+        InputError: Not (n, 3), NaN, too few points, or a side that is neither left nor right.
+    """
+    reader = _reader(path)
+    if not path.is_file():
+        raise FileError(str(path), "no such file", f"points ({', '.join(_READERS)})")
+    try:
+        raw, structure = reader(path)
+    except LpmError:
+        raise
+    except Exception as error:  # every reader has exceptions of its own for damaged bytes
+        raise FileError(str(path), f"cannot be read as points ({_reason(error)})", "an intact file") from error
+    points = as_points(raw, str(path))
+    if len(points) < MIN_POINTS:
+        raise InputError(str(path), f"{len(points)} points", f"at least {MIN_POINTS}")
+    return PointFile(points, structure)
+
+
+def _reason(error: Exception) -> str:
+    """Numpy advises to unpickle what it cannot read; that would run whatever code the file brings."""
+    return "it holds Python objects, not numbers" if "pickle" in str(error) else str(error)
+
+
+def check_extent(points_mm: Floats, subject: str) -> None:
+    """Refuse points whose extent betrays another unit than the millimetre.
+
+    Whole lungs in centimetres extend over 25 to 55, which as millimetres could be a part of a lung. They are told
+    apart by this: whole lungs are plump, a small part of their surface is flat.
+
+    Args:
+        points_mm: (n, 3); a part of a lung passes, from `MIN_EXTENT_MM` up.
+        subject: What to call the points in the error, such as their file.
+
+    Raises:
+        InputError: The diagonal of the bounding box is too small or too large for lungs in mm; names the likely unit.
+    """
+    if len(as_points(points_mm, subject)) == 0:
+        raise InputError(subject, "no points", f"at least {MIN_POINTS}")
+    extent = float(np.linalg.norm(np.ptp(points_mm, axis=0)))
+    could_be_mm = MIN_EXTENT_MM <= extent <= MAX_EXTENT_MM
+    if could_be_mm and not (extent < _MAX_EXTENT_CM and _are_plump(points_mm)):
+        return
+    expected = f"{_LUNG_EXTENT_MM[0]:.0f} to {_LUNG_EXTENT_MM[1]:.0f} mm for lungs"
+    raise InputError(subject, f"points extend over {extent:.4g}", expected, _unit_hint(extent))
+
+
+def _are_plump(points: Floats) -> bool:
+    """Whether the convex hull is rounder than that of a part of a lung's surface.
+
+    By the isoperimetric quotient 36 pi V^2 / A^3 (1 for a ball): whole real lungs, single or both, have 0.64 to 0.81;
+    of small parts cut out of their surface 99 in 100 have less than 0.63, and half less than 0.06.
+    """
+    try:
+        hull = ConvexHull(points)
+    except QhullError:  # all points in one plane
+        return False
+    return bool(36.0 * np.pi * hull.volume**2 > 0.6 * hull.area**3)
+
+
+def _unit_hint(extent: float) -> str:
+    for unit, factor in (("metres", 1000.0), ("centimetres", 10.0), ("microns", 0.001)):
+        if _LUNG_EXTENT_MM[0] <= extent * factor <= _LUNG_EXTENT_MM[1]:
+            return f"multiply by {factor:g}, they look like {unit}"
+    return "give the points in millimetres (metres x 1000, centimetres x 10, microns x 0.001)"
+
+
+def write_points(path: Path, points_mm: Floats) -> None:
+    """Write points whole or not at all, in the format that the name ends in.
+
+    Args:
+        path: .ply, .xyz, .txt, .csv, .npy or .npz.
+        points_mm: (n, 3) RAS mm.
+
+    Raises:
+        FileError: Unknown ending, or the disk refuses.
+        InputError: Not (n, 3), or NaN.
+    """
+    _reader(path)
+    points = as_points(points_mm)
+    with atomic_file(path) as temporary:
+        match path.suffix.lower():
+            case ".ply":
+                trimesh.PointCloud(points).export(str(temporary))
+            case ".npy":
+                np.save(temporary, points, allow_pickle=False)
+            case ".npz":
+                np.savez(temporary, points_mm=points)
+            case ".csv":
+                np.savetxt(temporary, points, fmt="%.9g", delimiter=",", header="x,y,z", comments="")
+            case _:
+                np.savetxt(temporary, points, fmt="%.9g")
+
+
+Raw = tuple[Any, NDArray[np.str_] | None]
+
+
+def _reader(path: Path) -> Callable[[Path], Raw]:
+    try:
+        return _READERS[path.suffix.lower()]
+    except KeyError:
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(_READERS)}") from None
+
+
+def _read_ply(path: Path) -> Raw:
+    loaded: Any = trimesh.load(str(path), process=False)
+    return np.asarray(loaded.vertices), None
+
+
+def _read_xyz(path: Path) -> Raw:
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    rows = [line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if rows and [cell.lower() for cell in rows[0][:3]] == ["x", "y", "z"]:
+        rows = rows[1:]
+    return _numbers(path, [row[:3] for row in rows]), None
+
+
+def _read_npy(path: Path) -> Raw:
+    return np.load(path, allow_pickle=False), None
+
+
+def _read_npz(path: Path) -> Raw:
+    with np.load(path, allow_pickle=False) as archive:
+        names = archive.files
+        name = next((n for n in ("points_mm", "points") if n in names), names[0] if len(names) == 1 else None)
+        if name is None:
+            raise FileError(str(path), f"holds {sorted(names)}", "an array points_mm or points", "rename the array")
+        return archive[name], None
+
+
+def _read_csv(path: Path) -> Raw:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        text = file.read()
+    separator = ";" if ";" in text.partition("\n")[0] else ","
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(cell.strip() for cell in row)]
+    if not rows:
+        raise InputError(str(path), "no rows", f"at least {MIN_POINTS} points")
+    header = None if _is_number(rows[0][0]) else [cell.strip().lower() for cell in rows[0]]
+    body = rows if header is None else rows[1:]
+    columns, side = ([0, 1, 2], None) if header is None else _columns(path, header)
+    _check_widths(path, body, max(*columns, side or 0) + 1)
+    structure = None if side is None else _structures(path, [row[side] for row in body])
+    return _numbers(path, [[row[column] for column in columns] for row in body]), structure
+
+
+def _columns(path: Path, header: list[str]) -> tuple[list[int], int | None]:
+    """Find x, y and z by name (``x``, ``x_mm``), else take the first three, and the column that names the side."""
+    plain = [name.removesuffix("_mm") for name in header]
+    side = next((header.index(name) for name in _SIDE_COLUMNS if name in header), None)
+    if {"x", "y", "z"} <= set(plain):
+        return [plain.index(axis) for axis in "xyz"], side
+    if side is not None and side < 3:
+        raise InputError(str(path), f"columns {header}", "columns x, y, z", "name them")
+    return [0, 1, 2], side
+
+
+def _check_widths(path: Path, rows: Sequence[Sequence[str]], width: int) -> None:
+    for number, row in enumerate(rows, start=1):
+        if len(row) < width:
+            raise InputError(str(path), f"point {number} has {len(row)} values", f"at least {width}, comma separated")
+
+
+def _structures(path: Path, cells: Sequence[str]) -> NDArray[np.str_]:
+    names = [cell.strip().lower() for cell in cells]
+    full = [_SIDES.get(name.removesuffix("_lung"), name) for name in names]
+    if unknown := sorted(set(full) - set(_SIDES.values())):
+        raise InputError(str(path), f"sides {unknown}", "left or right", "leave the column out if sides are unknown")
+    return np.array(full, dtype=np.str_)
+
+
+def _numbers(path: Path, rows: Sequence[Sequence[str]]) -> Floats:
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 3 or not all(_is_number(cell) for cell in row):
+            raise InputError(str(path), f"point {number} reads {' '.join(row)!r}", "three numbers", "x y z in mm")
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_READERS: dict[str, Callable[[Path], Raw]] = {
+    ".ply": _read_ply,
+    ".xyz": _read_xyz,
+    ".txt": _read_xyz,
+    ".csv": _read_csv,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+}
+POINT_SUFFIXES = tuple(_READERS)

@@ -1,0 +1,195 @@
+"""What a fit gives: two closed lungs in the world, the numbers behind them, and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lpm.errors import InputError
+from lpm.files.atomic import atomic_folder
+from lpm.files.meshes import write_mesh
+from lpm.files.volumes import write_volume
+from lpm.fitting.engine import FitConfig, FittedShape, world_from_model
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+from lpm.model.bundle import ModelBundle
+from lpm.model.extraction import Extraction, Lattice, extract_meshes, lattice_over, without_overlap
+
+BOX_MARGIN = 0.08
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An observation, explained by the model.
+
+    Args:
+        model: The model that was fitted.
+        config: How.
+        shape: Shape parameters, pose, residuals, why the fit stopped.
+        extraction: Meshes and what they cost.
+        observed: What was fitted, in words.
+        notes: What a reader must know, such as a side that no point was seen of.
+    """
+
+    model: ModelBundle
+    config: FitConfig
+    shape: FittedShape
+    extraction: Extraction
+    observed: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lungs(self) -> dict[str, WorldMesh]:
+        """Closed outward meshes by structure, RAS mm."""
+        return self.extraction.meshes
+
+    @property
+    def beta(self) -> NDArray[np.float64]:
+        """(k,) shape parameters; N(0, I) over the training shapes."""
+        return self.shape.beta.double().numpy()
+
+    def distances_mm(self, points_mm: Floats) -> Floats:
+        """Signed distance of (n, 3) world points to every structure of the model, (n, s) mm, negative inside."""
+        pose = world_from_model(self.model, self.shape.pose)
+        return without_overlap(self.model.distances_mm(self.shape.beta, pose, points_mm))
+
+    def labels(self, grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
+        """Label map of the lungs: 1, 2, ... in the order of ``lungs``.
+
+        Args:
+            grid: Take its voxels and affine; default a grid of `spacing_mm` around the lungs.
+            spacing_mm: Voxel size of the default grid.
+        """
+        target = _grid_around(self.lungs.values(), spacing_mm) if grid is None else grid
+        labels = np.zeros(target.voxels.shape, dtype=np.uint8)
+        for index, name in enumerate(self.lungs, start=1):
+            box = _voxel_box(target, self.lungs[name])
+            indices = np.indices([s.stop - s.start for s in box]).reshape(3, -1).T + [s.start for s in box]
+            column = self.model.structures.index(name)
+            inside = self.distances_mm(target.to_world(indices))[:, column] < 0
+            view = labels[box]
+            view[inside.reshape(view.shape)] = index
+        return target.with_voxels(labels)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `fit.json` holds."""
+        residuals = np.abs(self.shape.residuals_mm)
+        return {
+            "observed": self.observed,
+            "notes": list(self.notes),
+            "beta": self.beta.tolist(),
+            "mahalanobis": float(np.linalg.norm(self.beta)),
+            "pose": {
+                "translation_mm": self.shape.pose.translation_mm.tolist(),
+                "axis_scale": self.shape.pose.axis_scale.tolist(),
+                "world_from_model": world_from_model(self.model, self.shape.pose).to_dict(),
+            },
+            "residuals_mm": {
+                "mean_absolute": float(residuals.mean()),
+                "median_absolute": float(np.median(residuals)),
+                "p95_absolute": float(np.percentile(residuals, 95)),
+                "n": len(residuals),
+            },
+            "stop_reason": self.shape.stop_reason,
+            "iterations": self.shape.iterations,
+            "volume_ml": {name: mesh.volume_ml for name, mesh in self.lungs.items()},
+            "total_volume_ml": sum(mesh.volume_ml for mesh in self.lungs.values()),
+            "network_evaluations": self.extraction.n_evaluated,
+            "dense_grid_nodes": self.extraction.n_nodes,
+            "fit_config": self.config.model_dump(),
+            "model": {
+                "preset": self.model.manifest.config.preset,
+                "training_subjects": len(self.model.manifest.training_subjects),
+                "versions": self.model.manifest.versions,
+            },
+        }
+
+    def write(self, folder: Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None) -> None:
+        """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
+
+        Args:
+            folder: Replaced if it exists.
+            mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
+            grid: Grid of the labels; default 1.5 mm around the lungs.
+        """
+        with atomic_folder(folder) as temporary:
+            for name, mesh in self.lungs.items():
+                write_mesh(temporary / f"{name}{mesh_suffix}", mesh)
+            write_volume(temporary / "labels.nii.gz", self.labels(grid))
+            (temporary / "fit.json").write_text(json.dumps(self.summary(), indent=1) + "\n", encoding="utf-8")
+
+
+def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str], spacing_mm: float) -> Extraction:
+    """Extract the surfaces of a fitted shape.
+
+    Args:
+        model: The model that was fitted.
+        shape: Shape parameters and pose.
+        structures: Which of the model's to keep.
+        spacing_mm: Distance between lattice nodes.
+    """
+    pose = world_from_model(model, shape.pose)
+    extraction = extract_meshes(
+        lambda points: model.distances_mm(shape.beta, pose, points),
+        model.structures,
+        model_lattice(model, pose.center_mm, pose.axis_scale_mm, spacing_mm),
+        pieces_each=model.pieces_each,
+    )
+    kept = {name: extraction.meshes[name] for name in structures}
+    return Extraction(kept, extraction.n_evaluated, extraction.n_nodes)
+
+
+def model_lattice(model: ModelBundle, center_mm: Floats, axis_scale_mm: Floats, spacing_mm: float) -> Lattice:
+    """Lay a lattice over all that training shapes reached, with a margin."""
+    lower, upper = model.box
+    return lattice_over(
+        (lower - BOX_MARGIN) * axis_scale_mm + center_mm, (upper + BOX_MARGIN) * axis_scale_mm + center_mm, spacing_mm
+    )
+
+
+def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
+    """Extract the lungs of beta = 0, centred on the world's origin."""
+    pose = model.world_from_model(np.zeros(3))
+    return extract_meshes(
+        lambda points: model.distances_mm(torch.zeros(model.latents.n_modes), pose, points),
+        model.structures,
+        model_lattice(model, pose.center_mm, pose.axis_scale_mm, spacing_mm),
+        pieces_each=model.pieces_each,
+    )
+
+
+def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    lower, upper = vertices.min(axis=0) - 3 * spacing_mm, vertices.max(axis=0) + 3 * spacing_mm
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = lower
+    return Volume(np.zeros(np.ceil((upper - lower) / spacing_mm).astype(int), dtype=np.uint8), affine)
+
+
+def _voxel_box(grid: Volume, mesh: WorldMesh) -> tuple[slice, slice, slice]:
+    """The part of a grid that a mesh can reach."""
+    voxels = grid.to_voxel(mesh.vertices)
+    lower = np.clip(np.floor(voxels.min(axis=0)).astype(int), 0, grid.voxels.shape)
+    upper = np.clip(np.ceil(voxels.max(axis=0)).astype(int) + 1, lower, grid.voxels.shape)
+    return (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
+
+
+def structure_indices(names: Sequence[str], model: ModelBundle, subject: str) -> NDArray[np.int64]:
+    """Index of each point's structure among the model's.
+
+    Raises:
+        InputError: A structure that the model does not have.
+    """
+    unknown = sorted(set(names) - set(model.structures))
+    if unknown:
+        raise InputError(subject, f"structures {unknown}", f"of {', '.join(model.structures)}", "drop the side column")
+    lookup = {name: index for index, name in enumerate(model.structures)}
+    return np.array([lookup[name] for name in names], dtype=np.int64)

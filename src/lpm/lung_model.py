@@ -1,0 +1,61 @@
+"""What a user holds: a trained model with its fits as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lpm.fitting.engine import FitConfig
+from lpm.fitting.fit import Fit, mean_shape
+from lpm.fitting.masks import MaskFitConfig, fit_mask
+from lpm.fitting.points import fit_points
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+from lpm.model.bundle import ModelBundle, read_bundle
+
+
+@dataclass(frozen=True)
+class LungModel:
+    """A trained parametric model of lungs.
+
+    Args:
+        bundle: Network, shape parameters and frame.
+    """
+
+    bundle: ModelBundle
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the structures that the model knows."""
+        return self.bundle.structures
+
+    def mean(self, spacing_mm: float = 2.0) -> dict[str, WorldMesh]:
+        """Return the lungs of beta = 0, centred on the world's origin, RAS mm."""
+        return mean_shape(self.bundle, spacing_mm).meshes
+
+    def fit_points(
+        self, points_mm: ArrayLike, structure: Sequence[str] | None = None, *, config: FitConfig | None = None
+    ) -> Fit:
+        """Reconstruct both lungs from (n, 3) surface points, RAS mm; see `lpm.fitting.points.fit_points`."""
+        return fit_points(self.bundle, points_mm, structure, config=config)
+
+    def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
+        """Reconstruct lungs from a label map; see `lpm.fitting.masks.fit_mask`."""
+        return fit_mask(self.bundle, labels, rng=rng, config=config)
+
+
+def load(folder: str | Path) -> LungModel:
+    """Load a model that `lpm train` wrote.
+
+    Args:
+        folder: With `bundle.json` and `weights.safetensors`.
+
+    Raises:
+        FileError: A file is missing or damaged.
+        SchemaError: Written by a newer version.
+    """
+    return LungModel(read_bundle(Path(folder)))

@@ -1,0 +1,198 @@
+"""A trained model on disk: `weights.safetensors` and `bundle.json`. No pickle."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpm.errors import FileError, InputError
+from lpm.files.atomic import write_text
+from lpm.geometry.frames import Floats, WorldFromModel
+from lpm.model.config import ModelConfig
+from lpm.model.decoder import Decoder
+from lpm.model.latents import LatentSpace, principal_latents
+from lpm.model.samples import Shape
+from lpm.model.tensors import read_tensors, write_tensors
+from lpm.model.training import EpochReport, Training
+from lpm.preparation.cohort import Cohort, read_json_model
+from lpm.preparation.config import StrictModel
+
+BUNDLE_SCHEMA = 1
+_MAX_PARAMETERS = 500_000_000
+_CHUNK = 32_768
+
+
+class BundleManifest(StrictModel):
+    """`bundle.json`."""
+
+    schema_version: int
+    structures: tuple[str, ...]
+    config: ModelConfig
+    scale: Literal["cohort", "subject"]
+    scale_mm: float
+    box: tuple[tuple[float, float, float], tuple[float, float, float]]
+    n_modes: int
+    training_subjects: tuple[str, ...]
+    training_shapes: int
+    loss_history: tuple[dict[str, float], ...]
+    training_seconds: float
+    data: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A trained model: the network, the shape parameters, and where its frame lies.
+
+    Args:
+        manifest: Everything but the numbers of the network.
+        decoder: The network, frozen.
+        latents: z = mean + basis @ beta.
+        codes: (n, l) the training shapes' latents: the subjects first, in the manifest's order.
+    """
+
+    manifest: BundleManifest
+    decoder: Decoder
+    latents: LatentSpace
+    codes: Tensor
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self.manifest.structures
+
+    @property
+    def pieces_each(self) -> int:
+        """Pieces of an output's surface: one, or both lungs in the paper's single union."""
+        return 1 if self.manifest.config.structures == "separate" else 2
+
+    @property
+    def box(self) -> tuple[Floats, Floats]:
+        """Lower and upper corner, in the model frame, of all that the training shapes reached."""
+        return np.array(self.manifest.box[0]), np.array(self.manifest.box[1])
+
+    def world_from_model(self, center_mm: Floats, axis_scale: Floats | None = None) -> WorldFromModel:
+        """Place the model in the world, with its own scale times optional factors along R, A, S."""
+        factors = np.ones(3) if axis_scale is None else axis_scale
+        return WorldFromModel(self.manifest.scale_mm * factors, center_mm)
+
+    def distances_mm(self, beta: Tensor, world_from_model: WorldFromModel, points_mm: Floats) -> Floats:
+        """Evaluate the field of a shape.
+
+        Args:
+            beta: (k,) shape parameters.
+            world_from_model: Its pose.
+            points_mm: (n, 3) RAS mm.
+
+        Returns:
+            (n, s) signed distances in mm, negative inside.
+        """
+        latent = self.latents.to_latent(beta)[None]
+        points = (points_mm - world_from_model.center_mm) / world_from_model.axis_scale_mm
+        with torch.inference_mode():
+            parts = [self.decoder(latent, part) for part in torch.from_numpy(points).to(latent).split(_CHUNK)]
+        return world_from_model.scale_mm * torch.cat(parts).numpy().astype(np.float64)
+
+
+def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
+    """Make a bundle of a training run as it stands.
+
+    Args:
+        training: After at least one epoch.
+        cohort: What it was trained on.
+        data: Provenance and licence of the data, in plain words.
+    """
+    samples, codes = training.samples, training.model.codes.detach().cpu().clone()
+    latents = principal_latents(codes)
+    lower = samples.surface.amin(dim=(0, 1)).tolist()
+    upper = samples.surface.amax(dim=(0, 1)).tolist()
+    manifest = BundleManifest(
+        schema_version=BUNDLE_SCHEMA,
+        structures=structure_names(cohort, training.config),
+        config=training.config,
+        scale=cohort.manifest.scale,
+        scale_mm=_model_scale_mm(cohort),
+        box=((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])),
+        n_modes=latents.n_modes,
+        training_subjects=_subjects(samples.shapes),
+        training_shapes=len(samples.shapes),
+        loss_history=tuple(_flat(report) for report in training.log),
+        training_seconds=sum(report.seconds for report in training.log),
+        data=data,
+        versions={
+            "lungs-parametric-model": version("lungs-parametric-model"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    )
+    decoder = Decoder(training.config.decoder, len(manifest.structures))
+    decoder.load_state_dict(training.model.decoder.state_dict())
+    return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
+
+
+def structure_names(cohort: Cohort, config: ModelConfig) -> tuple[str, ...]:
+    """Outputs of the network: the cohort's structures, or the paper's single union of them."""
+    return cohort.structures if config.structures == "separate" else ("lungs",)
+
+
+def _model_scale_mm(cohort: Cohort) -> float:
+    """With a scale per subject, an unseen lung starts from the training subjects' mean scale."""
+    scales = [cohort.world_from_model(subject).scale_mm for subject in cohort.subjects("train")]
+    return float(np.mean(scales))
+
+
+def _subjects(shapes: tuple[Shape, ...]) -> tuple[str, ...]:
+    return tuple(shape.subject for shape in shapes if shape.copy == 0)
+
+
+def _flat(report: EpochReport) -> dict[str, float]:
+    return {"epoch": report.epoch, **report.losses, "learning_rate": report.learning_rate, "seconds": report.seconds}
+
+
+def write_bundle(folder: Path, bundle: ModelBundle) -> None:
+    """Write the weights, then the manifest that makes them a bundle."""
+    tensors = {f"decoder.{name}": value for name, value in bundle.decoder.state_dict().items()}
+    tensors |= {"latents.mean": bundle.latents.mean, "latents.basis": bundle.latents.basis, "codes": bundle.codes}
+    write_tensors(folder / "weights.safetensors", tensors, {})
+    write_text(folder / "bundle.json", bundle.manifest.model_dump_json(indent=1) + "\n")
+
+
+def read_bundle(folder: Path) -> ModelBundle:
+    """Read a model that `lpm train` wrote.
+
+    Raises:
+        FileError: A file is missing or damaged, or the weights do not fit the manifest.
+        SchemaError: The bundle is of a newer or unknown schema.
+        InputError: The manifest asks for an implausibly large network.
+    """
+    manifest = read_json_model(folder / "bundle.json", BundleManifest, BUNDLE_SCHEMA)
+    _check_size(manifest, folder)
+    tensors, _ = read_tensors(folder / "weights.safetensors")
+    decoder = Decoder(manifest.config.decoder, len(manifest.structures))
+    weights = {name[len("decoder.") :]: value for name, value in tensors.items() if name.startswith("decoder.")}
+    try:
+        decoder.load_state_dict(weights)
+        latents = LatentSpace(tensors["latents.mean"], tensors["latents.basis"])
+        codes = tensors["codes"]
+    except (RuntimeError, KeyError) as error:
+        raise FileError(
+            str(folder), f"weights do not fit the manifest ({error})", hint="copy the folder again"
+        ) from error
+    return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
+
+
+def _check_size(manifest: BundleManifest, folder: Path) -> None:
+    """A manifest is not trusted: its network is sized before memory is taken."""
+    decoder = manifest.config.decoder
+    n_input = decoder.latent_size + 3 + 6 * decoder.frequencies
+    n_parameters = decoder.layers * (decoder.width + n_input) * decoder.width
+    if n_parameters > _MAX_PARAMETERS:
+        raise InputError(str(folder), f"a network of {n_parameters:,} parameters", f"at most {_MAX_PARAMETERS:,}")

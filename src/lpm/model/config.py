@@ -1,0 +1,106 @@
+"""What can be chosen in the model and its training, and the presets of the paper."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lpm.errors import InputError
+from lpm.preparation.augmentation import AugmentationConfig
+from lpm.preparation.config import StrictModel
+
+PresetName = Literal["lite", "paper", "paper-initial"]
+
+
+class DecoderConfig(StrictModel):
+    """The network f(z, x) (paper III.A)."""
+
+    latent_size: int = Field(256, ge=1, le=4096)
+    width: int = Field(1024, ge=1, le=8192)
+    layers: int = Field(8, ge=1, le=64, description="hidden layers")
+    skip_at: int = Field(4, ge=0, description="hidden layer that sees the input again; 0 for none")
+    activation: Literal["relu", "softplus"] = "relu"
+    output: Literal["tanh", "linear"] = "tanh"
+    frequencies: int = Field(0, ge=0, le=8, description="octaves of sin and cos of the coordinates added to the input")
+
+
+class LossConfig(StrictModel):
+    """Weights of the loss's parts (paper III.B); lengths are in model units."""
+
+    surface: float = Field(1.0, ge=0)
+    off_surface: float = Field(1.0, ge=0)
+    eikonal: float = Field(0.01, ge=0)
+    latent: float = Field(1e-4, ge=0)
+    normal: float = Field(0.0, ge=0, description="the paper tried it and dropped it")
+    near_distance: float = Field(0.1, gt=0, description="an off-surface point this far away counts half as much")
+
+
+class TrainingConfig(StrictModel):
+    """How the network and the latents are trained."""
+
+    epochs: int = Field(2000, ge=1)
+    shapes_per_step: int = Field(16, ge=1)
+    surface_points: int = Field(1024, ge=1, description="surface points of a shape in a step")
+    off_surface_points: int = Field(1024, ge=1, description="off-surface points of a shape in a step")
+    gradient_share: float = Field(1.0, gt=0, le=1, description="share of the points that eikonal and normal losses see")
+    points_kept: int = Field(100_000, ge=100, description="points of each kind held in memory per shape")
+    learning_rate: float = Field(5e-4, gt=0)
+    latent_learning_rate: float = Field(5e-3, gt=0, description="ten times the weights', else the latents stay at zero")
+    final_rate: float = Field(
+        0.02, gt=0, le=1, description="learning rate at the end, as a share of the first (cosine)"
+    )
+    latent_spread: float = Field(0.1, ge=0, description="standard deviation of the first latents")
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    checkpoint_every: int = Field(50, ge=1, description="epochs between checkpoints")
+    seed: int = Field(0, ge=0)
+
+
+class ModelConfig(StrictModel):
+    """Everything that `lpm train` can be told about content."""
+
+    preset: str
+    structures: Literal["separate", "union"] = Field(
+        "separate", description="one output a structure, or the paper's single output for both lungs"
+    )
+    decoder: DecoderConfig = DecoderConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+_PRESETS: dict[str, ModelConfig] = {
+    "paper": ModelConfig(preset="paper"),
+    "paper-initial": ModelConfig(
+        preset="paper-initial", decoder=DecoderConfig(latent_size=64, width=512, layers=4, skip_at=0)
+    ),
+    "lite": ModelConfig(
+        preset="lite",
+        decoder=DecoderConfig(latent_size=96, width=256, layers=6, skip_at=3, output="linear"),
+        augmentation=AugmentationConfig(copies=15),
+        training=TrainingConfig(
+            epochs=250,
+            shapes_per_step=32,
+            surface_points=192,
+            off_surface_points=320,
+            gradient_share=0.1,
+            points_kept=20_000,
+            learning_rate=1e-3,
+            latent_learning_rate=1e-2,
+        ),
+    ),
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """Return a preset's configuration.
+
+    Args:
+        name: ``lite`` (2 CPU cores), ``paper`` (latent 256, 8 x 1024) or ``paper-initial`` (64, 4 x 512).
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    if name not in _PRESETS:
+        raise InputError("preset", repr(name), f"one of {', '.join(_PRESETS)}")
+    return _PRESETS[name]

@@ -1,0 +1,104 @@
+"""Shared fixtures: small phantoms with known geometry, and the real lungs where they are present."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from lpm.files.volumes import write_volume
+from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
+from lpm.geometry.volumes import Volume
+from lpm.model.bundle import ModelBundle, bundle_of
+from lpm.model.config import DecoderConfig, ModelConfig, TrainingConfig
+from lpm.model.samples import load_samples
+from lpm.model.training import Training
+from lpm.preparation.augmentation import AugmentationConfig
+from lpm.preparation.cohort import Cohort
+from lpm.preparation.config import PreparationConfig, SamplingConfig
+from lpm.preparation.prepare import find_cases, finish_cohort, prepare_cases
+
+settings.register_profile("lpm", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("lpm")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def phantom() -> PhantomLungs:
+    return PhantomLungs(center_mm=(5.0, -10.0, 20.0))
+
+
+@pytest.fixture(scope="session")
+def phantom_labels(phantom: PhantomLungs) -> Volume:
+    """Labels 1 (left) and 2 (right) at 5 mm."""
+    return to_labels(phantom, 5.0)
+
+
+@pytest.fixture(scope="session")
+def coarse_labels(phantom: PhantomLungs) -> Volume:
+    """The same at 8 mm, for tests that prepare many times."""
+    return to_labels(phantom, 8.0)
+
+
+@pytest.fixture(scope="session")
+def quick_config() -> PreparationConfig:
+    return PreparationConfig(sampling=SamplingConfig(n_surface=2000, n_off_surface=2000))
+
+
+@pytest.fixture(scope="session")
+def real_lungs() -> Path:
+    folder = Path(__file__).resolve().parents[1] / "../shared/data/lungs"
+    if not folder.is_dir():
+        pytest.skip(f"no real lungs at {folder}")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six generated pairs of lungs, four to train on, prepared at 6 mm."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for index in range(6):
+        labels = to_labels(random_lungs(rng=np.random.default_rng(index)), 6.0)
+        write_volume(folder / "scans" / f"case{index}.nii.gz", labels)
+    config = PreparationConfig(sampling=SamplingConfig(n_surface=4000, n_off_surface=4000))
+    out = folder / "cohort"
+    outcomes = list(prepare_cases(find_cases([folder / "scans"]), out, config, jobs=1, resume=False))
+    finish_cohort(outcomes, out, config, None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    """A network that learns generated lungs in seconds."""
+    return ModelConfig(
+        preset="tiny",
+        decoder=DecoderConfig(latent_size=8, width=64, layers=4, skip_at=2, output="linear", frequencies=2),
+        augmentation=AugmentationConfig(copies=2, faces=3000),
+        training=TrainingConfig(
+            epochs=250,
+            shapes_per_step=4,
+            surface_points=256,
+            off_surface_points=256,
+            gradient_share=0.1,
+            points_kept=4000,
+            learning_rate=3e-3,
+            latent_learning_rate=1e-2,
+            latent_spread=0.01,
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig) -> ModelBundle:
+    """A trained model of generated lungs: rough, but a model of lungs."""
+    cohort = Cohort(tiny_cohort)
+    training = Training(load_samples(cohort, tiny_config, jobs=1), 2, tiny_config, "cpu")
+    for _ in training.epochs():
+        pass
+    return bundle_of(training, cohort, "generated")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import errno
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpm.errors import FileError, InputError
+from lpm.files.arrays import write_arrays
+from lpm.files.atomic import atomic_file, atomic_folder, write_text
+
+
+class SomethingElseError(Exception):
+    """Not of LPM, not of the disk."""
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.ply"
+    with atomic_file(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert temporary.suffix == ".ply"
+    assert path.read_text() == "half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [SomethingElseError("x"), KeyboardInterrupt(), InputError("x", "y")])
+@pytest.mark.parametrize("kind", [atomic_file, atomic_folder])
+def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException, kind: type) -> None:
+    def fail_inside(context: AbstractContextManager[Path]) -> None:
+        with context as temporary:
+            (temporary / "a" if temporary.is_dir() else temporary).write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_inside(kind(tmp_path / "x"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [atomic_file, atomic_folder])
+def test_a_full_disk_is_a_file_error_and_the_old_one_survives(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "x"
+    if kind is atomic_folder:
+        path.mkdir()
+    old = path / "a" if kind is atomic_folder else path
+    old.write_text("old")
+
+    def fill(context: AbstractContextManager[Path]) -> None:
+        with context as temporary:
+            (temporary / "a" if temporary.is_dir() else temporary).write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(FileError, match=r"x: cannot be written .*No space left on device.*check free space"):
+        fill(kind(path))
+    assert old.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", [atomic_file, atomic_folder])
+def test_a_file_error_keeps_its_own_message(tmp_path: Path, kind: type) -> None:
+    def fail(context: AbstractContextManager[Path]) -> None:
+        with context:
+            raise FileError("inner.ply", "unknown kind")
+
+    with pytest.raises(FileError, match=r"^inner.ply: unknown kind$"):
+        fail(kind(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("kind", [atomic_file, atomic_folder])
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, kind: type) -> None:
+    (tmp_path / "file").write_text("x")
+
+    def enter(context: AbstractContextManager[Path]) -> None:
+        with context:
+            pass
+
+    with pytest.raises(FileError, match="cannot be written"):
+        enter(kind(tmp_path / "file" / "x"))
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    for names in (("a", "b"), ("c",)):
+        with atomic_folder(tmp_path / "x") as temporary:
+            for name in names:
+                (temporary / name).write_text(name)
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_folder(tmp_path / "x") as temporary:
+        (temporary / "a").write_text("old")
+    rename = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if ".part." in self.name:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(FileError, match="Input/output error"), atomic_folder(tmp_path / "x") as temporary:
+        (temporary / "a").write_text("new")
+    assert (tmp_path / "x" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_text_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "x.json", "größer")
+    assert (tmp_path / "x.json").read_text(encoding="utf-8") == "größer"
+
+
+def test_arrays_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_arrays(tmp_path / "x.npz", {"a": np.zeros(3)})
+    before = (tmp_path / "x.npz").read_bytes()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", refuse)
+    with pytest.raises(FileError, match="No space left on device"):
+        write_arrays(tmp_path / "x.npz", {"a": np.ones(3)})
+    assert (tmp_path / "x.npz").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1

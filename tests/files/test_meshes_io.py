@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from lpm.errors import FileError, MissingExtraError
+from lpm.files.meshes import MESH_SUFFIXES, check_mesh_name, read_mesh, write_mesh
+from lpm.geometry.meshes import WorldMesh
+
+
+@pytest.fixture
+def mesh() -> WorldMesh:
+    """Asymmetric on purpose, far from the origin."""
+    cone = trimesh.creation.cone(radius=40.0, height=120.0, sections=20)
+    return WorldMesh(np.asarray(cone.vertices) * (1.0, 0.5, 1.0) + (-60.0, 20.0, 300.0), np.asarray(cone.faces))
+
+
+@pytest.mark.parametrize("suffix", MESH_SUFFIXES)
+def test_round_trip_keeps_place_side_and_direction(tmp_path: Path, mesh: WorldMesh, suffix: str) -> None:
+    if suffix == ".vtp":
+        pytest.importorskip("pyvista")
+    path = tmp_path / f"left_lung{suffix}"
+    write_mesh(path, mesh)
+    back = read_mesh(path)
+    assert back.is_closed
+    assert back.volume_ml == pytest.approx(mesh.volume_ml, rel=1e-5)
+    np.testing.assert_allclose(back.centroid, mesh.centroid, atol=1e-3)
+    np.testing.assert_allclose(back.vertices.min(axis=0), mesh.vertices.min(axis=0), atol=1e-4)
+    assert len(back.faces) == len(mesh.faces)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ply_keeps_the_order_of_vertices(tmp_path: Path, mesh: WorldMesh) -> None:
+    write_mesh(tmp_path / "x.ply", mesh)
+    back = read_mesh(tmp_path / "x.ply")
+    np.testing.assert_allclose(back.vertices, mesh.vertices, atol=2e-5)
+    np.testing.assert_array_equal(back.faces, mesh.faces)
+    assert not np.array_equal(back.faces, mesh.flipped().faces)
+
+
+def test_unknown_kind(tmp_path: Path, mesh: WorldMesh) -> None:
+    for act in (check_mesh_name, read_mesh, lambda path: write_mesh(path, mesh)):
+        with pytest.raises(FileError, match=r"unknown kind '.doc'; expected one of .ply"):
+            act(tmp_path / "x.doc")
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"x.ply: no such file; expected a mesh"):
+        read_mesh(tmp_path / "x.ply")
+
+
+@pytest.mark.parametrize("suffix", MESH_SUFFIXES)
+def test_garbage(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"x{suffix}").write_bytes(b"\x00garbage\xff" * 100)
+    with pytest.raises(FileError, match=f"x{suffix}: "):
+        read_mesh(tmp_path / f"x{suffix}")
+
+
+def test_truncated(tmp_path: Path, mesh: WorldMesh) -> None:
+    path = tmp_path / "x.ply"
+    write_mesh(path, mesh)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(FileError, match="cannot be read as a mesh"):
+        read_mesh(path)
+
+
+def test_a_cloud_is_not_a_mesh(tmp_path: Path) -> None:
+    trimesh.PointCloud(np.random.default_rng(0).random((20, 3))).export(str(tmp_path / "x.ply"))
+    with pytest.raises(FileError, match=r"cannot be read as a mesh .* expected an intact triangle mesh"):
+        read_mesh(tmp_path / "x.ply")
+
+
+def test_vtp_without_pyvista(tmp_path: Path, mesh: WorldMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyvista", None)
+    with pytest.raises(MissingExtraError, match=r"vtp needs pyvista\. Try: pip install .* or write .ply"):
+        write_mesh(tmp_path / "x.vtp", mesh)
+    (tmp_path / "y.vtp").write_text("x")
+    with pytest.raises(MissingExtraError, match=r"vtp needs pyvista.* or convert to .ply"):
+        read_mesh(tmp_path / "y.vtp")
+    assert not (tmp_path / "x.vtp").exists()

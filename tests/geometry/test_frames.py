@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from lpm.errors import FrameError, InputError
+from lpm.geometry.frames import ModelPoints, WorldFromModel, WorldPoints, as_points
+
+millimetres = st.floats(-2000, 2000)
+scales = st.floats(1.0, 500.0)
+points_mm = arrays(np.float64, st.tuples(st.integers(0, 20), st.just(3)), elements=millimetres)
+
+
+@given(points_mm, arrays(np.float64, 3, elements=scales), arrays(np.float64, 3, elements=millimetres))
+def test_inverse_undoes_apply(points: np.ndarray, scale: np.ndarray, center: np.ndarray) -> None:
+    world_from_model = WorldFromModel(scale, center)
+    there_and_back = world_from_model(world_from_model.inverse(WorldPoints(points)))
+    np.testing.assert_allclose(there_and_back.xyz_mm, points, atol=1e-9)
+
+
+@given(points_mm, arrays(np.float64, 3, elements=scales), arrays(np.float64, 3, elements=millimetres))
+def test_order_along_each_axis_is_kept(points: np.ndarray, scale: np.ndarray, center: np.ndarray) -> None:
+    moved = WorldFromModel(scale, center)(ModelPoints(points)).xyz_mm
+    assert (np.diff(moved, axis=0) * np.diff(points, axis=0) >= -1e-9).all()
+
+
+@given(scales)
+def test_one_number_scales_all_axes(scale: float) -> None:
+    world_from_model = WorldFromModel(scale, np.zeros(3))
+    assert world_from_model.axis_scale_mm.tolist() == [scale] * 3
+    assert world_from_model.scale_mm == pytest.approx(scale)
+
+
+def test_known_point_and_not_another() -> None:
+    world_from_model = WorldFromModel(np.array([100.0, 200.0, 300.0]), np.array([1.0, 2.0, 3.0]))
+    moved = world_from_model(ModelPoints(np.array([[1.0, 0.5, -1.0]]))).xyz_mm
+    np.testing.assert_array_equal(moved, [[101.0, 102.0, -297.0]])
+    assert not np.allclose(moved, WorldFromModel(200.0, np.zeros(3))(ModelPoints(np.array([[1.0, 0.5, -1.0]]))).xyz_mm)
+
+
+def test_plain_numbers_survive_json() -> None:
+    numbers = WorldFromModel(180.0, np.array([1.0, 2.0, 3.0])).to_dict()
+    assert numbers == {"axis_scale_mm": [180.0] * 3, "center_mm": [1.0, 2.0, 3.0]}
+
+
+def test_lengths() -> None:
+    assert len(WorldPoints(np.zeros((4, 3)))) == 4
+    assert len(ModelPoints(np.zeros((5, 3)))) == 5
+
+
+def test_world_points_are_refused_as_model_points() -> None:
+    with pytest.raises(FrameError, match=r"world_from_model: got WorldPoints; expected ModelPoints"):
+        WorldFromModel(1.0, np.zeros(3))(WorldPoints(np.zeros((1, 3))))  # type: ignore[arg-type]
+
+
+def test_model_points_are_refused_as_world_points() -> None:
+    with pytest.raises(FrameError, match=r"model_from_world: got ModelPoints; expected WorldPoints"):
+        WorldFromModel(1.0, np.zeros(3)).inverse(ModelPoints(np.zeros((1, 3))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", [-100.0, 0.0, np.nan, [100.0, -100.0, 100.0]])
+def test_mirrors_and_void_scales_are_refused(scale: object) -> None:
+    with pytest.raises(InputError, match=r"axis scales .* expected positive.*mirrors are refused"):
+        WorldFromModel(scale, np.zeros(3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("center", [[0.0, 0.0], [0.0, np.nan, 0.0], [[0.0, 0.0, 0.0]]])
+def test_centers_that_are_not_three_numbers_are_refused(center: object) -> None:
+    with pytest.raises(InputError, match=r"center .* expected three finite millimetres"):
+        WorldFromModel(1.0, center)  # type: ignore[arg-type]
+
+
+def test_text_is_not_points() -> None:
+    with pytest.raises(InputError, match="cloud: not numbers"):
+        as_points([["a", "b", "c"]], "cloud")
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 2), (2, 3, 1)])
+def test_other_shapes_are_not_points(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"points: shape .* expected \(n, 3\)"):
+        as_points(np.zeros(shape))
+
+
+def test_points_with_nan_are_counted() -> None:
+    with pytest.raises(InputError, match="2 of 3 points are NaN or infinite"):
+        as_points([[0, 0, np.nan], [np.inf, 0, 0], [0, 0, 0]])

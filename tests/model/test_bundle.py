@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lpm.errors import FileError, InputError, SchemaError
+from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
+
+
+@pytest.fixture
+def folder(tiny_model: ModelBundle, tmp_path: Path) -> Path:
+    write_bundle(tmp_path / "model", tiny_model)
+    return tmp_path / "model"
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_bundle_comes_back_as_it_was(folder: Path, tiny_model: ModelBundle) -> None:
+    again = read_bundle(folder)
+    assert again.manifest == tiny_model.manifest
+    beta, points = torch.ones(tiny_model.latents.n_modes), np.random.default_rng(0).uniform(-100, 100, (50, 3))
+    pose = tiny_model.world_from_model(np.zeros(3))
+    np.testing.assert_array_equal(again.distances_mm(beta, pose, points), tiny_model.distances_mm(beta, pose, points))
+    assert torch.equal(again.codes, tiny_model.codes)
+
+
+def test_it_says_what_it_was_trained_on(tiny_model: ModelBundle) -> None:
+    manifest = tiny_model.manifest
+    assert len(manifest.training_subjects) == 4
+    assert manifest.training_shapes == 12
+    assert manifest.structures == ("left_lung", "right_lung")
+    assert manifest.loss_history[0]["epoch"] == 1
+    assert manifest.data == "generated"
+    assert "torch" in manifest.versions
+
+
+def test_nothing_is_pickled(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "weights.safetensors"]
+
+
+def test_newer_schema_is_refused(folder: Path) -> None:
+    edit(folder, schema_version=99)
+    with pytest.raises(SchemaError, match=r"schema version 99; expected version 1. Try: upgrade"):
+        read_bundle(folder)
+
+
+def test_unknown_key_is_refused(folder: Path) -> None:
+    edit(folder, surprise=1)
+    with pytest.raises(SchemaError, match="does not follow its schema"):
+        read_bundle(folder)
+
+
+def test_truncated_weights_are_refused(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FileError, match="damaged"):
+        read_bundle(folder)
+
+
+def test_weights_of_another_network_are_refused(folder: Path) -> None:
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["config"]["decoder"]["width"] = 32
+    edit(folder, config=manifest["config"])
+    with pytest.raises(FileError, match="weights do not fit the manifest"):
+        read_bundle(folder)
+
+
+def test_an_implausible_network_is_refused_before_memory_is_taken(folder: Path) -> None:
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["config"]["decoder"] |= {"width": 8192, "layers": 64}
+    edit(folder, config=manifest["config"])
+    with pytest.raises(InputError, match=r"a network of [\d,]+ parameters; expected at most"):
+        read_bundle(folder)
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot be read"):
+        read_bundle(tmp_path)

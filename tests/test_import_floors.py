@@ -1,0 +1,109 @@
+"""The floors of the design: a file imports only from its own room or from lower ones."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "lpm"
+FLOORS = (
+    "errors",
+    "geometry",
+    "files",
+    "preparation",
+    "model",
+    "fitting",
+    "measurement",
+    "population",
+    "evaluation",
+    "apps",
+)
+WITHOUT_TORCH = ("errors", "geometry", "files", "preparation")
+TORCH = {"torch", "lightning", "lightning_fabric", "safetensors.torch"}
+
+
+def room_of(path: Path) -> str:
+    """The room of a source file; the package's own `__init__` stands above all."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Full names of everything that is imported, anywhere in a file."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module if node.level == 0 else f"{'.' * node.level}{node.module or ''}"
+            found |= {module or ""} | ({f"lpm.{alias.name}" for alias in node.names} if module == "lpm" else set())
+    return found
+
+
+def violations(room: str, source: str) -> list[str]:
+    """What a file of a room may not do."""
+    tree = ast.parse(source)
+    found = []
+    for name in sorted(imports(tree)):
+        top, _, rest = name.partition(".")
+        if name.startswith("."):
+            found.append(f"relative import {name}")
+        imported = rest.partition(".")[0] if top == "lpm" else ""
+        if room and imported in FLOORS and FLOORS.index(imported) > FLOORS.index(room):
+            found.append(f"{room} imports {name} of a higher floor")
+        if top in TORCH and room in WITHOUT_TORCH:
+            found.append(f"{room} imports {name}")
+        if top == "SimpleITK" and room != "files":
+            found.append(f"{room} imports SimpleITK")
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    if room != "apps" and any(isinstance(func, ast.Name) and func.id == "print" for func in calls):
+        found.append(f"{room} prints")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_floors(path: Path) -> None:
+    room = room_of(path)
+    assert room in ("", *FLOORS)
+    assert violations(room, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "violation"),
+    [
+        ("geometry", "from lpm.files.volumes import read_volume", "geometry imports lpm.files.volumes of a higher"),
+        ("model", "import lpm.fitting.points", "model imports lpm.fitting.points of a higher"),
+        ("fitting", "from lpm import evaluation", "fitting imports lpm.evaluation of a higher"),
+        ("errors", "from lpm.geometry import frames", "errors imports lpm.geometry of a higher"),
+        ("preparation", "def f():\n    import torch.nn", "preparation imports torch.nn"),
+        ("files", "from torch import Tensor", "files imports torch"),
+        ("geometry", "import SimpleITK as sitk", "geometry imports SimpleITK"),
+        ("model", "print('loss')", "model prints"),
+        ("files", "from . import volumes", "relative import"),
+    ],
+)
+def test_violations_are_caught(room: str, source: str, violation: str) -> None:
+    assert any(violation in found for found in violations(room, source))
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("apps", "import torch\nfrom lpm.evaluation import metrics\nprint(1)"),
+        ("geometry", "from lpm.errors import InputError\nfrom lpm.geometry.frames import as_points"),
+        ("files", "import SimpleITK as sitk"),
+        ("model", "import torch\nself.print('x')"),
+    ],
+)
+def test_what_is_allowed_is_not_caught(room: str, source: str) -> None:
+    assert violations(room, source) == []
+
+
+@pytest.mark.parametrize("module", ["lpm.preparation.prepare", "lpm.geometry.phantoms", "lpm.files.points"])
+def test_torch_is_not_loaded_at_run_time(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
