@@ -30,3 +30,7 @@ lint: setup      ## ruff and mypy.
 
 clean:           ## Remove what the demo and the tests left.
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+benchmarks: setup ## Measure everything in docs/benchmarks.md again (hours; needs the real lungs).
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
+	$(BIN)/python benchmarks/run.py --lungs ../shared/data/lungs --work runs/benchmarks

@@ -61,18 +61,23 @@ def test_gaussian_follows_the_voxel() -> None:
     assert adaptive_sigma_mm(np.array([0.2, 0.2, 0.2]), 0.7, 0.7).tolist() == pytest.approx([0.4] * 3)
 
 
-def test_level_keeps_the_number_of_voxels() -> None:
+def test_level_keeps_the_volume() -> None:
     mask = to_mask(Ellipsoid(0.0, (12.0, 20.0, 30.0)), 2.0)
     n = int(mask.voxels.sum())
     field = smooth_mask(mask, np.full(3, 4.0))
     level = level_that_keeps_volume(field, n)
-    assert np.count_nonzero(field.voxels > level) == pytest.approx(n, rel=0.01)
-    assert np.count_nonzero(field.voxels > 0.5) < 0.99 * n
+    assert extract_surface(field, level).volume_ml == pytest.approx(n * mask.voxel_ml, rel=0.003)
+    assert extract_surface(field, 0.5).volume_ml < 0.99 * n * mask.voxel_ml
 
 
-def test_level_stays_within_bounds_for_a_speck() -> None:
-    field = Volume(np.linspace(0, 0.1, 27).reshape(3, 3, 3), np.eye(4))
-    assert level_that_keeps_volume(field, 5) == 0.35
+def test_level_stays_within_bounds() -> None:
+    field = smooth_mask(to_mask(Ellipsoid(0.0, 20.0), 2.0), np.full(3, 4.0))
+    assert level_that_keeps_volume(field, 1_000_000) == 0.35
+    assert level_that_keeps_volume(field, 1) == 0.65
+
+
+def test_a_speck_that_reaches_no_level_is_left_at_the_middle() -> None:
+    assert level_that_keeps_volume(Volume(np.linspace(0, 0.1, 27).reshape(3, 3, 3), np.eye(4)), 5) == 0.5
 
 
 def stairs() -> WorldMesh:

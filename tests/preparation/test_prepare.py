@@ -350,7 +350,7 @@ from lpm.preparation.config import PreparationConfig
 def stuck(path, arrays):
     path.write_bytes(b"half")
     Path(sys.argv[3]).touch()
-    time.sleep(60)
+    time.sleep(600)
 
 prepare.write_arrays = stuck
 prepare.prepare_case(prepare.Case("a", Path(sys.argv[1])), Path(sys.argv[2]), PreparationConfig.model_validate(
@@ -363,8 +363,8 @@ def test_kill_in_the_middle_leaves_no_half_folder(
 ) -> None:
     out, mark = tmp_path / "out", tmp_path / "mark"
     command = [sys.executable, "-c", STUCK, str(two_cases[0].path), str(out), str(mark)]
-    with subprocess.Popen(command) as process:  # noqa: S603
-        deadline = time.monotonic() + 60
+    with subprocess.Popen(command) as process:
+        deadline = time.monotonic() + 240
         while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)

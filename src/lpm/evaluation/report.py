@@ -89,7 +89,7 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section],
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', _contents(sections), *body]
     if provenance:
         parts.append(_provenance(provenance))
-    write_text(path, _PAGE.replace("@TITLE", escape(title)).replace("@STYLE", _STYLE) + "\n".join(parts) + _END)
+    write_text(path, _PAGE.replace("@STYLE", _STYLE).replace("@TITLE", escape(title)) + "\n".join(parts) + _END)
 
 
 def _contents(sections: Sequence[Section]) -> str:

@@ -50,7 +50,7 @@ class TrainingConfig(StrictModel):
     final_rate: float = Field(
         0.02, gt=0, le=1, description="learning rate at the end, as a share of the first (cosine)"
     )
-    latent_spread: float = Field(0.1, ge=0, description="standard deviation of the first latents")
+    latent_spread: float = Field(0.01, ge=0, description="standard deviation of the first latents")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     checkpoint_every: int = Field(50, ge=1, description="epochs between checkpoints")
     seed: int = Field(0, ge=0)
@@ -76,17 +76,19 @@ _PRESETS: dict[str, ModelConfig] = {
     ),
     "lite": ModelConfig(
         preset="lite",
-        decoder=DecoderConfig(latent_size=96, width=256, layers=6, skip_at=3, output="linear"),
+        decoder=DecoderConfig(latent_size=96, width=256, layers=6, skip_at=3, output="linear", frequencies=3),
+        loss=LossConfig(surface=0.5, eikonal=0.02, near_distance=0.04),
         augmentation=AugmentationConfig(copies=15),
         training=TrainingConfig(
-            epochs=250,
+            epochs=600,
             shapes_per_step=32,
             surface_points=192,
             off_surface_points=320,
             gradient_share=0.1,
             points_kept=20_000,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             latent_learning_rate=1e-2,
+            precision="bf16-mixed",
         ),
     ),
 }

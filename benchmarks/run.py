@@ -1,0 +1,237 @@
+"""Every figure of docs/benchmarks.md, measured and written by one command.
+
+    python benchmarks/run.py --lungs ../shared/data/lungs --work runs/benchmarks
+
+Each step writes a JSON into the work folder and is skipped when that is there already (`--only STEP` repeats one). The
+last step writes docs/benchmarks.md from the JSONs; no number in it is typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from lpm.files.atomic import write_text
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[1]
+PAPER_SHORT = """
+[training]
+epochs = 30
+shapes_per_step = 8
+surface_points = 256
+off_surface_points = 256
+gradient_share = 0.25
+precision = "bf16-mixed"
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--lungs", type=Path, required=True, help="folder of subjects with labels.nii.gz and split.json"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--only", choices=sorted(STEPS), help="repeat one step")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name, step in STEPS.items():
+        path = arguments.work / f"{name}.json"
+        if arguments.only == name or (arguments.only is None and not path.exists()):
+            print(f"== {name}", flush=True)
+            result = step(arguments.lungs, arguments.work)
+            write_text(path, json.dumps(result | {"machine": machine()}, indent=1) + "\n")
+    from tables import write_page
+
+    write_page(arguments.work, ROOT / "docs" / "benchmarks.md")
+
+
+def machine() -> Json:
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "python": platform.python_version(),
+    }
+
+
+def run_lpm(*arguments: str | Path) -> Json:
+    """Run a verb in a process of its own; wall time, and the peak memory of it and its workers."""
+    command = [sys.executable, "-m", "lpm.apps.cli", *map(str, arguments)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    peak = {"all": 0, "largest": 0}
+    watcher = threading.Thread(target=watch_memory, args=(process.pid, peak))
+    watcher.start()
+    _, printed = process.communicate()
+    watcher.join()
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}\n{printed}")
+    seconds = time.perf_counter() - started
+    gib = {f"peak_{name}_gib": value / 2**30 for name, value in peak.items()}
+    return {"seconds": seconds, **gib, "printed": printed}
+
+
+def watch_memory(pid: int, peak: dict[str, int]) -> None:
+    """Sample the resident memory of a process and its children until it ends."""
+    try:
+        parent = psutil.Process(pid)
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            sizes = []
+            for process in [parent, *parent.children(recursive=True)]:
+                try:
+                    sizes.append(process.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            peak["all"] = max(peak["all"], sum(sizes))
+            peak["largest"] = max(peak["largest"], *sizes)
+            time.sleep(0.1)
+    except psutil.NoSuchProcess:
+        return
+
+
+def prepare(lungs: Path, work: Path) -> Json:
+    """39 subjects, 250k + 250k points each, one case at a time, so that seconds a subject are a subject's own."""
+    result = run_lpm("prepare", lungs, "--out", work / "cohort", "--jobs", "1")
+    lines = [line for line in result.pop("printed").splitlines() if ": done, " in line]
+    seconds = {line.split(":")[0]: float(line.split(", ")[1].split(" s")[0]) for line in lines}
+    manifest = json.loads((work / "cohort" / "cohort.json").read_text())
+    structures = [s for quality in manifest["subjects"].values() for s in quality["structures"].values()]
+    return result | {
+        "seconds_by_subject": seconds,
+        "volume_change_percent": [s["volume_change_percent"] for s in structures],
+        "smoothing_change_percent": [s["smoothing_change_percent"] for s in structures],
+        "flags": {name: quality["flags"] for name, quality in manifest["subjects"].items() if quality["flags"]},
+        "n_subjects": len(manifest["subjects"]),
+        "n_surface": manifest["config"]["sampling"]["n_surface"],
+        "n_off_surface": manifest["config"]["sampling"]["n_off_surface"],
+    }
+
+
+def signed_distances(lungs: Path, work: Path) -> Json:
+    """Our signed distance against mesh-to-sdf's, in one process."""
+    mesh = work / "cohort" / "subjects" / "coronacases_002" / "left_lung.ply"
+    out = work / "mesh_to_sdf.raw.json"
+    script = ROOT / "benchmarks" / "sdf_against_mesh_to_sdf.py"
+    subprocess.run([sys.executable, script, mesh, "--out", out], check=True)
+    return dict(json.loads(out.read_text()))
+
+
+def train(lungs: Path, work: Path) -> Json:
+    """The lite preset, all defaults. A finished model is kept: then only the sampling is measured again."""
+    data = "29 training subjects of 39 public lung masks, see docs/model-card.md"
+    more = ("--resume",) if (work / "model" / "checkpoint.safetensors").exists() else ()
+    result = run_lpm("train", work / "cohort", "--out", work / "model", "--device", "cpu", "--data", data, *more)
+    result.pop("printed")
+    described = describe_model(work / "model")
+    if more:
+        result["seconds"] += described["training_seconds"]
+    return result | described
+
+
+def describe_model(model: Path) -> Json:
+    manifest = json.loads((model / "bundle.json").read_text())
+    history = manifest["loss_history"]
+    picked = [history[i] for i in np.unique(np.linspace(0, len(history) - 1, 7).astype(int))]
+    decoder = manifest["config"]["decoder"]
+    return {
+        "preset": manifest["config"]["preset"],
+        "epochs": len(history),
+        "training_seconds": manifest["training_seconds"],
+        "training_shapes": manifest["training_shapes"],
+        "network": f"latent {decoder['latent_size']}, {decoder['layers']} x {decoder['width']}",
+        "megabytes": (model / "weights.safetensors").stat().st_size / 1e6,
+        "losses": picked,
+        "scale_mm": manifest["scale_mm"],
+    }
+
+
+def evaluate(lungs: Path, work: Path) -> Json:
+    """5,000 points without normals, sides unknown, beside all baselines."""
+    out = work / "evaluation"
+    names = "mean,nearest,pca,poisson"
+    result = run_lpm("evaluate", work / "model", work / "cohort", "--split", "test", "--baselines", names, "--out", out)
+    result.pop("printed")
+    return result | {"tables": (out / "tables.md").read_text()} | json.loads((out / "summary.json").read_text())
+
+
+def extraction(lungs: Path, work: Path) -> Json:
+    """Coarse to fine against the dense grid, 256 cells along each side of the cube that holds the model's box."""
+    import torch
+
+    from lpm.geometry.surfaces import extract_surface
+    from lpm.model.bundle import read_bundle
+    from lpm.model.extraction import extract_meshes, lattice_over, without_overlap
+
+    model = read_bundle(work / "model")
+    pose, beta = model.world_from_model(np.zeros(3)), torch.zeros(model.latents.n_modes)
+    half = np.full(3, model.manifest.scale_mm)
+    lattice = lattice_over(-half, half, 2 * half[0] / 256 * (1 + 1e-9))
+
+    def field(points_mm: np.ndarray) -> np.ndarray:
+        return model.distances_mm(beta, pose, points_mm)
+
+    started = time.perf_counter()
+    sparse = extract_meshes(field, model.structures, lattice)
+    sparse_seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    nodes = np.indices(lattice.shape).reshape(3, -1).T
+    dense = np.concatenate([without_overlap(field(lattice.points_mm(part))) for part in np.array_split(nodes, 64)])
+    meshes = [
+        extract_surface(lattice.volume(np.ascontiguousarray(values.reshape(lattice.shape))), 0.0, inside_is_above=False)
+        .largest_piece()
+        .outward()
+        for values in dense.T
+    ]
+    dense_seconds = time.perf_counter() - started
+    pairs = list(zip(sparse.meshes.values(), meshes, strict=True))
+    same = all(np.array_equal(a.faces, b.faces) for a, b in pairs)
+    apart = max(float(np.abs(a.vertices - b.vertices).max()) for a, b in pairs) if same else float("nan")
+    return {
+        "nodes": lattice.n_nodes,
+        "evaluated": sparse.n_evaluated,
+        "share": sparse.n_evaluated / lattice.n_nodes,
+        "same_triangles": same,
+        "largest_difference_voxels": apart / lattice.spacing_mm,
+        "sparse_seconds": sparse_seconds,
+        "dense_seconds": dense_seconds,
+    }
+
+
+def paper_presets(lungs: Path, work: Path) -> Json:
+    """Both presets of the paper, end to end, for a few epochs on the CPU: train, then reconstruct unseen lungs."""
+    config = work / "paper_short.toml"
+    write_text(config, PAPER_SHORT)
+    results = {}
+    for name in ("paper", "paper-initial"):
+        model, out = work / f"model_{name}", work / f"evaluation_{name}"
+        run_lpm("train", work / "cohort", "--out", model, "--preset", name, "--config", config, "--device", "cpu")
+        run_lpm("evaluate", model, work / "cohort", "--split", "test", "--baselines", "none", "--out", out)
+        summary = json.loads((out / "summary.json").read_text())["methods"]["LPM"]
+        results[name] = describe_model(model) | {"assd_mm": summary["assd_mm"], "dice": summary["dice"]}
+    return results
+
+
+STEPS: dict[str, Callable[[Path, Path], Json]] = {
+    "prepare": prepare,
+    "signed_distances": signed_distances,
+    "train": train,
+    "evaluate": evaluate,
+    "extraction": extraction,
+    "paper_presets": paper_presets,
+}
+
+if __name__ == "__main__":
+    main()

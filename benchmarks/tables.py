@@ -1,0 +1,178 @@
+"""docs/benchmarks.md from the JSONs of benchmarks/run.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lpm.evaluation.tables import markdown
+from lpm.files.atomic import write_text
+
+Json = dict[str, Any]
+
+
+def write_page(work: Path, page: Path) -> None:
+    """Write the page from the steps that have run; a step that has not says so."""
+    sections = []
+    for name, (title, section) in SECTIONS.items():
+        path = work / f"{name}.json"
+        body = section(json.loads(path.read_text())) if path.exists() else "Not measured yet."
+        sections.append(f"## {title}\n\n{body}")
+    write_text(page, "\n\n".join([INTRODUCTION, *sections]) + "\n")
+
+
+INTRODUCTION = """# Benchmarks
+
+Written by `python benchmarks/run.py --lungs FOLDER`; no number here is typed, and `make benchmarks` repeats them all.
+The lungs are 39 real ones (docs/model-card.md says where they come from), 29 to train on and 10 to test on, split by
+subject. Choices were made by holding six of the 29 training lungs out; the ten test lungs were used once, for the
+tables below. Distances are from points to triangles, in mm; brackets are 95 % bootstrap intervals of the mean over
+the ten."""
+
+
+def bars(rows: Sequence[tuple[str, str, str, bool]]) -> str:
+    """What was aimed at, what was measured."""
+    return markdown(["aim", "bar", "measured", ""], [[a, b, c, "met" if met else "missed"] for a, b, c, met in rows])
+
+
+def machine(data: Json) -> str:
+    m = data["machine"]
+    return f"{m['cores']} cores, {m['memory_gib']} GiB, Python {m['python']}."
+
+
+def prepare(data: Json) -> str:
+    seconds = np.array(list(data["seconds_by_subject"].values()))
+    change, smoothing = (np.abs(data[key]) for key in ("volume_change_percent", "smoothing_change_percent"))
+    slowest = max(data["seconds_by_subject"], key=data["seconds_by_subject"].get)
+    flags = "; ".join(f"{name}: {', '.join(flags)}" for name, flags in data["flags"].items()) or "none"
+    rows = [
+        ("seconds a subject, slowest", "< 25", f"{seconds.max():.1f} ({slowest})", seconds.max() < 25),
+        ("peak memory, all processes", "< 3 GiB", f"{data['peak_all_gib']:.2f} GiB", data["peak_all_gib"] < 3),
+        ("volume change, mask to mesh, largest", "< 0.5 %", f"{change.max():.2f} %", change.max() < 0.5),
+        (
+            "volume change of the Laplacian smoothing alone, largest",
+            "< 0.5 %",
+            f"{smoothing.max():.3f} %",
+            smoothing.max() < 0.5,
+        ),
+    ]
+    return (
+        f"{data['n_subjects']} subjects, {data['n_surface']:,} surface and {data['n_off_surface']:,} off-surface "
+        f"points each, one case at a time: {data['seconds']:.0f} s in all, mean {seconds.mean():.1f} s a subject. "
+        f"{machine(data)} Flagged: {flags}.\n\n{bars(rows)}"
+    )
+
+
+def signed_distances(data: Json) -> str:
+    rows = [
+        [
+            row["method"],
+            f"{row['us_per_point']:.1f}",
+            f"{row['times_lpm']:.0f}",
+            f"{row['max_error_mm']:.2g}",
+            f"{row['mean_error_mm']:.2g}",
+            str(row["wrong_signs"]),
+        ]
+        for row in data["rows"]
+    ]
+    fastest = min(row["times_lpm"] for row in data["rows"][1:])
+    best = min(row["mean_error_mm"] for row in data["rows"][1:])
+    own = data["rows"][0]["mean_error_mm"]
+    met = [
+        ("times as fast a point as the fastest of mesh-to-sdf's methods", ">= 50", f"{fastest:.0f}", fastest >= 50),
+        (
+            "mean error against brute force, LPM / best of mesh-to-sdf",
+            "smaller",
+            f"{own:.1g} / {best:.1g} mm",
+            own < best,
+        ),
+    ]
+    header = ["method", "us a point", "times LPM", "max error mm", "mean error mm", "wrong signs"]
+    return (
+        f"{data['points']:,} points about `{data['mesh']}` ({data['faces']:,} triangles), the paper's library "
+        f"mesh-to-sdf in the same process; errors against brute force in float64 "
+        f"at {data['exact_points']} points. {machine(data)}\n\n"
+        f"{markdown(header, rows)}\n{bars(met)}"
+    )
+
+
+def train(data: Json) -> str:
+    names = ("epoch", "total", "surface", "off_surface", "eikonal", "latent")
+    rows = [[f"{row[name]:.4g}" for name in names] for row in data["losses"]]
+    met = [
+        ("`lpm train`, whole", "<= 30 min on 2 cores", f"{data['seconds'] / 60:.1f} min", data["seconds"] <= 1800),
+    ]
+    return (
+        f"`lite`: {data['network']}, {data['training_shapes']} shapes (29 lungs and their deformed copies), "
+        f"{data['epochs']} epochs, {data['megabytes']:.1f} MB; peak memory {data['peak_all_gib']:.1f} GiB. "
+        f"{machine(data)} Lengths in the losses are in model "
+        f"units of {data['scale_mm']:.0f} mm.\n\n{markdown(names, rows)}\n{bars(met)}"
+    )
+
+
+def evaluate(data: Json) -> str:
+    own = data["methods"]["LPM"]
+    whole = own["n_pieces"]["mean"] == 2 and own["is_closed"]["mean"] == 1
+    met = [
+        ("ASSD", "<= 2.5 mm", f"{own['assd_mm']['mean']:.2f} mm", own["assd_mm"]["mean"] <= 2.5),
+        ("Dice", ">= 0.93", f"{own['dice']['mean']:.3f}", own["dice"]["mean"] >= 0.93),
+        ("closed, one piece a lung, left and right apart", "10 of 10", "all" if whole else "not all", whole),
+    ]
+    return (
+        "`lpm evaluate MODEL COHORT --split test --points 5000`: no normals, sides unknown, the prior only (shape, "
+        f"translation and axis scales are fitted; nothing follows the points beyond the model). {machine(data)}\n\n"
+        f"{bars(met)}\n{data['tables']}"
+    )
+
+
+def extraction(data: Json) -> str:
+    met = [
+        ("network evaluations over the dense grid's", "<= 6 %", f"{data['share']:.2%}", data["share"] <= 0.06),
+        (
+            "largest difference of a vertex from the dense grid's",
+            "<= 0.01 voxel",
+            f"{data['largest_difference_voxels']:.2g} voxel, same triangles: {data['same_triangles']}",
+            data["largest_difference_voxels"] <= 0.01,
+        ),
+    ]
+    ratio = data["dense_seconds"] / data["sparse_seconds"]
+    return (
+        f"Both lungs of the mean shape, 256 cells along each side of the cube [-1, 1] of the model: "
+        f"{data['evaluated']:,} of {data['nodes']:,} nodes evaluated, {data['sparse_seconds']:.1f} s against "
+        f"{data['dense_seconds']:.0f} s dense "
+        f"({ratio:.0f} times). {machine(data)}\n\n{bars(met)}"
+    )
+
+
+def paper_presets(data: Json) -> str:
+    blocks = [
+        "No GPU was at hand: these are short runs on the CPU that show both presets working end to end (train, then "
+        "reconstruct the ten unseen lungs), not trained models. The paper's figures stand beside `lite`'s, above."
+    ]
+    for name in ("paper", "paper-initial"):
+        run = data[name]
+        first, last = run["losses"][0], run["losses"][-1]
+        falling = last["total"] < 0.7 * first["total"]
+        columns = ("epoch", "total", "surface", "off_surface", "eikonal")
+        rows = [[f"{row[column]:.4g}" for column in columns] for row in run["losses"]]
+        blocks.append(
+            f"**`{name}`** ({run['network']}), {run['epochs']} epochs in {run['training_seconds']:.0f} s: loss "
+            f"{first['total']:.3f} to {last['total']:.3f} ({'falling' if falling else 'not falling'}); test ASSD "
+            f"{run['assd_mm']['mean']:.1f} mm, Dice {run['dice']['mean']:.3f}.\n\n"
+            f"{markdown(columns, rows)}"
+        )
+    return "\n\n".join(blocks)
+
+
+SECTIONS = {
+    "evaluate": ("Unseen lungs from 5,000 points", evaluate),
+    "train": ("Training", train),
+    "extraction": ("Extraction", extraction),
+    "prepare": ("Preparation", prepare),
+    "signed_distances": ("Signed distances", signed_distances),
+    "paper_presets": ("The paper's presets", paper_presets),
+}

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpm.apps.cli import run
+from lpm.files.points import write_points
+from lpm.files.volumes import read_volume, write_volume
+from lpm.geometry.phantoms import random_lungs, to_labels
+from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
+from lpm.preparation.cohort import Cohort
+
+QUICK_TOML = "[sampling]\nn_surface = 2000\nn_off_surface = 2000\n"
+TINY_TOML = """
+[decoder]
+latent_size = 4
+width = 16
+layers = 2
+skip_at = 0
+[training]
+epochs = 4
+checkpoint_every = 2
+shapes_per_step = 4
+surface_points = 64
+off_surface_points = 64
+points_kept = 1000
+[augmentation]
+copies = 1
+faces = 1000
+"""
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    for index in range(3):
+        labels = to_labels(random_lungs(rng=np.random.default_rng(index)), 8.0)
+        write_volume(tmp_path / "scans" / f"case{index}.nii.gz", labels)
+    (tmp_path / "quick.toml").write_text(QUICK_TOML)
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    return tmp_path / "scans"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    write_bundle(folder, tiny_model)
+    return folder
+
+
+def prepare(scans: Path, *more: str) -> int:
+    out = scans.parent / "cohort"
+    return run(
+        ["prepare", str(scans), "--out", str(out), "--config", str(scans.parent / "quick.toml"), "--jobs", "1", *more]
+    )
+
+
+def test_prepare_writes_a_cohort(scans: Path) -> None:
+    assert prepare(scans) == 0
+    cohort = Cohort(scans.parent / "cohort")
+    assert cohort.subjects() == ["case0", "case1", "case2"]
+    assert cohort.manifest.config.sampling.n_surface == 2000
+
+
+def test_prepare_takes_the_split_beside_the_inputs(scans: Path) -> None:
+    (scans / "split.json").write_text(json.dumps({"train": ["case1"], "test": ["case0", "case2"]}))
+    assert prepare(scans) == 0
+    assert Cohort(scans.parent / "cohort").subjects("train") == ["case1"]
+
+
+def test_one_bad_case_exits_1_and_the_others_finish(scans: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (scans / "bad.nii.gz").write_bytes(b"\x1f\x8b not really")
+    assert prepare(scans) == 1
+    assert Cohort(scans.parent / "cohort").subjects() == ["case0", "case1", "case2"]
+    printed = capfd.readouterr().err
+    assert "1 of 4 cases failed: bad" in printed
+    assert "Traceback" not in printed
+    assert "bad" in Cohort(scans.parent / "cohort").manifest.failed
+
+
+def test_train_then_evaluate(scans: Path) -> None:
+    root = scans.parent
+    assert prepare(scans) == 0
+    train = [
+        "train",
+        str(root / "cohort"),
+        "--out",
+        str(root / "model"),
+        "--config",
+        str(root / "tiny.toml"),
+        "--device",
+        "cpu",
+    ]
+    assert run([*train, "--jobs", "1", "--data", "generated"]) == 0
+    assert read_bundle(root / "model").manifest.data == "generated"
+    written = {path.name for path in (root / "model").iterdir()}
+    assert {"bundle.json", "weights.safetensors", "epochs.csv", "checkpoint.safetensors"} <= written
+    assert len(list((root / "model").glob("*.png"))) >= 3
+    assert run(train) == 1, "a folder that holds a run is not overwritten"
+    assert run([*train, "--resume"]) == 0
+
+
+def test_evaluate_writes_tables_figures_and_a_report(model: Path, tiny_cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "evaluation"
+    arguments = ["evaluate", str(model), str(tiny_cohort), "--points", "500", "--baselines", "mean", "--out", str(out)]
+    assert run(arguments) == 0
+    with (out / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == {"LPM", "mean shape"} or len(rows) == 4
+    assert all(float(row["assd_mm"]) > 0 for row in rows)
+    tables = (out / "tables.md").read_text()
+    assert "0.7047" in tables
+    assert "floor" in tables
+    html = (out / "report.html").read_text()
+    assert "data:image/png" in html
+    assert "sampling floor" in html
+
+
+def test_fit_points_and_mask(model: Path, tmp_path: Path, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    points = cohort.surface(cohort.subjects("test")[0]).points_mm[:1000]
+    write_points(tmp_path / "points.ply", points)
+    assert (
+        run(["fit", "points", str(tmp_path / "points.ply"), "--model", str(model), "--out", str(tmp_path / "a")]) == 0
+    )
+    assert (tmp_path / "a" / "left_lung.ply").is_file()
+    labels = to_labels(random_lungs(rng=np.random.default_rng(5)), 6.0)
+    write_volume(tmp_path / "labels.nrrd", labels)
+    arguments = ["fit", "mask", str(tmp_path / "labels.nrrd"), "--model", str(model), "--out", str(tmp_path / "b")]
+    assert run([*arguments, "--points", "500", "--spacing-mm", "4", "--mesh-format", "stl"]) == 0
+    assert (tmp_path / "b" / "right_lung.stl").is_file()
+    assert read_volume(tmp_path / "b" / "labels.nii.gz").voxels.shape == labels.voxels.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["prepare", "nowhere", "--out", "x"], 1, "no such file or folder"),
+        (["train", "nowhere", "--out", "x"], 1, "cannot be read"),
+        (["fit", "points", "none.ply", "--model", "m", "--out", "x"], 1, "no such file"),
+        (["evaluate", "nowhere", "nowhere", "--out", "x"], 1, "cannot be read"),
+        (["train", "c", "--out", "x", "--preset", "huge"], 2, "huge"),
+        (["prepare"], 2, "INPUT"),
+        (["prepare", ".", "--out", "x", "--labels", "left"], 2, "name=value"),
+        (["prepare", ".", "--out", "x", "--config", "nowhere.toml"], 1, "cannot be read"),
+    ],
+)
+def test_misuse_is_told_plainly(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    printed = capfd.readouterr()
+    assert message in printed.err + printed.out
+    assert "Traceback" not in printed.err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("text", "message"), [("seed = = 1", "not TOML"), ("speed = 1", "speed: Extra inputs")])
+def test_bad_configuration_is_told(scans: Path, text: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    (scans.parent / "quick.toml").write_text(text)
+    assert prepare(scans) in (1, 2)
+    assert message in capfd.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(tmp_path), "--out", "x"], debug=True) == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_cuda_is_refused_where_there_is_none(scans: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert prepare(scans) == 0
+    assert run(["train", str(scans.parent / "cohort"), "--out", str(scans.parent / "m"), "--device", "cuda"]) == 2
+    assert "torch finds no GPU" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb", [[], ["prepare"], ["train"], ["fit"], ["fit", "points"], ["fit", "mask"], ["evaluate"], ["demo"]]
+)
+def test_help_of_every_verb(verb: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([*verb, "--help"]) == 0
+    assert "Usage" in capfd.readouterr().out
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out.startswith("0.")
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; from lpm.apps.cli import run; run(['--help']); sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"COLUMNS": "100"}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True).returncode == 0
+    )
