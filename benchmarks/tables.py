@@ -68,8 +68,11 @@ def prepare(data: Json) -> str:
 
 
 def signed_distances(data: Json) -> str:
+    first = data["runs"][0]
+    header = ["points", "method", "us a point", "times LPM", "max error mm", "mean error mm", "wrong signs"]
     rows = [
         [
+            f"{run['points']:,}",
             row["method"],
             f"{row['us_per_point']:.1f}",
             f"{row['times_lpm']:.0f}",
@@ -77,26 +80,22 @@ def signed_distances(data: Json) -> str:
             f"{row['mean_error_mm']:.2g}",
             str(row["wrong_signs"]),
         ]
-        for row in data["rows"]
+        for run in data["runs"]
+        for row in run["rows"]
     ]
-    fastest = min(row["times_lpm"] for row in data["rows"][1:])
-    best = min(row["mean_error_mm"] for row in data["rows"][1:])
-    own = data["rows"][0]["mean_error_mm"]
-    met = [
-        ("times as fast a point as the fastest of mesh-to-sdf's methods", ">= 50", f"{fastest:.0f}", fastest >= 50),
-        (
-            "mean error against brute force, LPM / best of mesh-to-sdf",
-            "smaller",
-            f"{own:.1g} / {best:.1g} mm",
-            own < best,
-        ),
-    ]
-    header = ["method", "us a point", "times LPM", "max error mm", "mean error mm", "wrong signs"]
+    met = []
+    for run in data["runs"]:
+        others = run["rows"][1:]
+        fastest = min(row["times_lpm"] for row in others)
+        own, best = run["rows"][0]["mean_error_mm"], min(row["mean_error_mm"] for row in others)
+        n = f"{run['points']:,} points"
+        met.append((f"{n}: times as fast as the fastest mesh-to-sdf method", ">= 50", f"{fastest:.0f}", fastest >= 50))
+        met.append((f"{n}: mean error, LPM / best of mesh-to-sdf", "smaller", f"{own:.1g} / {best:.1g} mm", own < best))
     return (
-        f"{data['points']:,} points about `{data['mesh']}` ({data['faces']:,} triangles), the paper's library "
-        f"mesh-to-sdf in the same process; errors against brute force in float64 "
-        f"at {data['exact_points']} points. {machine(data)}\n\n"
-        f"{markdown(header, rows)}\n{bars(met)}"
+        f"Points about `coronacases_002`'s `{first['mesh']}` ({first['faces']:,} triangles), the paper's library mesh-to-sdf "
+        f"in the same process; errors against brute force in float64 at {first['exact_points']} points. mesh-to-sdf pays "
+        "for its scans of the mesh once, so its time a point falls with their number. "
+        f"{machine(data)}\n\n{markdown(header, rows)}\n{bars(met)}"
     )
 
 

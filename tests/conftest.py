@@ -81,7 +81,7 @@ def tiny_config() -> ModelConfig:
         decoder=DecoderConfig(latent_size=8, width=64, layers=4, skip_at=2, output="linear", frequencies=2),
         augmentation=AugmentationConfig(copies=2, faces=3000),
         training=TrainingConfig(
-            epochs=250,
+            epochs=400,
             shapes_per_step=4,
             surface_points=256,
             off_surface_points=256,

@@ -243,6 +243,15 @@ def test_white_margins_are_cropped() -> None:
     assert plots._without_margins(pixels, margin=5).shape[:2] == (10 + 9, 30 + 9)
 
 
+def test_the_palette_keeps_white() -> None:
+    almost = np.full((20, 20, 3), (251, 249, 249), dtype=np.uint8)
+    almost[:5] = (200, 30, 30)
+    picture = Image.fromarray(almost)
+    quantised = np.asarray(picture.quantize(palette=plots._palette(picture), dither=Image.Dither.NONE).convert("RGB"))
+    assert (quantised[10] == 255).all()
+    assert (quantised[0] == (200, 30, 30)).all()
+
+
 def test_signed_distance_zero_is_white() -> None:
     colors = plots._mapped(np.array([-1e9, 0.0, 1e9]), plots._DISTANCE_NORM, plots._DISTANCE_MAP)
     assert colors[1].min() > 240

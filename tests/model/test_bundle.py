@@ -27,7 +27,9 @@ def test_a_bundle_comes_back_as_it_was(folder: Path, tiny_model: ModelBundle) ->
     assert again.manifest == tiny_model.manifest
     beta, points = torch.ones(tiny_model.latents.n_modes), np.random.default_rng(0).uniform(-100, 100, (50, 3))
     pose = tiny_model.world_from_model(np.zeros(3))
-    np.testing.assert_array_equal(again.distances_mm(beta, pose, points), tiny_model.distances_mm(beta, pose, points))
+    np.testing.assert_allclose(
+        again.distances_mm(beta, pose, points), tiny_model.distances_mm(beta, pose, points), atol=1e-3
+    )
     assert torch.equal(again.codes, tiny_model.codes)
 
 

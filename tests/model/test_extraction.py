@@ -60,9 +60,12 @@ def test_meshes_are_closed_outward_and_of_the_right_volume() -> None:
 
 
 def test_a_shape_that_leaves_the_lattice_is_closed_there() -> None:
-    mesh = extract_meshes(two_balls, ("a", "b"), lattice_over(LOW, np.array([80.0, 160, 160]), 4.0)).meshes["a"]
+    lattice = lattice_over(LOW, np.array([80.0, 160, 160]), 4.0)
+    end_mm = lattice.origin_mm[0] + lattice.spacing_mm * (lattice.shape[0] - 1)
+    assert end_mm < 70 + 60, "the ball must reach past the lattice"
+    mesh = extract_meshes(two_balls, ("a", "b"), lattice).meshes["a"]
     assert mesh.is_closed
-    assert mesh.vertices[:, 0].max() < 85
+    assert end_mm - lattice.spacing_mm <= mesh.vertices[:, 0].max() <= end_mm
 
 
 def test_crumbs_are_left_out_and_a_union_keeps_both_pieces() -> None:

@@ -163,8 +163,8 @@ def _report(demo: _Demo, model: ModelBundle, cohort: Cohort, fits: Mapping[str, 
     path = demo.out / "report.html"
     lead = (
         f"{N_SUBJECTS} generated pairs of lungs, {len(cohort.subjects('train'))} to learn from and "
-        f"{len(cohort.subjects('test'))} kept unseen; {model.manifest.training_seconds / 60:.1f} minutes of training on "
-        "the CPU. Everything is in patient millimetres."
+        f"{len(cohort.subjects('test'))} kept unseen; {model.manifest.training_seconds / 60:.1f} minutes of training "
+        "on the CPU. Everything is in patient millimetres."
     )
     provenance = {"data": DATA, "seed": str(demo.seed), **model.manifest.versions}
     write_report(path, "LPM: the lungs parametric model, from scans to reconstructions", lead, sections, provenance)
@@ -204,9 +204,8 @@ def _draw_training(demo: _Demo, model: ModelBundle) -> list[Block]:
     losses = sorted(demo.model.glob("loss_*.png"))
     with (demo.model / "epochs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    text = (
-        f"Loss {float(rows[0]['total']):.4f} after the first epoch, {float(rows[-1]['total']):.4f} after {len(rows)}."
-    )
+    first, last = float(rows[0]["total"]), float(rows[-1]["total"])
+    text = f"Loss {first:.4f} after the first epoch, {last:.4f} after {len(rows)}."
     return [
         Text((text,)),
         *(Figure(path, path.stem.replace("_", " ").capitalize()) for path in losses),

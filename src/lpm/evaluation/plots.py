@@ -221,7 +221,7 @@ def plot_lungs(meshes: Mapping[str, WorldMesh], path: Path) -> None:
     """Draw structures in their colours, from the front and from the side.
 
     Args:
-        meshes: By structure; the first, third, ... of a model's list keep their colour in every picture.
+        meshes: By structure, in the model's order: the colour goes by place in it, RAS mm.
         path: A .png.
 
     Raises:
@@ -494,9 +494,17 @@ def _save(figure: Figure, path: Path) -> None:
     canvas.draw()
     pixels = _without_margins(np.asarray(canvas.buffer_rgba())[..., :3])
     picture = Pillow.fromarray(pixels)
-    palette = picture.quantize(256, Pillow.Quantize.MAXCOVERAGE)
     with atomic_file(path) as temporary:
-        picture.quantize(palette=palette, dither=Pillow.Dither.FLOYDSTEINBERG).save(temporary, format="PNG")
+        picture.quantize(palette=_palette(picture), dither=Pillow.Dither.FLOYDSTEINBERG).save(temporary, format="PNG")
+
+
+def _palette(picture: Pillow.Image) -> Pillow.Image:
+    """Choose 256 colours; what a quantiser takes for white is only nearly so, which would show on a white page."""
+    colors = np.array(picture.quantize(256, Pillow.Quantize.MAXCOVERAGE).getpalette()).reshape(-1, 3)
+    colors[(colors >= 245).all(axis=1)] = 255
+    palette = Pillow.new("P", (1, 1))
+    palette.putpalette(colors.ravel().tolist())
+    return palette
 
 
 def _without_margins(pixels: Image, margin: int = 12) -> Image:

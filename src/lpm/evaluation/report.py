@@ -196,7 +196,7 @@ _STYLE = """
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; color: #1c1e21; background: #fff;
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
   overflow-wrap: anywhere; }
-h1 { font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: 0 0 .6rem; }
+h1 { font-size: 1.9rem; font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: 0 0 .6rem; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .8rem; padding-top: .8rem; border-top: 1px solid #d8dbe0; }
 p, .lead, dd { max-width: 46rem; }
 .lead { font-size: 1.12rem; color: #3a3f47; }
@@ -220,8 +220,9 @@ dt { color: #4a4f57; } dd { margin: 0; }
   nav { display: none; }
   h2 { break-after: avoid; } figure, tr { break-inside: avoid; } figure.table { break-inside: auto; }
   figure.table figcaption { break-after: avoid; }
-  img { max-height: 200mm; width: auto; }
-  .scroll { overflow: visible; } th, td { white-space: normal; padding: .25rem .5rem; }
+  img { max-height: 150mm; width: auto; }
+  .scroll { overflow: visible; } table { font-size: 8pt; }
+  th, td { white-space: normal; padding: .15rem .35rem; } thead th { min-width: 0; }
 }
 """
 _PAGE = """<!DOCTYPE html>

@@ -165,13 +165,19 @@ def fit_shape(
         The best shape found and why the search stopped.
     """
     objective = _Objective(model, points_mm, structure, config)
-    center = torch.from_numpy(points_mm.mean(axis=0)).float()
-    search = _Search(objective, _State(torch.zeros(model.latents.n_modes), center, torch.zeros(3)))
+    search = _Search(objective, _start(model, points_mm, structure))
     while search.stop_reason is None:
         search.advance()
     state = search.state
     pose = Pose(state.translation.double().numpy(), state.log_scale.exp().double().numpy())
     return FittedShape(state.beta, pose, search.residuals.double().numpy(), search.iterations, search.stop_reason)
+
+
+def _start(model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64] | None) -> _State:
+    """The mean shape, placed so that its surface's centre (of the structures seen) lies at the points' centre."""
+    seen = model.centers.mean(axis=0) if structure is None else model.centers[structure].mean(axis=0)
+    center = points_mm.mean(axis=0) - model.manifest.scale_mm * seen
+    return _State(torch.zeros(model.latents.n_modes), torch.from_numpy(center).float(), torch.zeros(3))
 
 
 class _Search:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import label as label_parts
 
 from lpm.errors import InputError
 from lpm.files.atomic import atomic_folder
@@ -76,7 +77,7 @@ class Fit:
             column = self.model.structures.index(name)
             inside = self.distances_mm(target.to_world(indices))[:, column] < 0
             view = labels[box]
-            view[inside.reshape(view.shape)] = index
+            view[_largest_parts(inside.reshape(view.shape), self.model.pieces_each)] = index
         return target.with_voxels(labels)
 
     def summary(self) -> dict[str, Any]:
@@ -172,6 +173,15 @@ def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = lower
     return Volume(np.zeros(np.ceil((upper - lower) / spacing_mm).astype(int), dtype=np.uint8), affine)
+
+
+def _largest_parts(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
+    """Leave the crumbs out that the meshes leave out."""
+    parts, _ = label_parts(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    largest = np.argsort(-sizes, kind="stable")[:n]
+    return np.isin(parts, largest[sizes[largest] > 0])
 
 
 def _voxel_box(grid: Volume, mesh: WorldMesh) -> tuple[slice, slice, slice]:

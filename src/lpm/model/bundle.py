@@ -18,7 +18,7 @@ from lpm.geometry.frames import Floats, WorldFromModel
 from lpm.model.config import ModelConfig
 from lpm.model.decoder import Decoder
 from lpm.model.latents import LatentSpace, principal_latents
-from lpm.model.samples import Shape
+from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.training import EpochReport, Training
 from lpm.preparation.cohort import Cohort, read_json_model
@@ -38,6 +38,7 @@ class BundleManifest(StrictModel):
     scale: Literal["cohort", "subject"]
     scale_mm: float
     box: tuple[tuple[float, float, float], tuple[float, float, float]]
+    centers: tuple[tuple[float, float, float], ...]
     n_modes: int
     training_subjects: tuple[str, ...]
     training_shapes: int
@@ -67,6 +68,11 @@ class ModelBundle:
     def structures(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return self.manifest.structures
+
+    @property
+    def centers(self) -> Floats:
+        """(s, 3) mean surface point of each structure over the training shapes, in the model frame."""
+        return np.array(self.manifest.centers)
 
     @property
     def pieces_each(self) -> int:
@@ -120,6 +126,7 @@ def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
         scale=cohort.manifest.scale,
         scale_mm=_model_scale_mm(cohort),
         box=((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])),
+        centers=_surface_centers(samples, len(structure_names(cohort, training.config))),
         n_modes=latents.n_modes,
         training_subjects=_subjects(samples.shapes),
         training_shapes=len(samples.shapes),
@@ -147,6 +154,13 @@ def _model_scale_mm(cohort: Cohort) -> float:
     """With a scale per subject, an unseen lung starts from the training subjects' mean scale."""
     scales = [cohort.world_from_model(subject).scale_mm for subject in cohort.subjects("train")]
     return float(np.mean(scales))
+
+
+def _surface_centers(samples: TrainingSamples, n_structures: int) -> tuple[tuple[float, float, float], ...]:
+    points = samples.surface.reshape(-1, 3).double()
+    structure = samples.structure.reshape(-1)
+    means = [points[structure == index].mean(dim=0).tolist() for index in range(n_structures)]
+    return tuple((x, y, z) for x, y, z in means)
 
 
 def _subjects(shapes: tuple[Shape, ...]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ Field = Callable[[Floats], Floats]
 """World points (n, 3) in mm to signed distances (n, s) in mm, negative inside."""
 
 _STEPS = (16, 8, 4, 2, 1)
+_REACH = (1.08, 1.08, 0.87, 0.5)
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,17 @@ class SparseField:
     n_evaluated: int
 
 
-def evaluate_sparse(field: Field, lattice: Lattice, lipschitz: float = 1.25) -> SparseField:
+def evaluate_sparse(field: Field, lattice: Lattice) -> SparseField:
     """Evaluate a field coarse to fine.
 
-    A cell is divided only if the surface can cross it: a signed distance changes by at most ``lipschitz`` per mm, so
-    a cell whose corners are all farther from zero than half its diagonal holds no surface. The last level is asked
-    only at the nodes of the cells that are left; the others take a value of the right sign from their coarse cell.
+    A cell is divided if its corners differ in sign, or if one of them is nearer to a surface than `_REACH` cells. For
+    a large cell that is half its diagonal times a bound of 1.25 on the field's gradient, so that no surface can hide
+    in it; in a small one the field is nearly straight, and less will do. The last level is asked only at the nodes of
+    the cells that are left; the other nodes take a value of the right sign from their coarse cell.
 
     Args:
         field: World mm to signed distances in mm.
         lattice: Where.
-        lipschitz: Bound on the field's gradient; a trained decoder keeps near 1.
 
     Returns:
         The field, exact in every cell that the surface crosses.
@@ -105,8 +106,8 @@ def evaluate_sparse(field: Field, lattice: Lattice, lipschitz: float = 1.25) -> 
     first = field(lattice.points_mm(_STEPS[0] * nodes))
     values = first.T.reshape(-1, *coarse_shape).astype(np.float32)
     n_evaluated, known = len(nodes), np.ones(coarse_shape, dtype=bool)
-    for coarser, step in pairwise(_STEPS):
-        crossed = _crossed_cells(values, known, lipschitz * lattice.spacing_mm * coarser)
+    for (coarser, step), reach in zip(pairwise(_STEPS), _REACH, strict=True):
+        crossed = _crossed_cells(values, known, reach * coarser * lattice.spacing_mm)
         values, known = _refine(values), _refine_known(known)
         nodes = _missing_nodes(crossed, known)
         values[(slice(None), *nodes.T)] = field(lattice.points_mm(step * nodes)).T
@@ -119,11 +120,12 @@ def _nodes_of(shape: Sequence[int]) -> NDArray[np.int64]:
     return np.indices(tuple(shape)).reshape(3, -1).T
 
 
-def _crossed_cells(values: NDArray[np.float32], known: NDArray[np.bool_], change_per_cell: float) -> NDArray[np.int64]:
+def _crossed_cells(values: NDArray[np.float32], known: NDArray[np.bool_], reach_mm: float) -> NDArray[np.int64]:
     """Cells that any structure's surface can pass through, judged by the values at their eight known corners."""
-    near = np.abs(values).min(axis=0) <= change_per_cell * np.sqrt(3.0) / 2.0
-    any_near, all_known = _over_corners(near, np.logical_or), _over_corners(known, np.logical_and)
-    return np.argwhere(any_near & all_known)
+    crossed = _over_corners((np.abs(values) <= reach_mm).any(axis=0), np.logical_or)
+    for inside in values < 0:
+        crossed |= _over_corners(inside, np.logical_or) & ~_over_corners(inside, np.logical_and)
+    return np.argwhere(crossed & _over_corners(known, np.logical_and))
 
 
 def _over_corners(nodes: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
