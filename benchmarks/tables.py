@@ -92,9 +92,9 @@ def signed_distances(data: Json) -> str:
         met.append((f"{n}: times as fast as the fastest mesh-to-sdf method", ">= 50", f"{fastest:.0f}", fastest >= 50))
         met.append((f"{n}: mean error, LPM / best of mesh-to-sdf", "smaller", f"{own:.1g} / {best:.1g} mm", own < best))
     return (
-        f"Points about `coronacases_002`'s `{first['mesh']}` ({first['faces']:,} triangles), the paper's library mesh-to-sdf "
-        f"in the same process; errors against brute force in float64 at {first['exact_points']} points. mesh-to-sdf pays "
-        "for its scans of the mesh once, so its time a point falls with their number. "
+        f"Points about `coronacases_002`'s `{first['mesh']}` ({first['faces']:,} triangles), the paper's library "
+        f"mesh-to-sdf in the same process; errors against brute force in float64 at {first['exact_points']} points. "
+        "mesh-to-sdf pays for its scans of the mesh once, so its time a point falls with their number. "
         f"{machine(data)}\n\n{markdown(header, rows)}\n{bars(met)}"
     )
 

@@ -20,17 +20,15 @@ from lpm.evaluation.baselines import (
     cut_at,
     fit_field,
     gap_between,
-    grid_nodes,
-    odd_grid,
     pieces_of,
     sdf_on_grid,
     surface_on_grid,
     train_grids,
-    trilinear,
     whitened_components,
 )
 from lpm.evaluation.metrics import surface_scores
 from lpm.geometry.frames import WorldFromModel
+from lpm.geometry.grids import grid_nodes, odd_grid, trilinear
 from lpm.geometry.meshes import WorldMesh
 from lpm.preparation.sampling import sample_surfaces
 

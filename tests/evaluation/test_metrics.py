@@ -10,9 +10,7 @@ from pydantic import ValidationError
 from lpm.errors import InputError
 from lpm.evaluation.metrics import (
     MetricsConfig,
-    VoxelGrid,
     dice,
-    grid_around,
     point_scores,
     sampling_floor,
     score,
@@ -20,9 +18,9 @@ from lpm.evaluation.metrics import (
     surface_scores,
     unit_per_mm,
     volume_scores,
-    voxelise,
 )
 from lpm.geometry.distances import signed_distance
+from lpm.geometry.grids import VoxelGrid, grid_around, voxelise
 from lpm.geometry.meshes import WorldMesh
 
 FAST = MetricsConfig(n_points=1000, n_surface=2000, voxel_mm=4.0)

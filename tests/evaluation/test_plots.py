@@ -10,7 +10,7 @@ import trimesh
 from PIL import Image
 
 from lpm.errors import FileError, InputError, MissingExtraError
-from lpm.evaluation import plots
+from lpm.evaluation import plots, scenes
 from lpm.evaluation.plots import (
     FRONTAL,
     plot_losses,
@@ -32,7 +32,7 @@ Meshes = dict[str, WorldMesh]
 def _small_pictures() -> Iterator[None]:
     """Rendering in software takes time by the pixel."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(plots, "_RENDER_PX", 200)
+    patch.setattr(scenes, "_RENDER_PX", 200)
     patch.setattr(plots, "_DPI", 60)
     yield
     patch.undo()
@@ -142,8 +142,8 @@ def test_frontal_view_has_the_patients_right_on_the_pictures_left() -> None:
     np.testing.assert_allclose(to_viewer, (0.0, 1.0, 0.0), atol=1e-12)
 
 
-@pytest.mark.parametrize("view", [plots.FRONTAL, plots.OBLIQUE, plots.CUTAWAY, plots.BELOW])
-def test_no_view_is_mirrored(view: plots.View) -> None:
+@pytest.mark.parametrize("view", [scenes.FRONTAL, scenes.OBLIQUE, scenes.CUTAWAY, scenes.BELOW])
+def test_no_view_is_mirrored(view: scenes.View) -> None:
     np.testing.assert_allclose(view.axes @ view.axes.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(view.axes) == pytest.approx(1.0)
     assert view.axes[1, 2] > 0, "the head is up"
@@ -151,17 +151,17 @@ def test_no_view_is_mirrored(view: plots.View) -> None:
 
 @pytest.mark.usefixtures("needs_pyvista")
 def test_left_lung_is_on_the_right_of_the_rendered_picture(lungs: Meshes) -> None:
-    layers = [plots._solid(lungs["left_lung"], "#d02020"), plots._solid(lungs["right_lung"], "#2020d0")]
-    pixels = plots._render(layers, FRONTAL, plots._window_of(layers, FRONTAL), 200).astype(float)
+    layers = [scenes.solid(lungs["left_lung"], "#d02020"), scenes.solid(lungs["right_lung"], "#2020d0")]
+    pixels = scenes.render(layers, FRONTAL, scenes.window_of(layers, FRONTAL), 200).astype(float)
     assert _center_of(pixels, (208, 32, 32)) > 0.6
     assert _center_of(pixels, (32, 32, 208)) < 0.4
 
 
 @pytest.mark.usefixtures("needs_pyvista")
 def test_a_picture_is_to_scale(lungs: Meshes) -> None:
-    layers = [plots._solid(lungs["right_lung"], "#2020d0")]
-    window = plots._window_of(layers, FRONTAL)
-    columns = np.flatnonzero((plots._render(layers, FRONTAL, window, 400) < 250).any(axis=(0, 2)))
+    layers = [scenes.solid(lungs["right_lung"], "#2020d0")]
+    window = scenes.window_of(layers, FRONTAL)
+    columns = np.flatnonzero((scenes.render(layers, FRONTAL, window, 400) < 250).any(axis=(0, 2)))
     mm_per_px = 2.0 * window.half_size[1] / 400
     assert np.ptp(columns) * mm_per_px == pytest.approx(110.0, abs=3.0)
 
@@ -171,7 +171,7 @@ def test_left_lung_is_on_the_right_of_the_frontal_panel(lungs: Meshes, tmp_path:
     plot_lungs(lungs, tmp_path / "lungs.png")
     pixels = _pixels(tmp_path / "lungs.png")
     frontal = pixels[:, : pixels.shape[1] // 2]
-    left, right = (plots._rgb(plots._color(index)) for index in (0, 1))
+    left, right = (scenes.rgb(scenes.structure_color(index)) for index in (0, 1))
     assert _center_of(frontal, left) > 0.55
     assert _center_of(frontal, right) < 0.45
 
@@ -182,7 +182,9 @@ def test_samples_are_drawn_on_the_same_sides(lungs: Meshes, tmp_path: Path) -> N
     plot_samples(surface, off, tmp_path / "samples.png")
     pixels = _pixels(tmp_path / "samples.png")
     third = pixels[:, : pixels.shape[1] // 4]
-    assert _center_of(third, plots._rgb(plots._color(0))) > _center_of(third, plots._rgb(plots._color(1)))
+    assert _center_of(third, scenes.rgb(scenes.structure_color(0))) > _center_of(
+        third, scenes.rgb(scenes.structure_color(1))
+    )
 
 
 # 3D
@@ -238,22 +240,24 @@ def test_a_disk_that_refuses(tmp_path: Path) -> None:
 
 def test_white_margins_are_cropped() -> None:
     pixels = np.full((100, 80, 3), 255, dtype=np.uint8)
-    assert plots._without_margins(pixels).shape == (100, 80, 3)
+    assert scenes.without_margins(pixels).shape == (100, 80, 3)
     pixels[40:50, 30:60] = 0
-    assert plots._without_margins(pixels, margin=5).shape[:2] == (10 + 9, 30 + 9)
+    assert scenes.without_margins(pixels, margin=5).shape[:2] == (10 + 9, 30 + 9)
 
 
 def test_the_palette_keeps_white() -> None:
     almost = np.full((20, 20, 3), (251, 249, 249), dtype=np.uint8)
     almost[:5] = (200, 30, 30)
     picture = Image.fromarray(almost)
-    quantised = np.asarray(picture.quantize(palette=plots._palette(picture), dither=Image.Dither.NONE).convert("RGB"))
+    quantised = np.asarray(
+        picture.quantize(palette=scenes.palette_of(picture), dither=Image.Dither.NONE).convert("RGB")
+    )
     assert (quantised[10] == 255).all()
     assert (quantised[0] == (200, 30, 30)).all()
 
 
 def test_signed_distance_zero_is_white() -> None:
-    colors = plots._mapped(np.array([-1e9, 0.0, 1e9]), plots._DISTANCE_NORM, plots._DISTANCE_MAP)
+    colors = scenes.mapped(np.array([-1e9, 0.0, 1e9]), plots._DISTANCE_NORM, plots._DISTANCE_MAP)
     assert colors[1].min() > 240
     assert colors[0, 2] > colors[0, 0], "inside is blue"
     assert colors[2, 0] > colors[2, 2], "outside is red"

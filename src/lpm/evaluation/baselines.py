@@ -14,10 +14,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from lpm.errors import InputError, MissingExtraError, NoSurfaceError
-from lpm.evaluation.metrics import VoxelGrid
 from lpm.geometry.distances import closest_points, signed_distance
 from lpm.geometry.frames import Floats, as_points
-from lpm.geometry.meshes import Indices, WorldMesh
+from lpm.geometry.grids import Trilinear, VoxelGrid, grid_nodes, odd_grid, trilinear
+from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface
 from lpm.geometry.volumes import Volume
 from lpm.preparation.cohort import Cohort
@@ -142,18 +142,6 @@ def train_grids(training: Sequence[Mapping[str, WorldMesh]], config: BaselinesCo
     return SdfGrids(np.array(fields, dtype=np.float32), grid, tuple(training[0]))
 
 
-def odd_grid(lower_mm: Floats, upper_mm: Floats, spacing_mm: float) -> VoxelGrid:
-    """A grid from one corner to at least the other, with an odd number of nodes along each axis."""
-    i, j, k = (int(n) // 2 * 2 + 1 for n in np.ceil((upper_mm - lower_mm) / spacing_mm) + 1)
-    return VoxelGrid(lower_mm, spacing_mm, (i, j, k))
-
-
-def grid_nodes(grid: VoxelGrid) -> Floats:
-    """(i, j, k, 3) the place of every node."""
-    nodes = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    return np.asarray(grid.origin_mm + grid.spacing_mm * nodes)
-
-
 def surface_on_grid(field: NDArray[Any], grid: VoxelGrid) -> WorldMesh:
     """Zero level of a field that is negative inside, closed even where the shape has left the grid.
 
@@ -180,42 +168,6 @@ def sdf_on_grid(mesh: WorldMesh, grid: VoxelGrid) -> Floats:
     is_near = np.abs(field) < 2.0 * np.sqrt(3.0) * grid.spacing_mm
     field[is_near] = signed_distance(mesh, places[is_near])
     return field
-
-
-@dataclass(frozen=True)
-class Trilinear:
-    """How values at points follow from the eight nodes around each.
-
-    Args:
-        node: (n, 8) flat index into the grid.
-        weight: (n, 8) share of each node.
-        slope: (n, 8, 3) derivative of the share by the point, 1/mm; zero along axes where it left the grid.
-    """
-
-    node: Indices
-    weight: Floats
-    slope: Floats
-
-
-def trilinear(points_mm: Floats, grid: VoxelGrid) -> Trilinear:
-    """Weights of trilinear interpolation; points outside take the value of the grid's border.
-
-    Args:
-        points_mm: (n, 3) in the grid's frame.
-        grid: The nodes.
-    """
-    last = np.array(grid.shape) - 1
-    place = (points_mm - grid.origin_mm) / grid.spacing_mm
-    is_inside = (place >= 0) & (place <= last)
-    place = np.clip(place, 0, last)
-    base = np.minimum(place.astype(np.int64), last - 1)
-    part = (place - base)[:, None, :]
-    corner = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(1, 8, 3)
-    share = np.where(corner == 1, part, 1.0 - part)
-    node = np.ravel_multi_index(tuple(np.moveaxis(base[:, None, :] + corner, -1, 0)), grid.shape)
-    others = np.stack([share[..., [1, 2]].prod(-1), share[..., [0, 2]].prod(-1), share[..., [0, 1]].prod(-1)], axis=-1)
-    slope = (2.0 * corner - 1.0) * others * is_inside[:, None, :] / grid.spacing_mm
-    return Trilinear(np.asarray(node), share.prod(axis=-1), slope)
 
 
 # Fitting a field to points

@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
 from lpm.errors import InputError
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import Mask, grid_around, voxelise
 from lpm.geometry.meshes import Indices, SurfaceSamples, WorldMesh, sample_surface
 from lpm.preparation.config import StrictModel
 from lpm.preparation.sampling import sample_surfaces
 
 Meshes = Mapping[str, WorldMesh]
-Mask = NDArray[np.bool_]
 _MIN_SAMPLES = 100
 
 
@@ -275,96 +274,6 @@ def _symmetric(forward: _Directed, backward: _Directed) -> SurfaceScores:
 
 
 # Volumes
-
-
-@dataclass(frozen=True)
-class VoxelGrid:
-    """An axis-aligned grid of voxel centres in the world.
-
-    Args:
-        origin_mm: (3,) centre of the first voxel.
-        spacing_mm: Edge of a voxel.
-        shape: Number of voxels along R, A and S.
-    """
-
-    origin_mm: Floats
-    spacing_mm: float
-    shape: tuple[int, int, int]
-
-
-def grid_around(meshes: Sequence[WorldMesh], spacing_mm: float) -> VoxelGrid:
-    """A grid that holds the meshes with a voxel to spare on each side."""
-    lower = np.min([mesh.vertices.min(axis=0) for mesh in meshes], axis=0) - spacing_mm
-    upper = np.max([mesh.vertices.max(axis=0) for mesh in meshes], axis=0) + spacing_mm
-    i, j, k = (int(n) for n in np.ceil((upper - lower) / spacing_mm) + 1)
-    return VoxelGrid(lower, spacing_mm, (i, j, k))
-
-
-def voxelise(mesh: WorldMesh, grid: VoxelGrid) -> Mask:
-    """Whether each voxel centre lies inside a closed mesh, exactly: rays along S count signed crossings.
-
-    Edges and vertices under a ray are no special case: whether a ray passes left of an edge is decided once for
-    both triangles that share it, so that the crossings of every ray of a closed mesh add up to zero. A centre is
-    inside where the winding number is positive: pieces and self-overlaps unite.
-
-    Args:
-        mesh: Closed and outward, inside the grid.
-        grid: Voxel centres.
-
-    Returns:
-        Mask of the grid's shape.
-
-    Raises:
-        InputError: The mesh is open.
-    """
-    if not mesh.is_closed:
-        raise InputError("voxelise", "an open mesh", "a closed one", "repair it")
-    vertices = (mesh.vertices - grid.origin_mm) / grid.spacing_mm
-    face, column = _columns_under(vertices[mesh.faces][..., :2], grid.shape)
-    turns = sum(_turn(vertices, mesh.faces[face][:, [a, (a + 1) % 3]], column) for a in range(3))
-    hit = np.flatnonzero(turns)
-    height = _height(vertices[mesh.faces[face[hit]]], column[hit])
-    first_above = np.clip(np.floor(height).astype(np.int64) + 1, 0, grid.shape[2] - 1)
-    flat = np.ravel_multi_index((column[hit, 0], column[hit, 1], first_above), grid.shape)
-    # a triangle that turns clockwise seen from above faces down: there the ray enters
-    crossings = np.bincount(flat, weights=-np.asarray(turns)[hit], minlength=int(np.prod(grid.shape)))
-    return np.asarray(crossings.reshape(grid.shape).cumsum(axis=2) > 0.5)
-
-
-def _columns_under(corners: Floats, shape: tuple[int, int, int]) -> tuple[Indices, Indices]:
-    """Pair each triangle with the grid columns of its bounding box: (p,) faces and (p, 2) columns."""
-    first = np.maximum(np.ceil(corners.min(axis=1)).astype(np.int64), 0)
-    last = np.minimum(np.floor(corners.max(axis=1)).astype(np.int64), np.array(shape[:2]) - 1)
-    size = np.maximum(last - first + 1, 0)
-    count = size.prod(axis=1)
-    face = np.repeat(np.arange(len(corners)), count)
-    rank = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
-    width = size[face, 1]
-    return face, first[face] + np.stack([rank // np.maximum(width, 1), rank % np.maximum(width, 1)], axis=1)
-
-
-def _turn(vertices: Floats, edge: Indices, column: Indices) -> NDArray[np.int64]:
-    """Signed crossing of each edge by the half-line from a column towards +i: +1 upwards in j, -1 downwards.
-
-    Ends are taken in the order of their indices, so that both triangles of an edge round alike.
-    """
-    is_swapped = edge[:, 0] > edge[:, 1]
-    a, b = vertices[edge.min(axis=1), :2], vertices[edge.max(axis=1), :2]
-    is_up = (a[:, 1] <= column[:, 1]) & (column[:, 1] < b[:, 1])
-    is_down = (b[:, 1] <= column[:, 1]) & (column[:, 1] < a[:, 1])
-    rise = np.where(is_up | is_down, b[:, 1] - a[:, 1], 1.0)
-    crossing = a[:, 0] + (column[:, 1] - a[:, 1]) / rise * (b[:, 0] - a[:, 0])
-    turn = np.where(is_up, 1, np.where(is_down, -1, 0)) * (column[:, 0] < crossing)
-    return np.where(is_swapped, -turn, turn)
-
-
-def _height(corners: Floats, column: Indices) -> Floats:
-    """Height at which columns meet triangles, kept within each triangle's own range (slivers seen on edge)."""
-    a, u, v = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    normal = np.cross(u, v)
-    slope = np.divide(-normal[:, :2], normal[:, 2:], out=np.zeros((len(a), 2)), where=np.abs(normal[:, 2:]) > 1e-300)
-    height = a[:, 2] + np.einsum("ij,ij->i", slope, column - a[:, :2])
-    return np.asarray(np.clip(height, corners[..., 2].min(axis=1), corners[..., 2].max(axis=1)))
 
 
 def dice(a: Mask, b: Mask) -> float:
