@@ -122,9 +122,8 @@ def _nodes_of(shape: Sequence[int]) -> NDArray[np.int64]:
 
 def _crossed_cells(values: NDArray[np.float32], known: NDArray[np.bool_], reach_mm: float) -> NDArray[np.int64]:
     """Cells that any structure's surface can pass through, judged by the values at their eight known corners."""
-    crossed = _over_corners((np.abs(values) <= reach_mm).any(axis=0), np.logical_or)
-    for field in values:
-        inside = np.asarray(field < 0)
+    crossed = _over_corners(np.abs(values).min(axis=0) <= reach_mm, np.logical_or)
+    for inside in values < 0:
         crossed |= _over_corners(inside, np.logical_or) & ~_over_corners(inside, np.logical_and)
     return np.argwhere(crossed & _over_corners(known, np.logical_and))
 
