@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import label as label_parts
 
 from lpm.errors import InputError
 from lpm.files.atomic import atomic_folder
@@ -19,10 +18,11 @@ from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
 from lpm.fitting.engine import FitConfig, FittedShape, world_from_model
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
-from lpm.model.extraction import Extraction, Lattice, extract_meshes, lattice_over, without_overlap
+from lpm.model.extraction import Extraction, Lattice, extract_meshes, lattice_over
 
 BOX_MARGIN = 0.08
 
@@ -57,11 +57,6 @@ class Fit:
         """(k,) shape parameters; N(0, I) over the training shapes."""
         return self.shape.beta.double().numpy()
 
-    def distances_mm(self, points_mm: Floats) -> Floats:
-        """Signed distance of (n, 3) world points to every structure of the model, (n, s) mm, negative inside."""
-        pose = world_from_model(self.model, self.shape.pose)
-        return without_overlap(self.model.distances_mm(self.shape.beta, pose, points_mm))
-
     def labels(self, grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
         """Label map of the lungs: 1, 2, ... in the order of ``lungs``.
 
@@ -71,13 +66,8 @@ class Fit:
         """
         target = _grid_around(self.lungs.values(), spacing_mm) if grid is None else grid
         labels = np.zeros(target.voxels.shape, dtype=np.uint8)
-        for index, name in enumerate(self.lungs, start=1):
-            box = _voxel_box(target, self.lungs[name])
-            indices = np.indices([s.stop - s.start for s in box]).reshape(3, -1).T + [s.start for s in box]
-            column = self.model.structures.index(name)
-            inside = self.distances_mm(target.to_world(indices))[:, column] < 0
-            view = labels[box]
-            view[_largest_parts(inside.reshape(view.shape), self.model.pieces_each)] = index
+        for index, mesh in enumerate(self.lungs.values(), start=1):
+            labels[voxelise_on(mesh, target)] = index
         return target.with_voxels(labels)
 
     def summary(self) -> dict[str, Any]:
@@ -173,23 +163,6 @@ def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = lower
     return Volume(np.zeros(np.ceil((upper - lower) / spacing_mm).astype(int), dtype=np.uint8), affine)
-
-
-def _largest_parts(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
-    """Leave the crumbs out that the meshes leave out."""
-    parts, _ = label_parts(mask)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    largest = np.argsort(-sizes, kind="stable")[:n]
-    return np.isin(parts, largest[sizes[largest] > 0])
-
-
-def _voxel_box(grid: Volume, mesh: WorldMesh) -> tuple[slice, slice, slice]:
-    """The part of a grid that a mesh can reach."""
-    voxels = grid.to_voxel(mesh.vertices)
-    lower = np.clip(np.floor(voxels.min(axis=0)).astype(int), 0, grid.voxels.shape)
-    upper = np.clip(np.ceil(voxels.max(axis=0)).astype(int) + 1, lower, grid.voxels.shape)
-    return (slice(lower[0], upper[0]), slice(lower[1], upper[1]), slice(lower[2], upper[2]))
 
 
 def structure_indices(names: Sequence[str], model: ModelBundle, subject: str) -> NDArray[np.int64]:

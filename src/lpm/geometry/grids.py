@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh
+from lpm.geometry.volumes import Volume
 
 Mask = NDArray[np.bool_]
 
@@ -67,6 +68,19 @@ def voxelise(mesh: WorldMesh, grid: VoxelGrid) -> Mask:
     # a triangle that turns clockwise seen from above faces down: there the ray enters
     crossings = np.bincount(flat, weights=-np.asarray(turns)[hit], minlength=int(np.prod(grid.shape)))
     return np.asarray(crossings.reshape(grid.shape).cumsum(axis=2) > 0.5)
+
+
+def voxelise_on(mesh: WorldMesh, volume: Volume) -> Mask:
+    """Whether each voxel centre of a volume lies inside a closed mesh; any affine, and the mesh may reach beyond.
+
+    Args:
+        mesh: Closed and outward, RAS mm.
+        volume: Its grid counts, its values do not.
+    """
+    in_voxels = WorldMesh(volume.to_voxel(mesh.vertices), mesh.faces).outward()
+    i, j, k = volume.voxels.shape
+    # one slice more takes the crossings beyond the last
+    return voxelise(in_voxels, VoxelGrid(np.zeros(3), 1.0, (i, j, k + 1)))[..., :k]
 
 
 def _columns_under(corners: Floats, shape: tuple[int, int, int]) -> tuple[Indices, Indices]:
