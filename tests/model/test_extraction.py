@@ -6,7 +6,7 @@ import pytest
 from lpm.errors import InputError, NoSurfaceError
 from lpm.geometry.frames import Floats
 from lpm.geometry.surfaces import extract_surface
-from lpm.model.extraction import evaluate_sparse, extract_meshes, lattice_over, without_overlap
+from lpm.model.extraction import Lattice, evaluate_sparse, extract_meshes, lattice_over, without_overlap
 
 LOW, HIGH = np.full(3, -160.0), np.full(3, 160.0)
 
@@ -85,6 +85,19 @@ def test_overlap_is_divided_and_the_rest_left_alone() -> None:
     np.testing.assert_allclose(divided, [[-5.0, 10.0], [-1.0, 1.0], [2.0, 1.0], [0.0, 0.0]])
     assert not (divided < 0).all(axis=1).any()
     np.testing.assert_array_equal(without_overlap(distances[:, :1]), distances[:, :1])
+
+
+def test_sheets_that_touch_along_an_edge_are_told_apart() -> None:
+    """Two boxes that share an edge of the lattice make an edge of four triangles at level 0, and none a hair away."""
+
+    def touching(points_mm: Floats) -> Floats:
+        boxes = [np.abs(points_mm - center).max(axis=1) - 40.0 for center in ((-40.0, -40.0, 0.0), (40.0, 40.0, 0.0))]
+        return np.minimum(*boxes)[:, None]
+
+    lattice = Lattice(np.full(3, -160.0), 4.0, (81, 81, 81))
+    mesh = extract_meshes(touching, ("a",), lattice, pieces_each=2).meshes["a"]
+    assert mesh.is_closed
+    assert mesh.volume_ml == pytest.approx(2 * 80**3 / 1000, rel=0.02)
 
 
 def test_a_field_without_surface_is_refused() -> None:

@@ -20,6 +20,8 @@ Field = Callable[[Floats], Floats]
 
 _STEPS = (16, 8, 4, 2, 1)
 _REACH = (1.08, 1.08, 0.87, 0.5)
+_LEVELS = np.array([0.0, 1e-3, -1e-3, 4e-3, -4e-3])
+"""Levels in voxels: where two sheets of a ragged surface share an edge, one a hair away has none."""
 
 
 @dataclass(frozen=True)
@@ -213,5 +215,9 @@ def _extract_one(sparse: SparseField, index: int, name: str, n_pieces: int) -> W
         for end in (0, -1):
             border = np.moveaxis(values, axis, 0)[end]
             np.maximum(border, sparse.lattice.spacing_mm, out=border)
-    mesh = extract_surface(sparse.lattice.volume(values), 0.0, inside_is_above=False)
-    return mesh.largest_pieces(n_pieces).outward()
+    volume = sparse.lattice.volume(values)
+    for level_mm in _LEVELS * sparse.lattice.spacing_mm:
+        mesh = extract_surface(volume, float(level_mm), inside_is_above=False).largest_pieces(n_pieces).outward()
+        if mesh.is_closed:
+            return mesh
+    raise NoSurfaceError(name, "two sheets of the surface touch", "a closed surface", "another spacing of the lattice")
