@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from lpm.errors import FrameError, InputError
-from lpm.geometry.frames import WorldFromModel
-from lpm.geometry.meshes import Mesh, ModelMesh, WorldMesh, mesh_to_model, sample_surface
+from lpm.errors import InputError
+from lpm.geometry.meshes import Mesh, WorldMesh, joined, sample_surface
 
 
 def sphere(radius_mm: float = 50.0, center: tuple[float, float, float] = (0.0, 0.0, 0.0), level: int = 5) -> WorldMesh:
@@ -81,14 +80,6 @@ def test_pieces_and_the_largest() -> None:
     assert large.largest_piece().volume_ml == large.volume_ml
 
 
-def test_to_model_and_back() -> None:
-    world_from_model = WorldFromModel(180.0, np.array([1.0, 2.0, 3.0]))
-    ball = sphere(level=2)
-    inside = mesh_to_model(ball, world_from_model)
-    assert isinstance(inside, ModelMesh)
-    np.testing.assert_allclose(inside.to_world(world_from_model).vertices, ball.vertices, atol=1e-12)
-
-
 def test_trimesh_agrees() -> None:
     ball = sphere(level=3)
     other = ball.to_trimesh()
@@ -114,10 +105,14 @@ def test_samples_follow_the_seed() -> None:
     assert not np.array_equal(first, sample_surface(ball, 50, rng=np.random.default_rng(4)).points)
 
 
-def test_a_model_mesh_is_refused_as_a_world_mesh() -> None:
-    ball = sphere(level=1)
-    with pytest.raises(FrameError, match="mesh_to_model: got ModelMesh; expected WorldMesh"):
-        mesh_to_model(ModelMesh(ball.vertices, ball.faces), WorldFromModel(1.0, np.zeros(3)))  # type: ignore[arg-type]
+BOX = trimesh.creation.box((2.0, 3.0, 4.0))
+
+
+def test_joined_meshes_keep_their_triangles() -> None:
+    boxes = [WorldMesh(np.asarray(BOX.vertices) + offset, np.asarray(BOX.faces)) for offset in (0.0, 10.0)]
+    both = joined(boxes)
+    assert both.n_pieces == 2
+    assert both.enclosed_volume == pytest.approx(sum(part.enclosed_volume for part in boxes))
 
 
 @pytest.mark.parametrize("faces", [np.zeros((0, 3)), np.zeros((1, 4)), np.zeros(3)])

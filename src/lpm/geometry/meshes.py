@@ -1,4 +1,4 @@
-"""Triangle meshes of the world and of the model frame, and what can be asked of them without a file or a network."""
+"""Triangle meshes, and what can be asked of them without a file or a network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lpm.errors import FrameError, InputError
-from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel, WorldPoints, as_points
+from lpm.errors import InputError
+from lpm.geometry.frames import Floats, as_points
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Vertices and triangles; counter-clockwise seen from outside. Use `WorldMesh` or `ModelMesh`.
+    """Vertices and triangles; counter-clockwise seen from outside. In the patient it is a `WorldMesh`.
 
     Args:
         vertices: (v, 3) finite numbers.
@@ -149,27 +149,12 @@ class WorldMesh(Mesh):
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
 
-class ModelMesh(Mesh):
-    """A mesh in the network's input frame, dimensionless."""
-
-    def to_world(self, world_from_model: WorldFromModel) -> WorldMesh:
-        """Take the mesh to the patient."""
-        return WorldMesh(world_from_model(ModelPoints(self.vertices)).xyz_mm, self.faces)
-
-
 def joined(meshes: Iterable[WorldMesh]) -> WorldMesh:
     """Put several meshes into one, nothing merged."""
     parts = list(meshes)
     offsets = np.cumsum([0, *(len(mesh.vertices) for mesh in parts[:-1])])
     faces = [mesh.faces + offset for mesh, offset in zip(parts, offsets, strict=True)]
     return WorldMesh(np.concatenate([mesh.vertices for mesh in parts]), np.concatenate(faces))
-
-
-def mesh_to_model(mesh: WorldMesh, world_from_model: WorldFromModel) -> ModelMesh:
-    """Take a patient's mesh to the model frame; refuses a mesh that is already there."""
-    if not isinstance(mesh, WorldMesh):
-        raise FrameError("mesh_to_model", f"got {type(mesh).__name__}", "WorldMesh")
-    return ModelMesh(world_from_model.inverse(WorldPoints(mesh.vertices)).xyz, mesh.faces)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import write_text
-from lpm.geometry.frames import Floats, WorldFromModel
+from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
 from lpm.model.config import ModelConfig
 from lpm.model.decoder import Decoder
 from lpm.model.latents import LatentSpace, principal_latents
@@ -101,7 +101,7 @@ class ModelBundle:
             (n, s) signed distances in mm, negative inside.
         """
         latent = self.latents.to_latent(beta)[None]
-        points = (points_mm - world_from_model.center_mm) / world_from_model.axis_scale_mm
+        points = world_from_model.inverse(WorldPoints(points_mm)).xyz
         with torch.inference_mode():
             parts = [self.decoder(latent, part) for part in torch.from_numpy(points).to(latent).split(_CHUNK)]
         return world_from_model.scale_mm * torch.cat(parts).numpy().astype(np.float64)

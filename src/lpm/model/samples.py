@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lpm.geometry.frames import WorldFromModel
+from lpm.geometry.frames import WorldFromModel, WorldPoints
 from lpm.model.config import ModelConfig
 from lpm.model.losses import Batch
 from lpm.preparation.augmentation import deformed_copies
@@ -124,13 +124,12 @@ def _to_model(
     """Keep as many points as the config says, in model units; the union of the structures is their least distance."""
     n_on = min(config.training.points_kept, len(surface.points_mm))
     n_off = min(config.training.points_kept, len(off.points_mm))
-    center, scale = world_from_model.center_mm, world_from_model.axis_scale_mm
     distance = off.signed_distance_mm[:n_off] / world_from_model.scale_mm
     structure = surface.structure[:n_on]
     if config.structures == "union":
         distance, structure = distance.min(axis=1, keepdims=True), np.zeros_like(structure)
-    yield ((surface.points_mm[:n_on] - center) / scale).astype(np.float32)
+    yield world_from_model.inverse(WorldPoints(surface.points_mm[:n_on])).xyz.astype(np.float32)
     yield surface.normals[:n_on].astype(np.float32)
     yield structure
-    yield ((off.points_mm[:n_off] - center) / scale).astype(np.float32)
+    yield world_from_model.inverse(WorldPoints(off.points_mm[:n_off])).xyz.astype(np.float32)
     yield distance.astype(np.float32)

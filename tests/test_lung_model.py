@@ -1,0 +1,49 @@
+"""The README's lines of Python, as printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lpm
+from lpm.errors import FileError
+from lpm.geometry.phantoms import random_lungs, to_labels
+from lpm.model.bundle import ModelBundle, write_bundle
+from lpm.preparation.cohort import Cohort
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def test_the_readme_runs_as_printed(
+    tiny_model: ModelBundle, tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bundle(tmp_path / "model", tiny_model)
+    cohort = Cohort(tiny_cohort)
+    points_mm = cohort.surface(cohort.subjects("test")[0]).points_mm[:800]
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    exec(code, {"points_mm": points_mm})  # noqa: S102 (our own README)
+    assert (tmp_path / "lungs" / "fit.json").is_file()
+
+
+def test_a_loaded_model_gives_mean_lungs_and_fits_masks(tiny_model: ModelBundle, tmp_path: Path) -> None:
+    write_bundle(tmp_path, tiny_model)
+    model = lpm.load(tmp_path)
+    assert isinstance(model, lpm.LungModel)
+    assert model.structures == ("left_lung", "right_lung")
+    mean = model.mean(4.0)
+    assert all(mesh.is_closed for mesh in mean.values())
+    assert mean["left_lung"].centroid[0] < mean["right_lung"].centroid[0]
+    labels = to_labels(random_lungs(rng=np.random.default_rng(3)), 6.0)
+    fit = model.fit_mask(labels, rng=np.random.default_rng(0))
+    assert set(fit.lungs) == {"left_lung", "right_lung"}
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot be read"):
+        lpm.load(tmp_path)
+    with pytest.raises(AttributeError, match="no attribute 'segment'"):
+        _ = lpm.segment
