@@ -33,7 +33,7 @@ def _small_pictures() -> Iterator[None]:
     """Rendering in software takes time by the pixel."""
     patch = pytest.MonkeyPatch()
     patch.setattr(scenes, "_RENDER_PX", 200)
-    patch.setattr(plots, "_DPI", 60)
+    patch.setattr(scenes, "_DPI", 60)
     yield
     patch.undo()
 

@@ -103,7 +103,7 @@ class Fit:
             },
         }
 
-    def write(self, folder: Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None) -> None:
+    def write(self, folder: str | Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None) -> None:
         """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
 
         Args:
@@ -111,7 +111,7 @@ class Fit:
             mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
             grid: Grid of the labels; default 1.5 mm around the lungs.
         """
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(Path(folder)) as temporary:
             for name, mesh in self.lungs.items():
                 write_mesh(temporary / f"{name}{mesh_suffix}", mesh)
             write_volume(temporary / "labels.nii.gz", self.labels(grid))
