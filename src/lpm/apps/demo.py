@@ -103,10 +103,10 @@ def demo_model_config(seed: int) -> ModelConfig:
     return lite.model_copy(
         update={
             "preset": "lite (demo)",
-            "decoder": lite.decoder.model_copy(update={"latent_size": 32, "width": 128, "layers": 5}),
+            "decoder": lite.decoder.model_copy(update={"latent_size": 32, "width": 128, "layers": 5, "frequencies": 1}),
             "augmentation": AugmentationConfig(copies=5),
             "training": lite.training.model_copy(
-                update={"epochs": 500, "points_kept": 8000, "seed": seed, "shapes_per_step": 24}
+                update={"epochs": 1000, "points_kept": 8000, "seed": seed, "shapes_per_step": 24}
             ),
         }
     )
