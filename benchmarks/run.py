@@ -232,7 +232,9 @@ def paper_presets(lungs: Path, work: Path) -> Json:
     cohort, results = Cohort(work / "cohort"), {}
     for name in ("paper", "paper-initial"):
         model = work / f"model_{name}"
-        run_lpm("train", work / "cohort", "--out", model, "--preset", name, "--config", config, "--device", "cpu")
+        more = ("--resume",) if (model / "checkpoint.safetensors").exists() else ()
+        given = ("--preset", name, "--config", config, "--device", "cpu", *more)
+        run_lpm("train", work / "cohort", "--out", model, *given)
         cases = list(islice(evaluate_model(read_bundle(model), cohort, "test", quick), 2))
         found = {case.subject: case.scores.assd_mm if case.scores else case.note for case in cases}
         results[name] = describe_model(model) | {"assd_mm": found}

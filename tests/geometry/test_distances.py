@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from lpm.errors import InputError
-from lpm.geometry.distances import closest_points, signed_distance
+from lpm.geometry.distances import closest_points, morton_order, signed_distance
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import Box, Ellipsoid
 
@@ -64,3 +64,27 @@ def test_closest_points_agree_with_the_magnitude_of_the_sign(box_mesh: WorldMesh
     np.testing.assert_allclose(
         closest_points(box_mesh, points).distance, np.abs(signed_distance(box_mesh, points)), atol=1e-9
     )
+
+
+def test_the_order_of_points_changes_nothing(ball_mesh: WorldMesh, rng: np.random.Generator) -> None:
+    points = rng.uniform(-80, 80, (500, 3))
+    shuffled = rng.permutation(len(points))
+    np.testing.assert_array_equal(
+        signed_distance(ball_mesh, points)[shuffled], signed_distance(ball_mesh, points[shuffled])
+    )
+    there, back = closest_points(ball_mesh, points), closest_points(ball_mesh, points[shuffled])
+    np.testing.assert_array_equal(there.point[shuffled], back.point)
+    np.testing.assert_array_equal(there.face[shuffled], back.face)
+
+
+def test_morton_order_keeps_neighbours_together(rng: np.random.Generator) -> None:
+    points = rng.uniform(0, 1, (4000, 3))
+    order = morton_order(points)
+    assert sorted(order) == list(range(4000))
+    steps = np.linalg.norm(np.diff(points[order], axis=0), axis=1)
+    assert steps.mean() < 0.2 * np.linalg.norm(np.diff(points, axis=0), axis=1).mean()
+
+
+def test_morton_order_of_one_place() -> None:
+    assert morton_order(np.ones((3, 3))).tolist() == [0, 1, 2]
+    assert morton_order(np.zeros((0, 3))).shape == (0,)
