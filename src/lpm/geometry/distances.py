@@ -86,7 +86,7 @@ def morton_order(points: Floats) -> Indices:
         return np.zeros(0, dtype=np.int64)
     low = points.min(axis=0)
     extent = float((points.max(axis=0) - low).max())
-    cells = ((points - low) * (1023.0 / max(extent, np.finfo(float).tiny))).astype(np.int64)
+    cells = ((points - low) * (1023.0 / extent if extent > 0 else 0.0)).astype(np.int64)
     for shift, kept in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
         cells = (cells | cells << shift) & kept
     key: Indices = cells @ np.array([1, 2, 4])
