@@ -9,17 +9,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import zoom
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from lpm.errors import InputError, MissingExtraError, NoSurfaceError
-from lpm.geometry.distances import closest_points, signed_distance
+from lpm.geometry.distances import closest_points, sdf_on_grid
 from lpm.geometry.frames import Floats, as_points
 from lpm.geometry.grids import Trilinear, VoxelGrid, grid_nodes, odd_grid, trilinear
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface
 from lpm.geometry.volumes import Volume
+from lpm.model.atlas import whitened_components
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import StrictModel
 
@@ -155,21 +155,6 @@ def surface_on_grid(field: NDArray[Any], grid: VoxelGrid) -> WorldMesh:
     return extract_surface(Volume(padded, affine), 0.0, inside_is_above=False)
 
 
-def sdf_on_grid(mesh: WorldMesh, grid: VoxelGrid) -> Floats:
-    """Signed distance on a grid with odd sides: exact near the surface, interpolated between every second node else.
-
-    A distance changes by at most a millimetre a millimetre, so nodes whose interpolated value exceeds the diagonal
-    of a coarse cell cannot be close to the surface.
-    """
-    places = grid_nodes(grid)
-    coarse = places[::2, ::2, ::2]
-    field = signed_distance(mesh, coarse.reshape(-1, 3)).reshape(coarse.shape[:3])
-    field = np.asarray(zoom(field, np.array(grid.shape) / np.array(field.shape), order=1, grid_mode=False))
-    is_near = np.abs(field) < 2.0 * np.sqrt(3.0) * grid.spacing_mm
-    field[is_near] = signed_distance(mesh, places[is_near])
-    return field
-
-
 # Fitting a field to points
 
 
@@ -303,27 +288,13 @@ class PcaOfGrids:
         self._grids, self._config = grids, config
         self._mean = grids.values.mean(axis=0)
         centred = (grids.values - self._mean).reshape(len(grids.values), -1)
-        self._modes = whitened_components(centred).reshape(-1, *self._mean.shape)
+        self._modes = whitened_components(centred)[0].reshape(-1, *self._mean.shape)
 
     def reconstruct(self, points_mm: Floats) -> Meshes:
         """Return the surfaces of the fitted field."""
         fit = fit_field(self._mean, self._modes, self._grids.grid, _checked(points_mm, self.name), self._config)
         field = self._mean + np.tensordot(fit.b.astype(np.float32), self._modes, axes=1)
         return self._grids.meshes(field, fit.center_mm)
-
-
-def whitened_components(centred: Grids) -> Grids:
-    """Principal components, each scaled so that its coefficient has variance 1 over the training shapes.
-
-    Args:
-        centred: (n, m) shapes less their mean, with n far below m.
-
-    Returns:
-        (k, m) with k <= n - 1, by falling variance; those below a millionth of the first are dropped.
-    """
-    variance, mixture = np.linalg.eigh((centred @ centred.T).astype(np.float64))
-    kept = np.flatnonzero(variance > 1e-6 * max(variance[-1], 1e-12))[::-1]
-    return np.asarray(mixture[:, kept].T.astype(np.float32) @ centred / np.float32(np.sqrt(max(len(centred) - 1, 1))))
 
 
 class PoissonReconstruction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from lpm.files.atomic import atomic_folder
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
 from lpm.fitting.engine import FitConfig, FittedShape, world_from_model
-from lpm.geometry.frames import Floats
+from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
@@ -25,6 +26,7 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.extraction import Extraction, Lattice, extract_meshes, lattice_over
 
 BOX_MARGIN = 0.08
+SEEN_MARGIN_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Fit:
             "pose": {
                 "translation_mm": self.shape.pose.translation_mm.tolist(),
                 "axis_scale": self.shape.pose.axis_scale.tolist(),
+                "rotation_rad": self.shape.pose.rotation_rad.tolist(),
                 "world_from_model": world_from_model(self.model, self.shape.pose).to_dict(),
             },
             "residuals_mm": {
@@ -88,6 +91,8 @@ class Fit:
                 "median_absolute": float(np.median(residuals)),
                 "p95_absolute": float(np.percentile(residuals, 95)),
                 "n": len(residuals),
+                "noise": self.shape.noise_mm,
+                "n_outliers": self.shape.n_outliers,
             },
             "stop_reason": self.shape.stop_reason,
             "iterations": self.shape.iterations,
@@ -128,22 +133,34 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
         spacing_mm: Distance between lattice nodes.
     """
     pose = world_from_model(model, shape.pose)
-    extraction = extract_meshes(
-        lambda points: model.distances_mm(shape.beta, pose, points),
-        model.structures,
-        model_lattice(model, pose.center_mm, pose.axis_scale_mm, spacing_mm),
-        pieces_each=model.pieces_each,
-    )
+
+    def field(points_mm: Floats) -> Floats:
+        distances = model.distances_mm(shape.beta, pose, points_mm)
+        return shape.residual.add_to(distances, points_mm) if shape.residual.points else distances
+
+    lattice = model_lattice(model, pose, spacing_mm, shape.observed_box_mm)
+    extraction = extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)
     kept = {name: extraction.meshes[name] for name in structures}
     return Extraction(kept, extraction.n_evaluated, extraction.n_nodes)
 
 
-def model_lattice(model: ModelBundle, center_mm: Floats, axis_scale_mm: Floats, spacing_mm: float) -> Lattice:
-    """Lay a lattice over all that training shapes reached, with a margin."""
+def model_lattice(
+    model: ModelBundle, pose: WorldFromModel, spacing_mm: float, seen_mm: tuple[Floats, Floats] | None = None
+) -> Lattice:
+    """Lay a lattice over all that training shapes reached, and over what was seen, with a margin.
+
+    Args:
+        model: Knows what training shapes reached.
+        pose: Where they lie.
+        spacing_mm: Distance between nodes.
+        seen_mm: Lower and upper corner of the observed points.
+    """
     lower, upper = model.box
-    return lattice_over(
-        (lower - BOX_MARGIN) * axis_scale_mm + center_mm, (upper + BOX_MARGIN) * axis_scale_mm + center_mm, spacing_mm
-    )
+    corners = np.array(list(itertools.product(*zip(lower - BOX_MARGIN, upper + BOX_MARGIN, strict=True))))
+    placed = pose(ModelPoints(corners)).xyz_mm
+    if seen_mm is not None:
+        placed = np.concatenate([placed, seen_mm[0][None] - SEEN_MARGIN_MM, seen_mm[1][None] + SEEN_MARGIN_MM])
+    return lattice_over(placed.min(axis=0), placed.max(axis=0), spacing_mm)
 
 
 def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
@@ -152,7 +169,7 @@ def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
     return extract_meshes(
         lambda points: model.distances_mm(torch.zeros(model.latents.n_modes), pose, points),
         model.structures,
-        model_lattice(model, pose.center_mm, pose.axis_scale_mm, spacing_mm),
+        model_lattice(model, pose, spacing_mm),
         pieces_each=model.pieces_each,
     )
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import igl
 import numpy as np
+from scipy.ndimage import zoom
 
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats, as_points
-from lpm.geometry.meshes import Indices, Mesh
+from lpm.geometry.grids import VoxelGrid, grid_nodes
+from lpm.geometry.meshes import Indices, Mesh, WorldMesh
 
 
 def signed_distance(mesh: Mesh, points: Floats) -> Floats:
@@ -91,3 +93,18 @@ def morton_order(points: Floats) -> Indices:
         cells = (cells | cells << shift) & kept
     key: Indices = cells @ np.array([1, 2, 4])
     return np.argsort(key, kind="stable")
+
+
+def sdf_on_grid(mesh: WorldMesh, grid: VoxelGrid) -> Floats:
+    """Signed distance on a grid with odd sides: exact near the surface, interpolated between every second node else.
+
+    A distance changes by at most a millimetre a millimetre, so nodes whose interpolated value exceeds the diagonal
+    of a coarse cell cannot be close to the surface.
+    """
+    places = grid_nodes(grid)
+    coarse = places[::2, ::2, ::2]
+    field = signed_distance(mesh, coarse.reshape(-1, 3)).reshape(coarse.shape[:3])
+    field = np.asarray(zoom(field, np.array(grid.shape) / np.array(field.shape), order=1, grid_mode=False))
+    is_near = np.abs(field) < 2.0 * np.sqrt(3.0) * grid.spacing_mm
+    field[is_near] = signed_distance(mesh, places[is_near])
+    return field

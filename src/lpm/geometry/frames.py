@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,18 +68,20 @@ class ModelPoints:
 
 @dataclass(frozen=True)
 class WorldFromModel:
-    """Takes model points to the world: ``world = axis_scale_mm * model + center_mm``.
+    """Takes model points to the world: ``world = rotation @ (axis_scale_mm * model) + center_mm``.
 
     One cohort has one scale, so size stays in the shape; a subject has its centre. A fit may stretch the three
-    axes separately. Mirrors cannot be expressed: they would swap left and right.
+    axes separately, and turn the result. Mirrors cannot be expressed: they would swap left and right.
 
     Args:
         axis_scale_mm: (3,) millimetres per model unit along R, A and S; a single number means all three.
         center_mm: (3,) the world position of the model's origin.
+        rotation: (3, 3) proper rotation; default none.
     """
 
     axis_scale_mm: Floats
     center_mm: Floats
+    rotation: Floats = field(default_factory=lambda: np.eye(3))
 
     def __post_init__(self) -> None:
         scale = np.broadcast_to(np.asarray(self.axis_scale_mm, dtype=np.float64), (3,)).copy()
@@ -90,6 +92,11 @@ class WorldFromModel:
             raise InputError(
                 "world_from_model", f"axis scales {scale}", "positive", "mirrors are refused: they swap left and right"
             )
+        rotation = np.asarray(self.rotation, dtype=np.float64)
+        is_proper = rotation.shape == (3, 3) and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+        if not is_proper or np.linalg.det(rotation) < 0:
+            raise InputError("world_from_model", f"rotation {rotation.tolist()}", "a proper rotation, not a mirror")
+        object.__setattr__(self, "rotation", rotation)
         object.__setattr__(self, "axis_scale_mm", scale)
         object.__setattr__(self, "center_mm", center)
 
@@ -102,14 +109,18 @@ class WorldFromModel:
         """Take model points to the world; refuses world points."""
         if not isinstance(points, ModelPoints):
             raise FrameError("world_from_model", f"got {type(points).__name__}", "ModelPoints")
-        return WorldPoints(points.xyz * self.axis_scale_mm + self.center_mm)
+        return WorldPoints((points.xyz * self.axis_scale_mm) @ self.rotation.T + self.center_mm)
 
     def inverse(self, points: WorldPoints) -> ModelPoints:
         """Take world points to the model; refuses model points."""
         if not isinstance(points, WorldPoints):
             raise FrameError("model_from_world", f"got {type(points).__name__}", "WorldPoints")
-        return ModelPoints((points.xyz_mm - self.center_mm) / self.axis_scale_mm)
+        return ModelPoints((points.xyz_mm - self.center_mm) @ self.rotation / self.axis_scale_mm)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON."""
-        return {"axis_scale_mm": self.axis_scale_mm.tolist(), "center_mm": self.center_mm.tolist()}
+        return {
+            "axis_scale_mm": self.axis_scale_mm.tolist(),
+            "center_mm": self.center_mm.tolist(),
+            "rotation": self.rotation.tolist(),
+        }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import write_text
 from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
-from lpm.model.config import ModelConfig
+from lpm.model.atlas import AtlasDecoder, build_atlas
+from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.decoder import Decoder
 from lpm.model.latents import LatentSpace, principal_latents
 from lpm.model.samples import Shape, TrainingSamples
@@ -34,7 +37,7 @@ class BundleManifest(StrictModel):
 
     schema_version: int
     structures: tuple[str, ...]
-    config: ModelConfig
+    config: ModelConfig | AtlasConfig
     scale: Literal["cohort", "subject"]
     scale_mm: float
     box: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -54,13 +57,13 @@ class ModelBundle:
 
     Args:
         manifest: Everything but the numbers of the network.
-        decoder: The network, frozen.
+        decoder: The network or the atlas, frozen.
         latents: z = mean + basis @ beta.
         codes: (n, l) the training shapes' latents: the subjects first, in the manifest's order.
     """
 
     manifest: BundleManifest
-    decoder: Decoder
+    decoder: Decoder | AtlasDecoder
     latents: LatentSpace
     codes: Tensor
 
@@ -119,30 +122,100 @@ def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
     latents = principal_latents(codes)
     lower = samples.surface.amin(dim=(0, 1)).tolist()
     upper = samples.surface.amax(dim=(0, 1)).tolist()
-    manifest = BundleManifest(
-        schema_version=BUNDLE_SCHEMA,
-        structures=structure_names(cohort, training.config),
+    structures = structure_names(cohort, training.config)
+    manifest = _manifest(
+        cohort,
+        structures=structures,
         config=training.config,
-        scale=cohort.manifest.scale,
-        scale_mm=_model_scale_mm(cohort),
         box=((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])),
-        centers=_surface_centers(samples, len(structure_names(cohort, training.config))),
+        centers=_surface_centers(samples, len(structures)),
         n_modes=latents.n_modes,
         training_subjects=_subjects(samples.shapes),
         training_shapes=len(samples.shapes),
         loss_history=tuple(_flat(report) for report in training.log),
         training_seconds=sum(report.seconds for report in training.log),
         data=data,
+    )
+    decoder = Decoder(training.config.decoder, len(manifest.structures))
+    decoder.load_state_dict(training.model.decoder.state_dict())
+    return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
+
+
+def atlas_bundle(cohort: Cohort, config: AtlasConfig, data: str, *, jobs: int) -> ModelBundle:
+    """Make an atlas of a cohort's training subjects, as a bundle.
+
+    Shape parameters are the atlas's own latents (components and warp together), sorted by how far they move the mean
+    surface; a positive one makes the lungs larger.
+
+    Args:
+        cohort: Prepared.
+        config: Grid, components, warp.
+        data: Provenance and licence of the data, in plain words.
+        jobs: Worker processes.
+
+    Raises:
+        InputError: Fewer than three training subjects.
+    """
+    started = time.perf_counter()
+    decoder, codes = build_atlas(cohort, config, jobs=jobs)
+    subjects = cohort.subjects("train")
+    points, structure = _surface_in_model(cohort, subjects)
+    latents = _by_reach(decoder, points, structure)
+    lower, upper = points.amin(dim=0).tolist(), points.amax(dim=0).tolist()
+    centers = [points[structure == index].mean(dim=0).tolist() for index in range(len(cohort.structures))]
+    manifest = _manifest(
+        cohort,
+        structures=cohort.structures,
+        config=config,
+        box=((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])),
+        centers=tuple((x, y, z) for x, y, z in centers),
+        n_modes=latents.n_modes,
+        training_subjects=tuple(subjects),
+        training_shapes=len(subjects),
+        loss_history=(),
+        training_seconds=time.perf_counter() - started,
+        data=data,
+    )
+    return ModelBundle(manifest, decoder.eval(), latents, codes)
+
+
+def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) -> tuple[Tensor, Tensor]:
+    """Some surface points of each subject in the model frame, (m, 3), and their structures."""
+    points, structures = [], []
+    for subject in subjects:
+        surface = cohort.surface(subject)
+        inside = cohort.world_from_model(subject).inverse(WorldPoints(surface.points_mm[:n])).xyz
+        points.append(torch.from_numpy(inside).float())
+        structures.append(torch.from_numpy(surface.structure[:n].astype(np.int64)))
+    return torch.cat(points), torch.cat(structures)
+
+
+def _by_reach(decoder: AtlasDecoder, points: Tensor, structure: Tensor) -> LatentSpace:
+    """Sort the latents by how much one standard deviation moves the field at the training surfaces."""
+    latent = torch.zeros(len(points), decoder.latent_size).requires_grad_()
+    values = decoder(latent, points).gather(1, structure[:, None])
+    (by_latent,) = torch.autograd.grad(values.sum(), latent)
+    order = by_latent.square().mean(dim=0).argsort(descending=True)
+    sign = torch.where(by_latent.mean(dim=0) > 0, -1.0, 1.0)
+    basis = torch.zeros(decoder.latent_size, decoder.latent_size)
+    basis[order, torch.arange(decoder.latent_size)] = sign[order]
+    return LatentSpace(torch.zeros(decoder.latent_size), basis)
+
+
+def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:
+    """What every bundle of a cohort says."""
+    return BundleManifest(
+        schema_version=BUNDLE_SCHEMA,
+        scale=cohort.manifest.scale,
+        scale_mm=_model_scale_mm(cohort),
         versions={
             "lungs-parametric-model": version("lungs-parametric-model"),
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        **given,
     )
-    decoder = Decoder(training.config.decoder, len(manifest.structures))
-    decoder.load_state_dict(training.model.decoder.state_dict())
-    return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
 
 
 def structure_names(cohort: Cohort, config: ModelConfig) -> tuple[str, ...]:
@@ -173,7 +246,9 @@ def _flat(report: EpochReport) -> dict[str, float]:
 
 def write_bundle(folder: Path, bundle: ModelBundle) -> None:
     """Write the weights, then the manifest that makes them a bundle."""
-    tensors = {f"decoder.{name}": value for name, value in bundle.decoder.state_dict().items()}
+    decoder = bundle.decoder
+    weights = decoder.to_tensors() if isinstance(decoder, AtlasDecoder) else decoder.state_dict()
+    tensors = {f"decoder.{name}": value for name, value in weights.items()}
     tensors |= {"latents.mean": bundle.latents.mean, "latents.basis": bundle.latents.basis, "codes": bundle.codes}
     write_tensors(folder / "weights.safetensors", tensors, {})
     write_text(folder / "bundle.json", bundle.manifest.model_dump_json(indent=1) + "\n")
@@ -190,10 +265,9 @@ def read_bundle(folder: Path) -> ModelBundle:
     manifest = read_json_model(folder / "bundle.json", BundleManifest, BUNDLE_SCHEMA)
     _check_size(manifest, folder)
     tensors, _ = read_tensors(folder / "weights.safetensors")
-    decoder = Decoder(manifest.config.decoder, len(manifest.structures))
     weights = {name[len("decoder.") :]: value for name, value in tensors.items() if name.startswith("decoder.")}
     try:
-        decoder.load_state_dict(weights)
+        decoder = _decoder(manifest, weights)
         latents = LatentSpace(tensors["latents.mean"], tensors["latents.basis"])
         codes = tensors["codes"]
     except (RuntimeError, KeyError) as error:
@@ -203,8 +277,18 @@ def read_bundle(folder: Path) -> ModelBundle:
     return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
 
 
+def _decoder(manifest: BundleManifest, weights: Mapping[str, Tensor]) -> Decoder | AtlasDecoder:
+    if isinstance(manifest.config, AtlasConfig):
+        return AtlasDecoder.from_tensors(weights)
+    decoder = Decoder(manifest.config.decoder, len(manifest.structures))
+    decoder.load_state_dict(dict(weights))
+    return decoder
+
+
 def _check_size(manifest: BundleManifest, folder: Path) -> None:
-    """A manifest is not trusted: its network is sized before memory is taken."""
+    """A manifest is not trusted: its network is sized before memory is taken. An atlas is as large as its file."""
+    if isinstance(manifest.config, AtlasConfig):
+        return
     decoder = manifest.config.decoder
     n_input = decoder.latent_size + 3 + 6 * decoder.frequencies
     n_parameters = decoder.layers * (decoder.width + n_input) * decoder.width

@@ -10,8 +10,6 @@ from lpm.errors import InputError
 from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.config import StrictModel
 
-PresetName = Literal["lite", "paper", "paper-initial"]
-
 
 class DecoderConfig(StrictModel):
     """The network f(z, x) (paper III.A)."""
@@ -67,6 +65,19 @@ class ModelConfig(StrictModel):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class AtlasConfig(StrictModel):
+    """The atlas: principal components of signed distances and a smooth warp; see `lpm.model.atlas`."""
+
+    preset: Literal["atlas"] = "atlas"
+    structures: Literal["separate"] = "separate"
+    spacing_mm: float = Field(7.0, gt=0, description="grid of the signed distances")
+    margin_mm: float = Field(13.0, ge=0, description="room around the training shapes")
+    components: int = Field(15, ge=1, le=500, description="principal components of the signed distances")
+    warp_sd_mm: float = Field(10.0, gt=0, description="standard deviation of the smooth displacement")
+    warp_length_mm: float = Field(70.0, gt=0, description="its correlation length")
+    warp_functions: int = Field(40, ge=1, le=200, description="its leading eigenfunctions; three displacements each")
 
 
 _PRESETS: dict[str, ModelConfig] = {
