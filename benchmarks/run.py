@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import threading
@@ -167,9 +168,25 @@ def evaluate(lungs: Path, work: Path) -> Json:
     """5,000 points without normals, sides unknown, beside all baselines."""
     out = work / "evaluation"
     names = "mean,nearest,pca,poisson"
-    result = run_lpm("evaluate", work / "model", work / "cohort", "--split", "test", "--baselines", names, "--out", out)
+    result = run_lpm("evaluate", work / "model", work / "cohort", "--prior-only", "--baselines", names, "--out", out)
     result.pop("printed")
     return result | {"tables": (out / "tables.md").read_text()} | json.loads((out / "summary.json").read_text())
+
+
+def atlas(lungs: Path, work: Path) -> Json:
+    """The atlas of the 29 training lungs, with the residual in the fit: many points, some, few."""
+    model = work / "atlas"
+    shutil.rmtree(model, ignore_errors=True)
+    trained = run_lpm("train", work / "cohort", "--out", model, "--preset", "atlas")
+    trained.pop("printed")
+    runs = {}
+    for points in (5000, 500, 100):
+        out = work / f"atlas_{points}"
+        given = ("--points", str(points), "--baselines", "mean,nearest,pca,poisson", "--out", out)
+        run_lpm("evaluate", model, work / "cohort", *given)
+        runs[str(points)] = json.loads((out / "summary.json").read_text()) | {"tables": (out / "tables.md").read_text()}
+    megabytes = (model / "weights.safetensors").stat().st_size / 1e6
+    return {"train": trained, "megabytes": megabytes, "runs": runs}
 
 
 def extraction(lungs: Path, work: Path) -> Json:
@@ -245,6 +262,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "prepare": prepare,
     "train": train,
     "evaluate": evaluate,
+    "atlas": atlas,
     "extraction": extraction,
     "signed_distances": signed_distances,
     "paper_presets": paper_presets,

@@ -11,8 +11,8 @@ from hypothesis import settings
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.volumes import Volume
-from lpm.model.bundle import ModelBundle, bundle_of
-from lpm.model.config import DecoderConfig, ModelConfig, TrainingConfig
+from lpm.model.bundle import ModelBundle, atlas_bundle, bundle_of
+from lpm.model.config import AtlasConfig, DecoderConfig, ModelConfig, TrainingConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training
 from lpm.preparation.augmentation import AugmentationConfig
@@ -102,3 +102,9 @@ def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig) -> ModelBundle:
     for _ in training.epochs():
         pass
     return bundle_of(training, cohort, "generated")
+
+
+@pytest.fixture(scope="session")
+def tiny_atlas(tiny_cohort: Path) -> ModelBundle:
+    """An atlas of generated lungs, on a coarse grid."""
+    return atlas_bundle(Cohort(tiny_cohort), AtlasConfig(spacing_mm=10.0, warp_functions=10), "generated", jobs=1)

@@ -1,7 +1,7 @@
 """LPM: a parametric model of human lungs.
 
 >>> import lpm
->>> model = lpm.load("runs/model")            # what `lpm train` wrote
+>>> model = lpm.load()                        # bundled weights, or a folder that `lpm train` wrote
 >>> fit = model.fit_points(points_mm)         # (n, 3) surface points, RAS mm
 >>> fit.lungs["left_lung"].volume_ml
 """

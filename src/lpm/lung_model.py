@@ -17,6 +17,8 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle
 
+BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
+
 
 @dataclass(frozen=True)
 class LungModel:
@@ -38,21 +40,26 @@ class LungModel:
         return mean_shape(self.bundle, spacing_mm).meshes
 
     def fit_points(
-        self, points_mm: ArrayLike, structure: Sequence[str] | None = None, *, config: FitConfig | None = None
+        self,
+        points_mm: ArrayLike,
+        structure: Sequence[str] | None = None,
+        *,
+        config: FitConfig | None = None,
+        spacing_mm: float = 1.5,
     ) -> Fit:
         """Reconstruct both lungs from (n, 3) surface points, RAS mm; see `lpm.fitting.points.fit_points`."""
-        return fit_points(self.bundle, points_mm, structure, config=config)
+        return fit_points(self.bundle, points_mm, structure, config=config, spacing_mm=spacing_mm)
 
     def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
         """Reconstruct lungs from a label map; see `lpm.fitting.masks.fit_mask`."""
         return fit_mask(self.bundle, labels, rng=rng, config=config)
 
 
-def load(folder: str | Path) -> LungModel:
-    """Load a model that `lpm train` wrote.
+def load(folder: str | Path = BUNDLED) -> LungModel:
+    """Load a model: the one that comes with the package, or one that `lpm train` wrote.
 
     Args:
-        folder: With `bundle.json` and `weights.safetensors`.
+        folder: With `bundle.json` and `weights.safetensors`; default the bundled `lungs-v1` (docs/model-card.md).
 
     Raises:
         FileError: A file is missing or damaged.

@@ -96,16 +96,27 @@ def test_a_stronger_prior_keeps_beta_smaller(tiny_model: ModelBundle, points_mm:
 def test_jacobian_agrees_with_finite_differences(tiny_model: ModelBundle, points_mm: Floats) -> None:
     from lpm.fitting.engine import _Objective, _State
 
-    objective = _Objective(tiny_model, points_mm[:50], np.zeros(50, dtype=np.int64), FitConfig())
+    sides = torch.zeros(50, dtype=torch.int64)
+    objective = _Objective(tiny_model, points_mm[:50], sides.numpy(), FitConfig())
     center = torch.from_numpy(points_mm.mean(axis=0)).float()
     n = tiny_model.latents.n_modes
-    state = _State(0.3 * torch.ones(n), center, torch.tensor([0.02, -0.01, 0.03]))
-    residuals, jacobian = objective.linearise(state)
-    torch.testing.assert_close(residuals, objective.residuals(state), atol=1e-3, rtol=0)
-    for column, size in ((0, 0.02), (n, 0.2), (n + 2, 0.2), (n + 3, 0.002), (n + 5, 0.002)):
-        step = torch.zeros(n + 6)
+    state = _State(0.3 * torch.ones(n), center, torch.tensor([0.02, -0.01, 0.03]), torch.tensor([0.05, -0.1, 0.2]))
+    values, jacobian = objective.linearise(state, sides)
+    torch.testing.assert_close(values, objective.errors(state, sides), atol=1e-3, rtol=0)
+    for column, size in (
+        (0, 0.02),
+        (n, 0.2),
+        (n + 2, 0.2),
+        (n + 3, 0.002),
+        (n + 5, 0.002),
+        (n + 6, 0.002),
+        (n + 7, 0.002),
+        (n + 8, 0.002),
+    ):
+        step = torch.zeros(n + 9)
         step[column] = size
-        change = (objective.residuals(state.moved(step)) - objective.residuals(state.moved(-step))) / (2 * size)
+        there, back = objective.errors(state.moved(step), sides), objective.errors(state.moved(-step), sides)
+        change = (there - back) / (2 * size)
         error = (change - jacobian[:, column]).abs().median() / change.abs().median()
         assert error < 0.05, column
 

@@ -43,7 +43,21 @@ def test_known_point_and_not_another() -> None:
 
 def test_plain_numbers_survive_json() -> None:
     numbers = WorldFromModel(180.0, np.array([1.0, 2.0, 3.0])).to_dict()
-    assert numbers == {"axis_scale_mm": [180.0] * 3, "center_mm": [1.0, 2.0, 3.0]}
+    assert numbers == {"axis_scale_mm": [180.0] * 3, "center_mm": [1.0, 2.0, 3.0], "rotation": np.eye(3).tolist()}
+
+
+def test_a_rotation_turns_and_comes_back() -> None:
+    quarter = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    placed = WorldFromModel(np.array([10.0, 20.0, 30.0]), np.array([1.0, 2.0, 3.0]), quarter)
+    there = placed(ModelPoints(np.array([[1.0, 0.0, 0.0]])))
+    np.testing.assert_allclose(there.xyz_mm, [[1.0, 12.0, 3.0]], atol=1e-12)
+    np.testing.assert_allclose(placed.inverse(there).xyz, [[1.0, 0.0, 0.0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("matrix", [np.diag([1.0, 1.0, -1.0]), 2.0 * np.eye(3), np.eye(2)])
+def test_mirrors_and_stretches_are_no_rotation(matrix: np.ndarray) -> None:
+    with pytest.raises(InputError, match="expected a proper rotation, not a mirror"):
+        WorldFromModel(1.0, np.zeros(3), matrix)
 
 
 def test_lengths() -> None:

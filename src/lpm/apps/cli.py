@@ -6,7 +6,7 @@ import sys
 import tomllib
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import typer
@@ -18,6 +18,9 @@ from rich.table import Table
 from lpm.errors import CasesFailedError, FileError, InputError, LpmError
 from lpm.preparation.cohort import Manifest
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, StrictModel
+
+if TYPE_CHECKING:
+    from lpm.fitting.engine import FitConfig
 
 app = typer.Typer(
     name="lpm",
@@ -33,7 +36,12 @@ app.add_typer(fit_app, name="fit")
 screen = Console(stderr=True)
 T = TypeVar("T", bound=StrictModel)
 
-ModelOption = Annotated[Path, typer.Option("--model", help="Folder that `lpm train` wrote.")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Folder that `lpm train` wrote; default: the bundled lungs-v1.")
+]
+PriorOnlyOption = Annotated[
+    bool, typer.Option("--prior-only", help="Only shape and pose: nothing follows the points beyond the model.")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Output folder.")]
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU if there is one.")]
 MeshOption = Annotated[
@@ -231,8 +239,11 @@ def train(
     cohort: Annotated[Path, typer.Argument(help="Folder that `lpm prepare` wrote.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
     preset: Annotated[
-        Literal["lite", "paper", "paper-initial"],
-        typer.Option(help="lite: 2 CPU cores; paper: 256, 8 x 1024; paper-initial: 64, 4 x 512."),
+        Literal["lite", "paper", "paper-initial", "atlas"],
+        typer.Option(
+            help="lite: a network for 2 CPU cores; paper: 256, 8 x 1024; paper-initial: 64, 4 x 512; atlas: no network "
+            "(principal components and a warp), a minute, the most accurate."
+        ),
     ] = "lite",
     config: Annotated[Path | None, typer.Option(help="TOML over the preset: [training] epochs = 500 ...")] = None,
     structures: Annotated[
@@ -243,6 +254,10 @@ def train(
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes that sample the deformed copies.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     data: Annotated[str, typer.Option(help="Provenance and licence of the data, kept in the bundle.")] = "not stated",
+    all_subjects: Annotated[
+        bool,
+        typer.Option("--all-subjects", help="Atlas only: learn from the test subjects as well, for a model to ship."),
+    ] = False,
 ) -> None:
     """Train the auto-decoder on a cohort's training subjects; writes the model, the epoch log and the loss curves.
 
@@ -250,10 +265,20 @@ def train(
 
     Example: lpm train cohort --out model
     """
-    from lpm.apps.stages import TrainingRun, train_model
-    from lpm.model.config import ModelConfig
+    from lpm.apps.stages import TrainingRun, train_atlas, train_model
+    from lpm.model.config import AtlasConfig, ModelConfig
     from lpm.model.config import preset as find_preset
 
+    if preset == "atlas":
+        if structures == "union" or epochs or resume:
+            raise InputError("train", "the atlas with --structures union, --epochs or --resume", "none of them")
+        atlas = _build(AtlasConfig, _read_config(config), str(config))
+        with _progress() as bar:
+            bar.add_task("signed distances of the training lungs", total=None)
+            train_atlas(cohort, out, atlas, split="all" if all_subjects else "train", data=data, jobs=jobs)
+        return
+    if all_subjects:
+        raise InputError("train", f"--all-subjects with the preset {preset}", "the preset atlas")
     given: dict[str, Any] = {"training": {"epochs": epochs}} if epochs else {}
     given |= {"structures": structures} if structures else {}
     values = _merge(_merge(find_preset(preset).model_dump(), _read_config(config)), given)
@@ -268,14 +293,15 @@ def fit_points_verb(
     points: Annotated[
         Path, typer.Argument(help="Surface points: .ply .xyz .csv .npy .npz, RAS mm, optional side column.")
     ],
-    model: ModelOption,
     out: OutOption,
+    model: ModelOption = None,
     n: Annotated[int, typer.Option("--points", min=10, help="Draw at most this many of the file's points.")] = 5000,
     mesh_format: MeshOption = "ply",
     spacing_mm: Annotated[
         float, typer.Option(min=0.3, help="Spacing of the lattice that the surface is extracted on.")
     ] = 1.5,
     grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
+    prior_only: PriorOnlyOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn points.")] = 0,
 ) -> None:
     """Reconstruct both lungs from sparse surface points.
@@ -285,13 +311,15 @@ def fit_points_verb(
     from lpm.files.points import read_points
     from lpm.files.volumes import read_volume
     from lpm.fitting.points import draw_points, fit_points
+    from lpm.lung_model import BUNDLED
     from lpm.model.bundle import read_bundle
 
     file = read_points(points)
     chosen = draw_points(file.points_mm, n, rng=np.random.default_rng(seed))
     sides = None if file.structure is None else file.structure[chosen].tolist()
     target = read_volume(grid) if grid else None
-    fit = fit_points(read_bundle(model), file.points_mm[chosen], sides, spacing_mm=spacing_mm)
+    config = _fit_config(prior_only=prior_only)
+    fit = fit_points(read_bundle(model or BUNDLED), file.points_mm[chosen], sides, config=config, spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
     _print_fit(fit.summary(), out)
 
@@ -299,8 +327,8 @@ def fit_points_verb(
 @fit_app.command("mask")
 def fit_mask_verb(
     labels: Annotated[Path, typer.Argument(help="Label map: 1 = left, 2 = right, or --labels.")],
-    model: ModelOption,
     out: OutOption,
+    model: ModelOption = None,
     n: Annotated[int, typer.Option("--points", min=10, help="Points drawn on the mask's surface.")] = 5000,
     complete: Annotated[
         bool, typer.Option("--complete", help="Also predict a lung that the mask does not hold.")
@@ -310,6 +338,7 @@ def fit_mask_verb(
     spacing_mm: Annotated[
         float, typer.Option(min=0.3, help="Spacing of the lattice that the surface is extracted on.")
     ] = 1.5,
+    prior_only: PriorOnlyOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn points.")] = 0,
 ) -> None:
     """Reconstruct lungs from a full mask; the labels come back on the mask's own grid.
@@ -318,13 +347,27 @@ def fit_mask_verb(
     """
     from lpm.files.volumes import read_volume
     from lpm.fitting.masks import MaskFitConfig, fit_mask
+    from lpm.lung_model import BUNDLED
     from lpm.model.bundle import read_bundle
 
     volume = read_volume(labels)
-    config = MaskFitConfig(structures=_parse_labels(values), n_points=n, complete=complete, spacing_mm=spacing_mm)
-    fit = fit_mask(read_bundle(model), volume, rng=np.random.default_rng(seed), config=config)
+    config = MaskFitConfig(
+        structures=_parse_labels(values),
+        n_points=n,
+        complete=complete,
+        fit=_fit_config(prior_only=prior_only),
+        spacing_mm=spacing_mm,
+    )
+    fit = fit_mask(read_bundle(model or BUNDLED), volume, rng=np.random.default_rng(seed), config=config)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
     _print_fit(fit.summary(), out)
+
+
+def _fit_config(*, prior_only: bool) -> FitConfig:
+    from lpm.fitting.engine import FitConfig
+    from lpm.fitting.residual import ResidualConfig
+
+    return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()
 
 
 def _print_fit(summary: dict[str, Any], out: Path) -> None:
@@ -353,6 +396,7 @@ def evaluate(
     baselines: Annotated[
         str, typer.Option(help="Comma-separated: mean, nearest, pca, poisson (extra benchmarks); or none.")
     ] = "mean,nearest,pca",
+    prior_only: PriorOnlyOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the observed points and of the metrics.")] = 0,
 ) -> None:
     """Reconstruct unseen lungs from a partial point cloud and score them beside baselines.
@@ -365,8 +409,9 @@ def evaluate(
     from lpm.evaluation.evaluate import EvaluationConfig
 
     names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
+    chosen = EvaluationConfig(points=points, seed=seed, fit=_fit_config(prior_only=prior_only))
     with _progress() as bar:
-        run = EvaluationRun(model, cohort, out, split, names, EvaluationConfig(points=points, seed=seed))
+        run = EvaluationRun(model, cohort, out, split, names, chosen)
         n_failed = evaluate_to_folder(run, bar)
     if n_failed:
         raise CasesFailedError("evaluate", f"{n_failed} reconstructions failed", hint=f"see {out / 'scores.csv'}")

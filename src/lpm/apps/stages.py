@@ -28,8 +28,8 @@ from lpm.evaluation.tables import (
 )
 from lpm.files.atomic import atomic_file, write_text
 from lpm.geometry.meshes import WorldMesh, joined
-from lpm.model.bundle import ModelBundle, bundle_of, read_bundle, structure_names, write_bundle
-from lpm.model.config import ModelConfig
+from lpm.model.bundle import ModelBundle, atlas_bundle, bundle_of, read_bundle, structure_names, write_bundle
+from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training, dump_log
 from lpm.preparation.cohort import Cohort
@@ -73,6 +73,21 @@ def train_model(run: TrainingRun, bar: Progress) -> ModelBundle:
     bundle = bundle_of(training, cohort, run.data)
     write_bundle(run.out, bundle)
     plot_losses(training.log, run.out)
+    return bundle
+
+
+def train_atlas(
+    cohort: Path, out: Path, config: AtlasConfig, *, split: Literal["train", "all"], data: str, jobs: int
+) -> ModelBundle:
+    """Make an atlas and write it.
+
+    Raises:
+        FileError: The folder holds a model.
+    """
+    if (out / "bundle.json").exists():
+        raise FileError(str(out), "holds a model", "a new folder", "another --out")
+    bundle = atlas_bundle(Cohort(cohort), config, data, split=split, jobs=jobs)
+    write_bundle(out, bundle)
     return bundle
 
 

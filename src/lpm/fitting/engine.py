@@ -43,7 +43,10 @@ StopReason = Literal["plateau", "iteration limit"]
 N_POSE = 9
 _FREE = 1e-8
 _OUTLIER = 5.0
+_DOUBTFUL = 4.0
+_LEAST_RESIDUAL_SHARE = 0.6
 _FARTHEST_MM = 25.0
+_PROJECTIONS = 2
 _CHUNK = 16_384
 _NOISE_MM = (0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0)
 _STARTS_MM = (0.0, -60.0, 60.0)
@@ -145,7 +148,8 @@ def rotation_matrix(vector: Tensor) -> Tensor:
     """(3, 3) rotation about a vector by its length in rad."""
     x, y, z = vector
     zero = torch.zeros_like(x)
-    return torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
+    rotation: Tensor = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3))
+    return rotation
 
 
 def rotation_vector(rotation: Tensor) -> Tensor:
@@ -187,7 +191,8 @@ class _Objective:
         with torch.no_grad():
             points, scale = self._to_model(state)
             latent = self.model.latents.to_latent(state.beta)[None]
-            return self.model.decoder(latent, points) * scale.log().mean().exp()
+            distances: Tensor = self.model.decoder(latent, points) * scale.log().mean().exp()
+            return distances
 
     def sides(self, state: _State) -> Tensor:
         """(n,) structures: as given, else the one that the point lies in or nearest to (the union's surface)."""
@@ -238,9 +243,9 @@ class _Objective:
         """(n, n) Cholesky factor of the residual's covariance plus noise; a diagonal one for the prior alone."""
         if self.config.prior_only:
             return torch.diag(variance.sqrt())
-        return torch.linalg.cholesky(
-            residual_covariance(self.points.double(), sides, self.config.residual) + torch.diag(variance)
-        )
+        prior = residual_covariance(self.points.double(), sides, self.config.residual)
+        factor: Tensor = torch.linalg.cholesky(prior + torch.diag(variance))
+        return factor
 
     def energy(self, errors: Tensor, factor: Tensor, state: _State) -> float:
         whitened = torch.linalg.solve_triangular(factor, errors[:, None], upper=False)
@@ -286,15 +291,21 @@ def _finish(everything: _Objective, search: _Search) -> FittedShape:
         # between working points, detail would pass for noise: patches are as dense as the points are
         noise = _estimate_noise(everything.only(dense_patches(everything.points.double().numpy())), state)
         noise_mm = noise.sd_mm
-        prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm})
-        places = everything.projected(state, sides)
-        surprise = search.surprise(places, sides, errors)
-        is_outlier = surprise > _OUTLIER
-        variance = noise_mm**2 * (surprise / 3.0).clamp(min=1.0).square().clamp(max=1e4)
+        sd_mm = max(noise.residual_sd_mm, _LEAST_RESIDUAL_SHARE * config.residual.sd_mm)
+        prior = config.residual.model_copy(update={"sd_mm": sd_mm})
+        points, places = everything.points.double(), everything.projected(state, sides)
+        left_mm, spread_mm = search.left_out(places, sides, errors)
+        is_outlier = left_mm.abs() > _OUTLIER * spread_mm
+        doubt = (left_mm.abs() / (_DOUBTFUL * spread_mm)).square()
+        variance = torch.where(doubt > 1.0, left_mm.square() * doubt + noise_mm**2, noise_mm**2)
+        # of a point's distance to the decoder's surface this share is noise, as far as one can say before the fit
+        share = noise_mm**2 / (noise_mm**2 + sd_mm**2)
+        places = torch.where((doubt > 1.0)[:, None], places, points + share * (places - points))
         n_structures = len(everything.model.structures)
-        first = condition(Observed(everything.points.double(), sides, errors, variance), n_structures, prior)
-        places = everything.projected(state, sides, first)
         residual = condition(Observed(places, sides, errors, variance), n_structures, prior)
+        for _ in range(_PROJECTIONS):
+            places = everything.projected(state, sides, residual)
+            residual = condition(Observed(places, sides, errors, variance), n_structures, prior)
     ordinary = everything.points[~is_outlier].double()
     return FittedShape(
         beta=state.beta,
@@ -430,14 +441,13 @@ class _Search:
         correlation = residual_covariance(places, self.sides, residual) / residual.sd_mm**2
         self.variance = estimate_noise(self.errors, correlation, residual, (self.noise_mm,)).variance
 
-    def surprise(self, places: Tensor, sides: Tensor, errors: Tensor) -> Tensor:
-        """How far points lie from what the working points predict, in spreads of an ordinary working point."""
+    def left_out(self, places: Tensor, sides: Tensor, errors: Tensor) -> tuple[Tensor, float]:
+        """(n,) how far points lie from what the working points predict, mm, and how far ordinary ones do."""
         objective = self.objective
         seen = Observed(objective.projected(self.state, self.sides), self.sides, self.errors, self.variance)
         found = condition(seen, len(objective.model.structures), objective.config.residual)
         own = self.errors + found.at(seen.places, self.sides)
-        spread_mm = max(self.noise_mm, 1.4826 * float(own.abs().median()), 1.0)
-        return (errors + found.at(places, sides)).abs() / spread_mm
+        return errors + found.at(places, sides), max(self.noise_mm, 1.4826 * float(own.abs().median()), 1.0)
 
 
 def world_from_model(model: ModelBundle, pose: Pose) -> WorldFromModel:

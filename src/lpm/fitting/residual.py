@@ -214,7 +214,7 @@ def estimate_noise(
                 if score > choice[0]:
                     choice, z = (score, noise_mm, sd_mm), left_out
         ordinary = max(1.0, 1.4826 * float(z.abs().median()))  # else a noise chosen too small blames every point
-        inflation = inflation * (z.abs() / (3.5 * ordinary)).clamp(min=1.0).square()
+        inflation = inflation * (z.abs() / (3.5 * ordinary)).clamp(min=1.0).pow(4)
     return Noise(choice[1], choice[2], choice[1] ** 2 * inflation)
 
 

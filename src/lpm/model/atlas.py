@@ -36,6 +36,9 @@ class AtlasDecoder(nn.Module):
     """Signed distance to every structure, in model units, negative inside.
 
     Args:
+        tensors: All of the following.
+
+    Attributes:
         fields: (s, 1 + k, i, j, l) mean and components of each structure on its own grid, model units.
         lower: (s, 3) first node of each structure's grid.
         upper: (s, 3) its last node.
@@ -51,19 +54,10 @@ class AtlasDecoder(nn.Module):
     warp_weights: Tensor
     warp_length: Tensor
 
-    def __init__(
-        self,
-        fields: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        warp_centers: Tensor,
-        warp_weights: Tensor,
-        warp_length: Tensor,
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        values = (fields, lower, upper, warp_centers, warp_weights, warp_length)
-        for name, value in zip(_TENSORS, values, strict=True):
-            self.register_buffer(name, value.float())
+        for name in _TENSORS:
+            self.register_buffer(name, tensors[name].float())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> AtlasDecoder:
@@ -75,7 +69,7 @@ class AtlasDecoder(nn.Module):
         missing = [name for name in _TENSORS if name not in tensors]
         if missing:
             raise FileError("atlas", f"no {', '.join(missing)}", "all of an atlas's tensors", "copy the folder again")
-        found = cls(**{name: tensors[name] for name in _TENSORS})
+        found = cls(tensors)
         n = len(found.fields)
         is_good = (
             found.fields.ndim == 5
@@ -144,24 +138,27 @@ class AtlasDecoder(nn.Module):
             fields = torch.tensordot(weight[0], fields, dims=1)[None]
         sampled = nn.functional.grid_sample(fields[None], place, align_corners=True)[0, :, :, 0, 0].T
         value = sampled[:, 0] if len(weight) == 1 else (sampled * weight).sum(dim=-1)
-        return value + (points - inside).norm(dim=-1)
+        distance: Tensor = value + (points - inside).norm(dim=-1)
+        return distance
 
 
-def build_atlas(cohort: Cohort, config: AtlasConfig, *, jobs: int) -> tuple[AtlasDecoder, Tensor]:
-    """Make an atlas of a cohort's training subjects.
+def build_atlas(
+    cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, *, jobs: int
+) -> tuple[AtlasDecoder, Tensor]:
+    """Make an atlas of subjects of a cohort.
 
     Args:
-        cohort: Prepared; at least three training subjects.
+        cohort: Prepared.
+        subjects: At least three.
         config: Grid, components, warp.
         jobs: Worker processes.
 
     Returns:
-        The decoder, and the (n, latent_size) codes of the training subjects (their warp is zero).
+        The decoder, and the (n, latent_size) codes of the subjects (their warp is zero).
 
     Raises:
-        InputError: Fewer than three training subjects.
+        InputError: Fewer than three subjects.
     """
-    subjects = cohort.subjects("train")
     if len(subjects) < 3:
         raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more lungs")
     scale_mm = cohort.manifest.scale_mm
@@ -176,12 +173,9 @@ def build_atlas(cohort: Cohort, config: AtlasConfig, *, jobs: int) -> tuple[Atla
     lower = np.array([grid.origin_mm for grid in grids]) / scale_mm
     extent = np.array([(np.array(grid.shape) - 1) * grid.spacing_mm for grid in grids]) / scale_mm
     centers, weights = _warp(centred, config)
-    decoder = AtlasDecoder(
-        *(torch.from_numpy(np.ascontiguousarray(a)) for a in (fields, lower, lower + extent)),
-        torch.from_numpy(centers / scale_mm),
-        torch.from_numpy(weights / scale_mm),
-        torch.tensor(config.warp_length_mm / scale_mm),
-    )
+    arrays = (fields, lower, lower + extent, centers / scale_mm, weights / scale_mm)
+    tensors = dict(zip(_TENSORS, (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays), strict=False))
+    decoder = AtlasDecoder(tensors | {"warp_length": torch.tensor(config.warp_length_mm / scale_mm)})
     codes = torch.zeros(len(subjects), decoder.latent_size)
     codes[:, : scores.shape[1]] = torch.from_numpy(scores)
     return decoder, codes

@@ -141,8 +141,10 @@ def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
     return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
 
 
-def atlas_bundle(cohort: Cohort, config: AtlasConfig, data: str, *, jobs: int) -> ModelBundle:
-    """Make an atlas of a cohort's training subjects, as a bundle.
+def atlas_bundle(
+    cohort: Cohort, config: AtlasConfig, data: str, *, split: Literal["train", "all"] = "train", jobs: int
+) -> ModelBundle:
+    """Make an atlas of a cohort, as a bundle.
 
     Shape parameters are the atlas's own latents (components and warp together), sorted by how far they move the mean
     surface; a positive one makes the lungs larger.
@@ -151,14 +153,15 @@ def atlas_bundle(cohort: Cohort, config: AtlasConfig, data: str, *, jobs: int) -
         cohort: Prepared.
         config: Grid, components, warp.
         data: Provenance and licence of the data, in plain words.
+        split: Its training subjects, or all of them: for a model to ship, whose errors are then unknown.
         jobs: Worker processes.
 
     Raises:
-        InputError: Fewer than three training subjects.
+        InputError: Fewer than three subjects.
     """
     started = time.perf_counter()
-    decoder, codes = build_atlas(cohort, config, jobs=jobs)
-    subjects = cohort.subjects("train")
+    subjects = cohort.subjects(split)
+    decoder, codes = build_atlas(cohort, subjects, config, jobs=jobs)
     points, structure = _surface_in_model(cohort, subjects)
     latents = _by_reach(decoder, points, structure)
     lower, upper = points.amin(dim=0).tolist(), points.amax(dim=0).tolist()

@@ -1,0 +1,134 @@
+"""The residual in the fit: noise told from shape, outliers, and one rule for any number of points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lpm.fitting.engine import FitConfig
+from lpm.fitting.points import fit_points
+from lpm.fitting.residual import (
+    Observed,
+    ResidualConfig,
+    condition,
+    covariance,
+    dense_patches,
+    estimate_noise,
+    merge_points,
+    spread_evenly,
+)
+from lpm.geometry.distances import closest_points
+from lpm.geometry.frames import Floats
+from lpm.model.bundle import ModelBundle
+from lpm.preparation.cohort import Cohort
+
+CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0)
+
+
+@pytest.fixture
+def plate() -> torch.Tensor:
+    rng = np.random.default_rng(3)
+    return torch.from_numpy(np.c_[rng.uniform(0, 80, (400, 2)), np.zeros(400)])
+
+
+@pytest.fixture
+def smooth(plate: torch.Tensor) -> torch.Tensor:
+    """A draw of the residual itself."""
+    factor = torch.linalg.cholesky(covariance(plate, plate, CONFIG) + 1e-8 * torch.eye(len(plate)))
+    return factor @ torch.randn(len(plate), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[:, 0]
+
+
+def test_covariance_is_matern() -> None:
+    first, second = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[18.0, 0, 0]], dtype=torch.float64)
+    assert float(covariance(first, first, CONFIG)) == pytest.approx(16.0)
+    assert float(covariance(first, second, CONFIG)) == pytest.approx(16.0 * (1 + 3**0.5) * np.exp(-(3**0.5)))
+
+
+def test_the_residual_undoes_the_errors_at_precise_points(plate: torch.Tensor, smooth: torch.Tensor) -> None:
+    structure = torch.zeros(400, dtype=torch.int64)
+    field = condition(Observed(plate, structure, smooth, torch.full_like(smooth, 1e-3)), 2, CONFIG)
+    assert (field.at(plate, structure) + smooth).abs().max() < 0.2
+    assert field(plate, 1).abs().max() == 0  # nothing was seen of the other structure
+    far = plate + torch.tensor([0.0, 0.0, 500.0], dtype=torch.float64)
+    assert field(far, 0).abs().max() < 1e-6
+
+
+def test_far_from_the_surface_nothing_is_added(plate: torch.Tensor, smooth: torch.Tensor) -> None:
+    structure = torch.zeros(400, dtype=torch.int64)
+    field = condition(Observed(plate, structure, smooth, torch.full_like(smooth, 1e-3)), 1, CONFIG)
+    distances = np.where(np.arange(400) < 200, 0.0, 100.0)[:, None]
+    changed = field.add_to(distances, plate.numpy()) - distances
+    assert np.abs(changed[:200]).max() > 1.0
+    assert np.abs(changed[200:]).max() == 0.0
+
+
+@pytest.mark.parametrize("true_mm", [0.15, 1.0, 3.0])
+def test_noise_is_told_from_shape(smooth: torch.Tensor, plate: torch.Tensor, true_mm: float) -> None:
+    noise = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    correlation = covariance(plate, plate, CONFIG) / CONFIG.sd_mm**2
+    found = estimate_noise(smooth + true_mm * noise, correlation, CONFIG, (0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0))
+    assert 0.5 * true_mm <= found.sd_mm <= 2.0 * true_mm
+
+
+def test_a_point_that_its_neighbours_contradict_loses_its_say(smooth: torch.Tensor, plate: torch.Tensor) -> None:
+    errors = smooth.clone()
+    errors[::20] += 25.0
+    correlation = covariance(plate, plate, CONFIG) / CONFIG.sd_mm**2
+    found = estimate_noise(errors, correlation, CONFIG, (0.15, 0.5, 1.0))
+    is_wrong = torch.arange(400) % 20 == 0
+    assert found.variance[is_wrong].median() > 1000 * found.variance[~is_wrong].median()
+
+
+def test_merged_points_keep_mean_and_precision(plate: torch.Tensor, smooth: torch.Tensor) -> None:
+    variance = torch.full_like(smooth, 4.0)
+    points, errors, merged = merge_points(plate, smooth, variance, 100)
+    assert 50 < len(points) <= 100
+    assert float((1 / merged).sum()) == pytest.approx(400 / 4.0)
+    assert float((errors / merged).sum() / (1 / merged).sum()) == pytest.approx(float(smooth.mean()))
+    same = merge_points(plate, smooth, variance, 400)
+    assert same[0] is plate
+
+
+def test_spread_and_patches(plate: torch.Tensor) -> None:
+    points = plate.numpy()
+    few = spread_evenly(points, 40)
+    assert len(few) == 40
+    assert np.array_equal(few, spread_evenly(points, 40))
+    nearest = np.sort(np.linalg.norm(points[few][:, None] - points[few], axis=2), axis=1)[:, 1]
+    patch = dense_patches(points, n_patches=2, n_each=20)
+    dense = np.sort(np.linalg.norm(points[patch][:, None] - points[patch], axis=2), axis=1)[:, 1]
+    assert dense.mean() < 0.6 * nearest.mean()
+    assert np.array_equal(spread_evenly(points, 500), np.arange(400))
+
+
+@pytest.fixture(scope="module")
+def unseen(tiny_cohort: Path) -> tuple[Cohort, str, Floats]:
+    cohort = Cohort(tiny_cohort)
+    subject = cohort.subjects("test")[0]
+    return cohort, subject, cohort.surface(subject).points_mm
+
+
+def error_mm(unseen: tuple[Cohort, str, Floats], model: ModelBundle, points: Floats, config: FitConfig) -> float:
+    fit = fit_points(model, points, config=config, spacing_mm=4.0)
+    cohort, subject, _ = unseen
+    pairs = ((cohort.mesh(subject, name), mesh) for name, mesh in fit.lungs.items())
+    return float(np.mean([closest_points(true, mesh.vertices).distance.mean() for true, mesh in pairs]))
+
+
+def test_the_residual_helps_and_more_points_help_more(
+    tiny_atlas: ModelBundle, unseen: tuple[Cohort, str, Floats]
+) -> None:
+    few, many = unseen[2][:100], unseen[2][:2000]
+    prior = FitConfig(residual=ResidualConfig(sd_mm=0.0))
+    assert error_mm(unseen, tiny_atlas, many, FitConfig()) < 0.5 * error_mm(unseen, tiny_atlas, many, prior)
+    assert error_mm(unseen, tiny_atlas, many, FitConfig()) < 0.5 * error_mm(unseen, tiny_atlas, few, FitConfig())
+
+
+def test_a_turned_patient_is_found(tiny_atlas: ModelBundle, unseen: tuple[Cohort, str, Floats]) -> None:
+    angle = np.radians(15.0)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    fit = fit_points(tiny_atlas, unseen[2][:1500] @ turn.T, spacing_mm=4.0)
+    assert np.degrees(fit.shape.pose.rotation_rad[2]) == pytest.approx(15.0, abs=6.0)
