@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--lungs", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"))
     arguments = parser.parse_args()
-    cohort, model = Cohort(arguments.work / "cohort"), read_bundle(arguments.work / "model")
+    cohort, model = Cohort(arguments.work / "cohort"), read_bundle(arguments.work / "atlas")
     labels = read_volume(arguments.lungs / SUBJECT / "labels.nii.gz")
     mask = clean_labels(labels, DEFAULT_STRUCTURES, SUBJECT).masks["left_lung"]
     plot_smoothing(extract_surface(mask, 0.5), cohort.mesh(SUBJECT, "left_lung"), PICTURES / "smoothing.png")
@@ -46,7 +46,7 @@ def main() -> None:
     )
     for path in sorted((arguments.work / "model").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
-    shutil.copy(arguments.work / "evaluation" / "methods.png", PICTURES / "methods.png")
+    shutil.copy(arguments.work / "atlas_5000" / "methods.png", PICTURES / "methods.png")
 
 
 if __name__ == "__main__":

@@ -12,16 +12,14 @@ import lpm
 from lpm.errors import FileError
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.model.bundle import ModelBundle, write_bundle
+from lpm.lung_model import BUNDLED
 from lpm.preparation.cohort import Cohort
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
-def test_the_readme_runs_as_printed(
-    tiny_model: ModelBundle, tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_readme_runs_as_printed(tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_bundle(tmp_path / "model", tiny_model)
     cohort = Cohort(tiny_cohort)
     points_mm = cohort.surface(cohort.subjects("test")[0]).points_mm[:800]
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
@@ -40,6 +38,16 @@ def test_a_loaded_model_gives_mean_lungs_and_fits_masks(tiny_model: ModelBundle,
     labels = to_labels(random_lungs(rng=np.random.default_rng(3)), 6.0)
     fit = model.fit_mask(labels, rng=np.random.default_rng(0))
     assert set(fit.lungs) == {"left_lung", "right_lung"}
+
+
+def test_the_bundled_model_is_small_and_of_lungs() -> None:
+    model = lpm.load()
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 6e6
+    assert len(model.bundle.manifest.training_subjects) == 39
+    mean = model.mean(4.0)
+    volumes = {name: mesh.volume_ml for name, mesh in mean.items()}
+    assert 1500 < volumes["left_lung"] < volumes["right_lung"] < 3000
+    assert all(mesh.is_closed and mesh.n_pieces == 1 for mesh in mean.values())
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:

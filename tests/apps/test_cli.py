@@ -122,6 +122,26 @@ def test_evaluate_writes_tables_figures_and_a_report(model: Path, tiny_cohort: P
     assert "sampling floor" in html
 
 
+def test_an_atlas_is_trained_and_fitted(tiny_cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "coarse.toml").write_text("spacing_mm = 12.0\nwarp_functions = 5\n")
+    train = ["train", str(tiny_cohort), "--preset", "atlas", "--config", str(tmp_path / "coarse.toml"), "--jobs", "1"]
+    assert run([*train, "--out", str(tmp_path / "atlas"), "--all-subjects", "--data", "generated"]) == 0
+    manifest = read_bundle(tmp_path / "atlas").manifest
+    assert (manifest.config.preset, manifest.data, len(manifest.training_subjects)) == ("atlas", "generated", 6)
+    assert run([*train, "--out", str(tmp_path / "atlas")]) == 1, "a folder that holds a model is not overwritten"
+    assert "holds a model" in capfd.readouterr().err
+
+
+def test_the_bundled_model_is_the_default(tmp_path: Path, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    write_points(tmp_path / "points.ply", cohort.surface(cohort.subjects("test")[0]).points_mm[:300])
+    for name, more in (("with", []), ("without", ["--prior-only"])):
+        out = str(tmp_path / name)
+        assert run(["fit", "points", str(tmp_path / "points.ply"), "--out", out, "--spacing-mm", "4", *more]) == 0
+    left = [json.loads((tmp_path / name / "fit.json").read_text()) for name in ("with", "without")]
+    assert left[0]["residuals_mm"]["mean_absolute"] < 0.5 * left[1]["residuals_mm"]["mean_absolute"]
+
+
 def test_fit_points_and_mask(model: Path, tmp_path: Path, tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     points = cohort.surface(cohort.subjects("test")[0]).points_mm[:1000]
@@ -146,6 +166,8 @@ def test_fit_points_and_mask(model: Path, tmp_path: Path, tiny_cohort: Path) -> 
         (["fit", "points", "none.ply", "--model", "m", "--out", "x"], 1, "no such file"),
         (["evaluate", "nowhere", "nowhere", "--out", "x"], 1, "cannot be read"),
         (["train", "c", "--out", "x", "--preset", "huge"], 2, "huge"),
+        (["train", "c", "--out", "x", "--all-subjects"], 1, "--all-subjects with the preset lite"),
+        (["train", "c", "--out", "x", "--preset", "atlas", "--epochs", "3"], 1, "--epochs or --resume"),
         (["prepare"], 2, "INPUT"),
         (["prepare", ".", "--out", "x", "--labels", "left"], 2, "name=value"),
         (["prepare", ".", "--out", "x", "--config", "nowhere.toml"], 1, "cannot be read"),
