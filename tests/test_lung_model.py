@@ -11,8 +11,8 @@ import pytest
 import lpm
 from lpm.errors import FileError
 from lpm.geometry.phantoms import random_lungs, to_labels
-from lpm.model.bundle import ModelBundle, write_bundle
 from lpm.lung_model import BUNDLED
+from lpm.model.bundle import ModelBundle, write_bundle
 from lpm.preparation.cohort import Cohort
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 import traceback
@@ -321,7 +322,7 @@ def fit_points_verb(
     config = _fit_config(prior_only=prior_only)
     fit = fit_points(read_bundle(model or BUNDLED), file.points_mm[chosen], sides, config=config, spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
-    _print_fit(fit.summary(), out)
+    _print_fit(out)
 
 
 @fit_app.command("mask")
@@ -360,7 +361,7 @@ def fit_mask_verb(
     )
     fit = fit_mask(read_bundle(model or BUNDLED), volume, rng=np.random.default_rng(seed), config=config)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
-    _print_fit(fit.summary(), out)
+    _print_fit(out)
 
 
 def _fit_config(*, prior_only: bool) -> FitConfig:
@@ -370,11 +371,13 @@ def _fit_config(*, prior_only: bool) -> FitConfig:
     return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()
 
 
-def _print_fit(summary: dict[str, Any], out: Path) -> None:
+def _print_fit(out: Path) -> None:
+    summary = json.loads((out / "fit.json").read_text(encoding="utf-8"))
     table = Table("structure", "volume (ml)")
     for name, volume in summary["volume_ml"].items():
         table.add_row(name, f"{volume:.0f}")
-    table.add_row("total", f"{summary['total_volume_ml']:.0f}")
+    low, high = summary["total_volume_95_ml"]
+    table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
     screen.print(table)
     residual = summary["residuals_mm"]["mean_absolute"]
     screen.print(

@@ -450,6 +450,20 @@ class _Search:
         return errors + found.at(places, sides), max(self.noise_mm, 1.4826 * float(own.abs().median()), 1.0)
 
 
+def derivatives(model: ModelBundle, shape: FittedShape, points_mm: Tensor, structure: int) -> Tensor:
+    """(n, k + 9) derivatives of a structure's field at (n, 3) world points by beta, translation, scales, rotation."""
+    sides = np.full(len(points_mm), structure, dtype=np.int64)
+    objective = _Objective(model, points_mm.double().numpy(), sides, FitConfig())
+    pose = shape.pose
+    state = _State(
+        shape.beta,
+        torch.from_numpy(pose.translation_mm).float(),
+        torch.from_numpy(np.log(pose.axis_scale)).float(),
+        torch.from_numpy(pose.rotation_rad).float(),
+    )
+    return objective.linearise(state, torch.from_numpy(sides))[1]
+
+
 def world_from_model(model: ModelBundle, pose: Pose) -> WorldFromModel:
     """The pose as a transform."""
     rotation = rotation_matrix(torch.from_numpy(pose.rotation_rad)).numpy()

@@ -18,6 +18,7 @@ from lpm.files.atomic import atomic_folder
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
 from lpm.fitting.engine import FitConfig, FittedShape, world_from_model
+from lpm.fitting.posterior import normal_interval, vertex_sigma_mm, volume_sd_ml
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
@@ -59,6 +60,28 @@ class Fit:
         """(k,) shape parameters; N(0, I) over the training shapes."""
         return self.shape.beta.double().numpy()
 
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Interval that holds a measure with the given probability, as far as the model knows (docs/fit.md).
+
+        Args:
+            name: ``total_volume_ml``, or a structure's such as ``left_lung_volume_ml``.
+            level: Between 0 and 1.
+
+        Raises:
+            InputError: Another name or level.
+        """
+        known: dict[str, tuple[str, ...]] = {f"{structure}_volume_ml": (structure,) for structure in self.lungs}
+        known["total_volume_ml"] = tuple(self.lungs)
+        if name not in known:
+            raise InputError("interval", repr(name), f"one of {', '.join(known)}")
+        meshes = {self.model.structures.index(structure): self.lungs[structure] for structure in known[name]}
+        mean = sum(mesh.volume_ml for mesh in meshes.values())
+        return normal_interval(mean, volume_sd_ml(self.model, self.shape, meshes), level)
+
+    def sigma_mm(self, name: str) -> NDArray[np.float64]:
+        """(v,) standard deviation of each vertex of a structure's mesh along its normal, mm."""
+        return vertex_sigma_mm(self.model, self.shape, self.model.structures.index(name), self.lungs[name])
+
     def labels(self, grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
         """Label map of the lungs: 1, 2, ... in the order of ``lungs``.
 
@@ -98,6 +121,7 @@ class Fit:
             "iterations": self.shape.iterations,
             "volume_ml": {name: mesh.volume_ml for name, mesh in self.lungs.items()},
             "total_volume_ml": sum(mesh.volume_ml for mesh in self.lungs.values()),
+            "total_volume_95_ml": list(self.interval("total_volume_ml")),
             "network_evaluations": self.extraction.n_evaluated,
             "dense_grid_nodes": self.extraction.n_nodes,
             "fit_config": self.config.model_dump(),

@@ -1,0 +1,102 @@
+"""How sure a fit is: the Laplace posterior of shape and pose, and the residual's own variance.
+
+The fitted field's deviation at points x has the covariance (universal kriging; Rasmussen and Williams 2006, eq. 2.42)
+
+    C = K(x, x) - K(x, X) W^-1 K(X, x) + H S H',    H = J(x) - K(x, X) W^-1 J(X),    W = K(X, X) + D
+
+with J the derivatives by beta and pose, and S the inverse of the fit's normal matrix.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lpm.errors import InputError
+from lpm.fitting.engine import FittedShape, derivatives
+from lpm.fitting.residual import covariance, spread_evenly
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.model.bundle import ModelBundle
+
+_VERTICES = 400
+_CHUNK = 2048
+
+
+def vertex_sigma_mm(model: ModelBundle, shape: FittedShape, structure: int, mesh: WorldMesh) -> Floats:
+    """Standard deviation of each vertex along its normal, mm.
+
+    Args:
+        model: The model that was fitted.
+        shape: The fit.
+        structure: Index of the mesh's structure.
+        mesh: The fitted surface.
+
+    Returns:
+        (v,) mm.
+    """
+    vertices = torch.from_numpy(mesh.vertices)
+    parts = [_diagonal(model, shape, structure, part) for part in vertices.split(_CHUNK)]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def _diagonal(model: ModelBundle, shape: FittedShape, structure: int, points: Tensor) -> Tensor:
+    factor, slope, length = _spread(model, shape, structure, points)
+    prior = shape.residual.config.sd_mm**2 if len(shape.residual.points) else 0.0
+    variance = prior - factor.square().sum(dim=0) + slope.square().sum(dim=0)
+    return variance.clamp_min(0.0).sqrt() / length
+
+
+def volume_sd_ml(model: ModelBundle, shape: FittedShape, meshes: dict[int, WorldMesh]) -> float:
+    """Standard deviation of the summed volume of structures, ml.
+
+    The volume changes by minus the integral of the field's deviation over its slope: a linear functional of the field,
+    summed over some vertices. Structures share shape and pose, so their deviations go together.
+
+    Args:
+        model: The model that was fitted.
+        shape: The fit.
+        meshes: Fitted surfaces by the index of their structure.
+    """
+    common, own = torch.zeros(len(shape.precision), dtype=torch.float64), 0.0
+    for structure, mesh in meshes.items():
+        chosen = spread_evenly(mesh.vertices, _VERTICES)
+        points = torch.from_numpy(mesh.vertices[chosen])
+        factor, slope, length = _spread(model, shape, structure, points)
+        weight = float(mesh.face_areas.sum()) / len(chosen) / length
+        common += slope @ weight
+        if len(shape.residual.points):
+            inner = covariance(points, points, shape.residual.config) - factor.T @ factor
+            own += float(weight @ inner @ weight)
+    return float(np.sqrt(float(common.square().sum()) + max(own, 0.0))) / 1000.0
+
+
+def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the points tell of other points: L^-1 K(X, x), the whitened (H S^1/2)', and the decoder's slope."""
+    jacobian = derivatives(model, shape, points, structure)
+    factor = points.new_zeros(0, len(points))
+    k = model.latents.n_modes
+    length = jacobian[:, k : k + 3].norm(dim=1).clamp_min(0.25)
+    if len(shape.residual.points) and len(shape.residual.points[structure]):
+        observed, lower = shape.residual.points[structure], shape.residual.factors[structure]
+        seen = derivatives(model, shape, observed, structure)
+        cross = covariance(observed, points, shape.residual.config)
+        factor = torch.linalg.solve_triangular(lower, cross, upper=False)
+        jacobian = jacobian - factor.T @ torch.linalg.solve_triangular(lower, seen, upper=False)
+    slope = torch.linalg.solve_triangular(torch.linalg.cholesky(shape.precision), jacobian.T, upper=False)
+    return factor, slope, length
+
+
+def normal_interval(mean: float, sd: float, level: float) -> tuple[float, float]:
+    """Central interval of a normal distribution.
+
+    Raises:
+        InputError: The level is not between 0 and 1.
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError("interval", f"level {level}", "between 0 and 1, such as 0.95")
+    reach = NormalDist().inv_cdf(0.5 + 0.5 * level) * sd
+    return mean - reach, mean + reach

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lpm.errors import InputError
+from lpm.fitting.engine import FitConfig
+from lpm.fitting.fit import Fit
+from lpm.fitting.points import fit_points
+from lpm.fitting.posterior import normal_interval
+from lpm.fitting.residual import ResidualConfig
+from lpm.geometry.distances import closest_points
+from lpm.model.bundle import ModelBundle
+from lpm.preparation.cohort import Cohort
+
+
+@pytest.fixture(scope="module")
+def fits(tiny_atlas: ModelBundle, tiny_cohort: Path) -> dict[int, Fit]:
+    """Fits of an unseen subject to few and to many points."""
+    cohort = Cohort(tiny_cohort)
+    points = cohort.surface(cohort.subjects("test")[0]).points_mm
+    return {n: fit_points(tiny_atlas, points[:n], spacing_mm=5.0) for n in (60, 800)}
+
+
+def width(fit: Fit, name: str) -> float:
+    low, high = fit.interval(name)
+    return high - low
+
+
+def test_more_points_more_certain(fits: dict[int, Fit]) -> None:
+    assert 0 < width(fits[800], "total_volume_ml") < 0.5 * width(fits[60], "total_volume_ml")
+    assert fits[800].sigma_mm("left_lung").mean() < 0.6 * fits[60].sigma_mm("left_lung").mean()
+
+
+def test_the_interval_is_about_the_volume_and_widens_with_its_level(fits: dict[int, Fit]) -> None:
+    fit = fits[60]
+    low, high = fit.interval("right_lung_volume_ml", 0.5)
+    assert low < fit.lungs["right_lung"].volume_ml < high
+    assert high - low < 0.5 * width(fit, "right_lung_volume_ml")
+    total = width(fit, "left_lung_volume_ml") + width(fit, "right_lung_volume_ml")
+    assert width(fit, "total_volume_ml") <= total * 1.001
+
+
+def test_the_true_volume_lies_within_three_widths(fits: dict[int, Fit], tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    true = sum(mesh.volume_ml for mesh in cohort.meshes(cohort.subjects("test")[0]).values())
+    for fit in fits.values():
+        low, high = fit.interval("total_volume_ml")
+        assert abs(true - 0.5 * (low + high)) < 1.5 * (high - low)
+
+
+def test_where_nothing_was_seen_it_is_less_certain(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    points = cohort.surface(cohort.subjects("test")[0]).points_mm[:1500]
+    upper = points[points[:, 2] > np.median(points[:, 2])]
+    fit = fit_points(tiny_atlas, upper, spacing_mm=5.0)
+    sigma, vertices = fit.sigma_mm("left_lung"), fit.lungs["left_lung"].vertices
+    is_seen = np.linalg.norm(vertices[:, None] - upper[::5], axis=2).min(axis=1) < 20.0
+    assert sigma[~is_seen].mean() > 1.5 * sigma[is_seen].mean()
+    error = closest_points(cohort.mesh(cohort.subjects("test")[0], "left_lung"), vertices).distance
+    assert error[~is_seen].mean() > error[is_seen].mean()
+
+
+def test_without_a_residual_shape_and_pose_alone_are_uncertain(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    points = cohort.surface(cohort.subjects("test")[0]).points_mm[:300]
+    fit = fit_points(tiny_atlas, points, config=FitConfig(residual=ResidualConfig(sd_mm=0.0)), spacing_mm=5.0)
+    assert width(fit, "total_volume_ml") > 0
+    assert (fit.sigma_mm("right_lung") > 0).all()
+
+
+def test_other_names_and_levels_are_refused(fits: dict[int, Fit]) -> None:
+    with pytest.raises(InputError, match=r"interval: 'weight_kg'; expected one of left_lung_volume_ml"):
+        fits[60].interval("weight_kg")
+    with pytest.raises(InputError, match="interval: level 95; expected between 0 and 1"):
+        fits[60].interval("total_volume_ml", 95)
+
+
+def test_normal_interval_of_two_sigma() -> None:
+    low, high = normal_interval(10.0, 2.0, 0.9545)
+    assert low == pytest.approx(6.0, abs=0.01)
+    assert high == pytest.approx(14.0, abs=0.01)
