@@ -24,7 +24,6 @@ from lpm.evaluation.baselines import (
     sdf_on_grid,
     surface_on_grid,
     train_grids,
-    whitened_components,
 )
 from lpm.evaluation.metrics import surface_scores
 from lpm.geometry.frames import WorldFromModel
@@ -131,16 +130,6 @@ def test_a_field_that_is_negative_nowhere_is_refused():
 
 
 # Learning and fitting
-
-
-def test_components_are_white_over_the_training_shapes():
-    shapes = rng().standard_normal((6, 40)).astype(np.float32)
-    centred = shapes - shapes.mean(axis=0)
-    components = whitened_components(centred)
-    coefficients = centred @ np.linalg.pinv(components)
-    assert components.shape == (5, 40)
-    assert np.cov(coefficients.T) == pytest.approx(np.eye(5), abs=1e-3)
-    assert np.allclose(coefficients @ components, centred, atol=1e-4)
 
 
 def test_translation_is_found(grids):
