@@ -182,14 +182,14 @@ class _Objective:
         structure = None if self.structure is None else self.structure.numpy()[chosen]
         return _Objective(self.model, self.points.numpy()[chosen].astype(np.float64), structure, self.config)
 
-    def _to_model(self, state: _State) -> tuple[Tensor, Tensor]:
+    def _to_model(self, state: _State, points: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.model.manifest.scale_mm * state.log_scale.exp()
-        return (self.points - state.translation) @ rotation_matrix(state.rotation) / scale, scale
+        return (points - state.translation) @ rotation_matrix(state.rotation) / scale, scale
 
     def values(self, state: _State) -> Tensor:
         """(n, s) the decoder's distances at the points, mm."""
         with torch.no_grad():
-            points, scale = self._to_model(state)
+            points, scale = self._to_model(state, self.points)
             latent = self.model.latents.to_latent(state.beta)[None]
             distances: Tensor = self.model.decoder(latent, points) * scale.log().mean().exp()
             return distances
@@ -204,7 +204,7 @@ class _Objective:
 
     def linearise(self, state: _State, sides: Tensor) -> tuple[Tensor, Tensor]:
         """Values (n,) and their derivatives (n, k + 9) by beta, translation, log scales and rotation, float64."""
-        points, scale = self._to_model(state)
+        points, scale = self._to_model(state, self.points)
         points.requires_grad_()
         latent = self.model.latents.to_latent(state.beta).expand(len(points), -1).detach().requires_grad_()
         mean_scale = scale.log().mean().exp()
@@ -225,8 +225,7 @@ class _Objective:
         parts = []
         for chosen in torch.arange(len(self.points)).split(_CHUNK):
             places = self.points[chosen].clone().requires_grad_()
-            scale = self.model.manifest.scale_mm * state.log_scale.exp()
-            inside = (places - state.translation) @ rotation_matrix(state.rotation) / scale
+            inside, scale = self._to_model(state, places)
             latent = self.model.latents.to_latent(state.beta)[None]
             values = self.model.decoder(latent, inside).gather(1, sides[chosen][:, None])[:, 0]
             values = values * scale.log().mean().exp()
@@ -289,7 +288,9 @@ def _finish(everything: _Objective, search: _Search) -> FittedShape:
     residual = ResidualField(config.residual, (), (), ())
     if not config.prior_only:
         # between working points, detail would pass for noise: patches are as dense as the points are
-        noise = _estimate_noise(everything.only(dense_patches(everything.points.double().numpy())), state)
+        noise = _estimate_noise(
+            everything.only(dense_patches(everything.points.double().numpy())), state, config.noise_mm
+        )
         noise_mm = noise.sd_mm
         sd_mm = max(noise.residual_sd_mm, _LEAST_RESIDUAL_SHARE * config.residual.sd_mm)
         prior = config.residual.model_copy(update={"sd_mm": sd_mm})
@@ -324,11 +325,11 @@ def _finish(everything: _Objective, search: _Search) -> FittedShape:
     )
 
 
-def _estimate_noise(objective: _Objective, state: _State) -> Noise:
-    """Noise of the points of an objective, by what their neighbours predict."""
+def _estimate_noise(objective: _Objective, state: _State, known: float | None) -> Noise:
+    """Noise of the points of an objective, by what their neighbours predict; outliers alone if it is known."""
     sides = objective.sides(state)
     errors, places = objective.errors(state, sides), objective.projected(state, sides)
-    residual, known = objective.config.residual, objective.config.noise_mm
+    residual = objective.config.residual
     correlation = residual_covariance(places, sides, residual) / residual.sd_mm**2
     return estimate_noise(errors, correlation, residual, (known,) if known else _NOISE_MM)
 
@@ -435,11 +436,8 @@ class _Search:
         self.settled, self.quiet = self.settled + 1, 0
         if self.settled == 1:
             few = self.objective.only(spread_evenly(self.objective.points.double().numpy(), 400))
-            self.noise_mm = _estimate_noise(few, self.state).sd_mm
-        residual = self.objective.config.residual
-        places = self.objective.projected(self.state, self.sides)
-        correlation = residual_covariance(places, self.sides, residual) / residual.sd_mm**2
-        self.variance = estimate_noise(self.errors, correlation, residual, (self.noise_mm,)).variance
+            self.noise_mm = _estimate_noise(few, self.state, self.objective.config.noise_mm).sd_mm
+        self.variance = _estimate_noise(self.objective, self.state, self.noise_mm).variance
 
     def left_out(self, places: Tensor, sides: Tensor, errors: Tensor) -> tuple[Tensor, float]:
         """(n,) how far points lie from what the working points predict, mm, and how far ordinary ones do."""

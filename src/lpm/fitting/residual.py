@@ -36,8 +36,13 @@ class ResidualConfig(StrictModel):
 
 def covariance(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
     """(n, m) Matern 3/2 covariance between the residual at (n, 3) and at (m, 3) points, mm^2."""
-    scaled = torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm)
-    return scaled.neg().exp_().mul_(config.sd_mm**2) * (1.0 + scaled)
+    return config.sd_mm**2 * _matern(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm))
+
+
+def _matern(scaled: Tensor) -> Tensor:
+    """Matern 3/2 correlation at distances in lengths over the root of 3."""
+    decay = torch.exp(-scaled)
+    return decay.addcmul_(scaled, decay)
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,7 @@ class ResidualField:
         for part in ((points_mm - center) * unit).float().split(_CHUNK):  # small enough for the cache
             offset = squares + part.square().sum(dim=1, keepdim=True)
             scaled = torch.addmm(offset, part, minus_twice).clamp_min_(0.0).sqrt_()
-            decay = torch.exp(-scaled)
-            parts.append(decay.addcmul_(scaled, decay) @ weights)
+            parts.append(_matern(scaled) @ weights)
         return torch.cat(parts).to(points_mm)
 
     def at(self, points_mm: Tensor, structure: Tensor) -> Tensor:
