@@ -235,7 +235,7 @@ def paper_presets(lungs: Path, work: Path) -> Json:
     """Both presets of the paper, end to end, for a few epochs on the CPU: train, then reconstruct unseen lungs."""
     from lpm.evaluation.evaluate import EvaluationConfig, evaluate_model
     from lpm.evaluation.metrics import MetricsConfig
-    from lpm.fitting.engine import FitConfig
+    from lpm.fitting.config import FitConfig
     from lpm.model.bundle import read_bundle
     from lpm.preparation.cohort import Cohort
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lpm.fitting.engine import FitConfig
+from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit, mean_shape
 from lpm.fitting.masks import MaskFitConfig, fit_mask
 from lpm.fitting.points import fit_points

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lpm.errors import InputError
-from lpm.fitting.engine import FitConfig
+from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit
 from lpm.fitting.points import fit_points
 from lpm.fitting.posterior import normal_interval

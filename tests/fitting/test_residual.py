@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lpm.fitting.engine import FitConfig
+from lpm.fitting.config import FitConfig
 from lpm.fitting.points import fit_points
 from lpm.fitting.residual import (
     Observed,

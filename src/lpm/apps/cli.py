@@ -21,7 +21,7 @@ from lpm.preparation.cohort import Manifest
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, StrictModel
 
 if TYPE_CHECKING:
-    from lpm.fitting.engine import FitConfig
+    from lpm.fitting.config import FitConfig
 
 app = typer.Typer(
     name="lpm",
@@ -365,7 +365,7 @@ def fit_mask_verb(
 
 
 def _fit_config(*, prior_only: bool) -> FitConfig:
-    from lpm.fitting.engine import FitConfig
+    from lpm.fitting.config import FitConfig
     from lpm.fitting.residual import ResidualConfig
 
     return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()

@@ -14,7 +14,7 @@ from pydantic import Field
 from lpm.errors import InputError, LpmError
 from lpm.evaluation.baselines import Baseline
 from lpm.evaluation.metrics import MetricsConfig, PointScores, Scores, point_scores, sampling_floor, score
-from lpm.fitting.engine import FitConfig
+from lpm.fitting.config import FitConfig
 from lpm.fitting.points import draw_points, fit_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined

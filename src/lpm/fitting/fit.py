@@ -17,7 +17,9 @@ from lpm.errors import InputError
 from lpm.files.atomic import atomic_folder
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
-from lpm.fitting.engine import FitConfig, FittedShape, world_from_model
+from lpm.fitting.config import FitConfig
+from lpm.fitting.engine import FittedShape
+from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import normal_interval, vertex_sigma_mm, volume_sd_ml
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
@@ -159,8 +161,7 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
     pose = world_from_model(model, shape.pose)
 
     def field(points_mm: Floats) -> Floats:
-        distances = model.distances_mm(shape.beta, pose, points_mm)
-        return shape.residual.add_to(distances, points_mm) if shape.residual.points else distances
+        return shape.residual.add_to(model.distances_mm(shape.beta, pose, points_mm), points_mm)
 
     lattice = model_lattice(model, pose, spacing_mm, shape.observed_box_mm)
     extraction = extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)

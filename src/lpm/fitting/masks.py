@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from lpm.errors import InputError
-from lpm.fitting.engine import FitConfig
+from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit
 from lpm.fitting.points import fit_points
 from lpm.geometry.volumes import Volume

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from lpm.errors import InputError
 from lpm.files.points import check_extent
-from lpm.fitting.engine import FitConfig, fit_shape
+from lpm.fitting.config import FitConfig
+from lpm.fitting.engine import fit_shape
 from lpm.fitting.fit import Fit, extract_fit, structure_indices
 from lpm.geometry.frames import as_points
 from lpm.model.bundle import ModelBundle

@@ -45,8 +45,7 @@ def vertex_sigma_mm(model: ModelBundle, shape: FittedShape, structure: int, mesh
 
 def _diagonal(model: ModelBundle, shape: FittedShape, structure: int, points: Tensor) -> Tensor:
     factor, slope, length = _spread(model, shape, structure, points)
-    prior = shape.residual.config.sd_mm**2 if len(shape.residual.points) else 0.0
-    variance = prior - factor.square().sum(dim=0) + slope.square().sum(dim=0)
+    variance = shape.residual.config.sd_mm**2 - factor.square().sum(dim=0) + slope.square().sum(dim=0)
     return variance.clamp_min(0.0).sqrt() / length
 
 
@@ -68,9 +67,8 @@ def volume_sd_ml(model: ModelBundle, shape: FittedShape, meshes: dict[int, World
         factor, slope, length = _spread(model, shape, structure, points)
         weight = float(mesh.face_areas.sum()) / len(chosen) / length
         common += slope @ weight
-        if len(shape.residual.points):
-            inner = covariance(points, points, shape.residual.config) - factor.T @ factor
-            own += float(weight @ inner @ weight)
+        inner = covariance(points, points, shape.residual.config) - factor.T @ factor
+        own += float(weight @ inner @ weight)
     return float(np.sqrt(float(common.square().sum()) + max(own, 0.0))) / 1000.0
 
 
@@ -80,8 +78,8 @@ def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tens
     factor = points.new_zeros(0, len(points))
     k = model.latents.n_modes
     length = jacobian[:, k : k + 3].norm(dim=1).clamp_min(0.25)
-    if len(shape.residual.points) and len(shape.residual.points[structure]):
-        observed, lower = shape.residual.points[structure], shape.residual.factors[structure]
+    observed, lower = shape.residual.points[structure], shape.residual.factors[structure]
+    if len(observed):
         seen = derivatives(model, shape, observed, structure)
         cross = covariance(observed, points, shape.residual.config)
         factor = torch.linalg.solve_triangular(lower, cross, upper=False)

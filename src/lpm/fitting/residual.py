@@ -61,10 +61,18 @@ class ResidualField:
     factors: tuple[Tensor, ...]
     weights: tuple[Tensor, ...]
 
+    @classmethod
+    def nothing(cls, config: ResidualConfig, n_structures: int) -> ResidualField:
+        """A residual that is zero everywhere: no point was seen."""
+        none = torch.zeros(0, dtype=torch.float64)
+        return cls(
+            config, (none.reshape(0, 3),) * n_structures, (none.reshape(0, 0),) * n_structures, (none,) * n_structures
+        )
+
     def __call__(self, points_mm: Tensor, structure: int) -> Tensor:
         """(m,) mean residual of a structure at (m, 3) points, mm."""
         observed = self.points[structure]
-        if len(observed) == 0 or self.config.sd_mm == 0:
+        if len(observed) == 0:
             return points_mm.new_zeros(len(points_mm))
         center, unit = observed.mean(dim=0), math.sqrt(3.0) / self.config.length_mm
         there = ((observed - center) * unit).float()
@@ -92,7 +100,7 @@ class ResidualField:
         """
         total = distances_mm.copy()
         for structure in range(total.shape[1]):
-            near = np.flatnonzero(np.abs(total[:, structure]) < max(5.0 * self.config.sd_mm, 5.0))
+            near = np.flatnonzero(np.abs(total[:, structure]) < 5.0 * self.config.sd_mm)
             if len(near):
                 there = torch.from_numpy(np.ascontiguousarray(points_mm[near]))
                 total[near, structure] += self(there, structure).numpy()

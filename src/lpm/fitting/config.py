@@ -1,0 +1,31 @@
+"""What can be chosen in a fit."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lpm.fitting.residual import ResidualConfig
+from lpm.preparation.config import StrictModel
+
+
+class FitConfig(StrictModel):
+    """How an observation is fitted."""
+
+    max_iterations: int = Field(60, ge=1)
+    tolerance: float = Field(1e-3, gt=0, description="relative gain below which the fit has reached its plateau")
+    residual: ResidualConfig = ResidualConfig()
+    noise_mm: float | None = Field(
+        None, gt=0, description="standard deviation of a point about the surface; None to estimate it"
+    )
+    prior_noise_mm: float = Field(1.0, gt=0, description="a point about the model's best surface, without a residual")
+    prior_points: float = Field(
+        1500.0, gt=0, description="without a residual, N points count as N / (1 + N / this): their errors go together"
+    )
+    working_points: int = Field(1200, ge=10, description="points that shape and pose follow; the residual sees all")
+    axis_scale_sd: float = Field(0.1, ge=0, description="prior on the log scale of each axis; 0 fixes the scales")
+    rotation_sd: float = Field(0.2, ge=0, description="prior on the rotation about each axis, rad; 0 fixes it")
+
+    @property
+    def prior_only(self) -> bool:
+        """Whether nothing follows the points beyond the model."""
+        return self.residual.sd_mm == 0
