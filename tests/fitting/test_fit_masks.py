@@ -32,7 +32,7 @@ def test_one_lung_gives_one_lung_unless_asked(
     left = labels.with_voxels(np.where(labels.voxels == 1, 1, 0).astype(np.uint8))
     fit = fit_mask(tiny_model, left, rng=rng, config=QUICK)
     assert set(fit.lungs) == {"left_lung"}
-    assert "right_lung: not in the mask and not asked for" in fit.notes[0]
+    assert "right_lung: not seen, not asked for, left out" in fit.notes[0]
     complete = fit_mask(tiny_model, left, rng=rng, config=QUICK.model_copy(update={"complete": True}))
     assert set(complete.lungs) == {"left_lung", "right_lung"}
     assert "right_lung: no point was given, predicted" in complete.notes[0]

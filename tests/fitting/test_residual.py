@@ -9,17 +9,9 @@ import pytest
 import torch
 
 from lpm.fitting.config import FitConfig
+from lpm.fitting.noise import Noise, estimate_noise
 from lpm.fitting.points import fit_points
-from lpm.fitting.residual import (
-    Observed,
-    ResidualConfig,
-    condition,
-    covariance,
-    dense_patches,
-    estimate_noise,
-    merge_points,
-    spread_evenly,
-)
+from lpm.fitting.residual import Clusters, Observed, ResidualConfig, cells, condition, covariance, spread_evenly
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
@@ -65,42 +57,64 @@ def test_far_from_the_surface_nothing_is_added(plate: torch.Tensor, smooth: torc
     assert np.abs(changed[200:]).max() == 0.0
 
 
-@pytest.mark.parametrize("true_mm", [0.15, 1.0, 3.0])
+def estimate(places: torch.Tensor, errors: torch.Tensor) -> Noise:
+    structure = torch.zeros(len(places), dtype=torch.int64)
+    return estimate_noise(places, structure, errors, torch.ones_like(errors), FitConfig(residual=CONFIG))
+
+
+@pytest.mark.parametrize("true_mm", [0.15, 0.3, 1.0, 2.0])
 def test_noise_is_told_from_shape(smooth: torch.Tensor, plate: torch.Tensor, true_mm: float) -> None:
     noise = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    correlation = covariance(plate, plate, CONFIG) / CONFIG.sd_mm**2
-    found = estimate_noise(smooth + true_mm * noise, correlation, CONFIG, (0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0))
-    assert 0.5 * true_mm <= found.sd_mm <= 2.0 * true_mm
+    assert estimate(plate, smooth + true_mm * noise).sd_mm == pytest.approx(true_mm, rel=0.3)
 
 
-def test_a_point_that_its_neighbours_contradict_loses_its_say(smooth: torch.Tensor, plate: torch.Tensor) -> None:
-    errors = smooth.clone()
-    errors[::20] += 25.0
-    correlation = covariance(plate, plate, CONFIG) / CONFIG.sd_mm**2
-    found = estimate_noise(errors, correlation, CONFIG, (0.15, 0.5, 1.0))
-    is_wrong = torch.arange(400) % 20 == 0
-    assert found.variance[is_wrong].median() > 1000 * found.variance[~is_wrong].median()
+def test_where_the_field_is_flat_noise_moves_it_less(smooth: torch.Tensor, plate: torch.Tensor) -> None:
+    noise = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    slopes = torch.full_like(smooth, 0.5)
+    structure = torch.zeros(400, dtype=torch.int64)
+    found = estimate_noise(plate, structure, smooth + 0.5 * noise, slopes, FitConfig(residual=CONFIG))
+    assert found.sd_mm == pytest.approx(1.0, rel=0.3)
 
 
-def test_merged_points_keep_mean_and_precision(plate: torch.Tensor, smooth: torch.Tensor) -> None:
-    variance = torch.full_like(smooth, 4.0)
-    points, errors, merged = merge_points(plate, smooth, variance, 100)
-    assert 50 < len(points) <= 100
-    assert float((1 / merged).sum()) == pytest.approx(400 / 4.0)
-    assert float((errors / merged).sum() / (1 / merged).sum()) == pytest.approx(float(smooth.mean()))
-    same = merge_points(plate, smooth, variance, 400)
-    assert same[0] is plate
+def test_a_known_noise_is_kept(smooth: torch.Tensor, plate: torch.Tensor) -> None:
+    config = FitConfig(residual=CONFIG, noise_mm=1.7)
+    structure = torch.zeros(400, dtype=torch.int64)
+    assert estimate_noise(plate, structure, smooth, torch.ones_like(smooth), config).sd_mm == 1.7
 
 
-def test_spread_and_patches(plate: torch.Tensor) -> None:
+@pytest.mark.parametrize("n", [60, 400])
+def test_a_point_that_its_neighbours_contradict_loses_its_say(
+    smooth: torch.Tensor, plate: torch.Tensor, n: int
+) -> None:
+    errors = smooth[:n].clone()
+    is_wrong = torch.arange(n) % 20 == 0
+    errors[is_wrong] += 25.0
+    found = estimate(plate[:n], errors)
+    assert bool((found.ordinary[is_wrong] < 0.05).all())
+    assert float(found.ordinary[~is_wrong].mean()) > 0.97
+    assert found.variance[is_wrong].median() > 10 * found.variance[~is_wrong].median()
+
+
+def test_clusters_keep_mean_and_precision(plate: torch.Tensor, smooth: torch.Tensor) -> None:
+    member = cells(plate, 100)
+    clusters = Clusters.of(member, torch.full_like(smooth, 4.0))
+    assert 50 < len(clusters.variance) <= 100
+    assert float((1 / clusters.variance).sum()) == pytest.approx(400 / 4.0)
+    average = clusters.average(smooth)
+    assert float((average / clusters.variance).sum() * 4.0 / 400) == pytest.approx(float(smooth.mean()))
+
+
+def test_each_point_alone_is_its_own_cluster(plate: torch.Tensor, smooth: torch.Tensor) -> None:
+    clusters = Clusters.of(cells(plate, 400), torch.ones_like(smooth))
+    assert torch.equal(clusters.average(smooth), smooth)
+    assert torch.equal(clusters.average(plate), plate)
+
+
+def test_points_are_spread_evenly(plate: torch.Tensor) -> None:
     points = plate.numpy()
     few = spread_evenly(points, 40)
     assert len(few) == 40
     assert np.array_equal(few, spread_evenly(points, 40))
-    nearest = np.sort(np.linalg.norm(points[few][:, None] - points[few], axis=2), axis=1)[:, 1]
-    patch = dense_patches(points, n_patches=2, n_each=20)
-    dense = np.sort(np.linalg.norm(points[patch][:, None] - points[patch], axis=2), axis=1)[:, 1]
-    assert dense.mean() < 0.6 * nearest.mean()
     assert np.array_equal(spread_evenly(points, 500), np.arange(400))
 
 

@@ -21,7 +21,9 @@ class FitConfig(StrictModel):
     prior_points: float = Field(
         1500.0, gt=0, description="without a residual, N points count as N / (1 + N / this): their errors go together"
     )
-    working_points: int = Field(1200, ge=10, description="points that shape and pose follow; the residual sees all")
+    working_points: int = Field(
+        1200, ge=10, description="clusters of neighbouring points that shape and pose follow; the residual sees more"
+    )
     axis_scale_sd: float = Field(0.1, ge=0, description="prior on the log scale of each axis; 0 fixes the scales")
     rotation_sd: float = Field(0.2, ge=0, description="prior on the rotation about each axis, rad; 0 fixes it")
 

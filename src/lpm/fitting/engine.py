@@ -5,9 +5,9 @@ Gauss-Newton with Levenberg-Marquardt damping on
     E(beta, t, s, w) = e' (K + D)^-1 e + |beta|^2 + |log s / axis_scale_sd|^2 + |w / rotation_sd|^2
 
 with e the decoder's value in mm at the observed points, K the covariance of the smooth residual (`residual.py`) and D
-the noise. Neighbouring points share their residual, so that many of them count for little more than one: the balance
-of prior and data needs no hand-set weight and no switch, from 50 to 50,000 points. One backward pass gives every
-point's derivative by its own copy of the latent, so the whole Jacobian costs one pass.
+the noise (`noise.py`). Neighbouring points share their residual, so that many of them count for little more than one:
+the balance of prior and data needs no hand-set weight and no switch, from 50 to 50,000 points. One backward pass gives
+every point's derivative by its own copy of the latent, so the whole Jacobian costs one pass.
 """
 
 from __future__ import annotations
@@ -24,26 +24,18 @@ from torch import Tensor
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.objective import Objective, State, residual_covariance
+from lpm.fitting.noise import estimate_noise
+from lpm.fitting.objective import Objective, State
 from lpm.fitting.pose import Pose
-from lpm.fitting.residual import (
-    Noise,
-    Observed,
-    ResidualField,
-    condition,
-    dense_patches,
-    estimate_noise,
-    spread_evenly,
-)
+from lpm.fitting.residual import Clusters, Observed, ResidualField, condition, spread_evenly
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 
 StopReason = Literal["plateau", "iteration limit"]
-_OUTLIER = 5.0
-_DOUBTFUL = 4.0
-_LEAST_RESIDUAL_SHARE = 0.6
+_FOLLOWED_POINTS = 8000
+_SETTLES = 2
 _PROJECTIONS = 2
-_NOISE_MM = (0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0)
+_LEAST_TRUST = 20.0
 _STARTS_MM = (0.0, -60.0, 60.0)
 _START_SIZES = (1.0, 0.75, 1.2)
 _START_STEPS = 6
@@ -60,6 +52,7 @@ class FittedShape:
         residuals_mm: (n,) signed distance of the observed points from the fitted field.
         observed_box_mm: Lower and upper corner of the points that are no outliers.
         structure: (n,) the structure that each point was given to.
+        unexplained_mm: Root mean square of the decoder's value at ordinary points: what the residual makes up for.
         noise_mm: Standard deviation of an ordinary point.
         n_outliers: Points that their neighbours contradict.
         precision: (k + 9, k + 9) Gauss-Newton normal matrix over beta, translation, log scales, rotation.
@@ -73,6 +66,7 @@ class FittedShape:
     residuals_mm: Floats
     observed_box_mm: tuple[Floats, Floats]
     structure: NDArray[np.int64]
+    unexplained_mm: float
     noise_mm: float
     n_outliers: int
     precision: Tensor
@@ -80,23 +74,21 @@ class FittedShape:
     stop_reason: StopReason
 
 
-def fit_shape(
-    model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64] | None, config: FitConfig
-) -> FittedShape:
+def fit_shape(model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64], config: FitConfig) -> FittedShape:
     """Fit shape parameters, pose and residual to surface points.
 
     Args:
         model: Trained.
         points_mm: (n, 3) RAS mm, on the surface of the structures.
-        structure: (n,) index of the structure of each point, or None if unknown.
+        structure: (n,) index of the structure of each point, -1 where it is unknown.
         config: Prior widths and stopping.
 
     Returns:
         The best shape found and why the search stopped.
     """
     everything = Objective(model, points_mm, structure, config)
-    working = everything.only(spread_evenly(points_mm, config.working_points))
-    search = _Search(working, _start(working))
+    followed = everything.only(spread_evenly(points_mm, _FOLLOWED_POINTS))
+    search = _Search(followed, _start(followed))
     while search.stop_reason is None:
         search.advance()
     return _finish(everything, search, search.stop_reason)
@@ -113,14 +105,15 @@ def _finish(everything: Objective, search: _Search, stop_reason: StopReason) -> 
     else:
         residual, noise_mm, is_outlier = _follow_points(everything, search, sides)
     points = everything.points.double()
-    ordinary = points[~is_outlier].numpy()
+    errors, ordinary = everything.errors(state, sides), points[~is_outlier].numpy()
     return FittedShape(
         beta=state.beta,
         pose=state.pose(),
         residual=residual,
-        residuals_mm=(everything.errors(state, sides) + residual.at(points, sides)).numpy(),
+        residuals_mm=(errors + residual.at(points, sides)).numpy(),
         observed_box_mm=(ordinary.min(axis=0), ordinary.max(axis=0)),
         structure=sides.numpy(),
+        unexplained_mm=float(errors[~is_outlier].square().mean().sqrt()),
         noise_mm=noise_mm,
         n_outliers=int(is_outlier.sum()),
         precision=search.normal,
@@ -133,32 +126,31 @@ def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tup
     """The residual from all points, the noise, mm, and which points are outliers."""
     state, config = search.state, everything.config
     errors, points = everything.errors(state, sides), everything.points.double()
-    # between working points, detail would pass for noise: patches are as dense as the points are
-    noise = _estimate_noise(everything.only(dense_patches(points.numpy())), state, config.noise_mm)
-    sd_mm = max(noise.residual_sd_mm, _LEAST_RESIDUAL_SHARE * config.residual.sd_mm)
-    prior = config.residual.model_copy(update={"sd_mm": sd_mm})
     places = everything.projected(state, sides)
-    left_mm, spread_mm = search.left_out(places, sides, errors)
-    doubt = (left_mm / (_DOUBTFUL * spread_mm)).square()
-    variance = noise.sd_mm**2 + torch.where(doubt > 1.0, left_mm.square() * doubt, 0.0)
+    noise = estimate_noise(places, sides, errors, everything.slopes(state, sides), config)
+    prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm})
     # of a point's distance to the decoder's surface this share is noise, as far as one can say before the fit
-    share = torch.where(doubt > 1.0, 1.0, noise.sd_mm**2 / (noise.sd_mm**2 + sd_mm**2))
+    share = noise.variance / (noise.variance + noise.residual_sd_mm**2)
     places = points + share[:, None] * (places - points)
     n_structures = len(everything.model.structures)
-    residual = condition(Observed(places, sides, errors, variance), n_structures, prior)
+    residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
     for _ in range(_PROJECTIONS):
         places = everything.projected(state, sides, residual)
-        residual = condition(Observed(places, sides, errors, variance), n_structures, prior)
-    return residual, noise.sd_mm, left_mm.abs() > _OUTLIER * spread_mm
+        residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
+    return residual, noise.sd_mm, noise.ordinary < 0.5
 
 
-def _estimate_noise(objective: Objective, state: State, known: float | None) -> Noise:
-    """Noise of the points of an objective, by what their neighbours predict; outliers alone if it is known."""
-    sides = objective.sides(state)
-    errors, places = objective.errors(state, sides), objective.projected(state, sides)
-    residual = objective.config.residual
-    correlation = residual_covariance(places, sides, residual) / residual.sd_mm**2
-    return estimate_noise(errors, correlation, residual, (known,) if known else _NOISE_MM)
+def rough_cost(model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64], config: FitConfig) -> float:
+    """How badly the model explains points after a few steps: mean error in mm, and what the prior makes of the shape.
+
+    Args:
+        model: Trained.
+        points_mm: (n, 3) RAS mm.
+        structure: (n,) index of the structure of each point, -1 where it is unknown.
+        config: Prior widths.
+    """
+    objective = Objective(model, points_mm, structure, config)
+    return _Search(objective, _start(objective)).cost()
 
 
 def _start(objective: Objective) -> State:
@@ -170,7 +162,7 @@ def _start(objective: Objective) -> State:
     """
     model, points = objective.model, objective.points
     centers = [model.centers.mean(axis=0), *model.centers]
-    if objective.structure is not None:
+    if bool((objective.structure >= 0).all()):
         centers = [model.centers[objective.structure.numpy()].mean(axis=0)]
     middle = 0.5 * (points.mean(dim=0) + points.median(dim=0).values)
     states = []
@@ -189,14 +181,18 @@ def _start(objective: Objective) -> State:
 
 
 class _Search:
-    """Levenberg-Marquardt; noise and outliers are estimated once the shape has settled."""
+    """Levenberg-Marquardt; noise and outliers are estimated once the shape has settled.
+
+    From then on points share their residual. Before, each counts for itself: among points that share theirs, an
+    outlier, which has no neighbours, would weigh as much as a dozen of them.
+    """
 
     def __init__(self, objective: Objective, state: State) -> None:
         self.objective, self.state = objective, state
         config, n = objective.config, len(objective.points)
-        self.noise_mm = config.noise_mm or 1.0
-        if config.prior_only:
-            self.noise_mm = config.prior_noise_mm * (1.0 + n / config.prior_points) ** 0.5
+        self.residual = config.residual.model_copy(update={"sd_mm": 0.0})  # until outliers are known
+        alone_mm = math.hypot(config.prior_noise_mm, config.residual.sd_mm)
+        self.noise_mm = alone_mm * (1.0 + n / config.prior_points) ** 0.5
         self.sides = objective.sides(state)
         self.errors = objective.errors(state, self.sides)
         self.variance = self._robust()
@@ -212,21 +208,25 @@ class _Search:
     def _robust(self) -> Tensor:
         """Noise variances by which far points pull less and less; how far that is follows the errors down."""
         width = max(2.0, 3.0 * float(self.errors.abs().median()))
-        return self.noise_mm**2 * (self.errors.abs() / width).clamp(min=1.0) ** 4
+        doubt: Tensor = (self.errors / width).square().clamp(max=_LEAST_TRUST)
+        return doubt.exp() * self.noise_mm**2
 
     def advance(self) -> None:
         """Try one step; keep it if the energy falls."""
         objective, config = self.objective, self.objective.config
         values, jacobian = objective.linearise(self.state, self.sides)
-        factor = objective.factor(self.sides, self.variance)
-        before = objective.energy(values, factor, self.state)
+        clusters = objective.clusters(self.sides, self.variance)
+        factor = objective.factor(self.sides, clusters, self.residual)
+        error = clusters.average(values)
+        before = objective.energy(error, factor, self.state)
         if not np.isfinite(before):
             raise InputError("fit", "the energy is not finite", hint="check the points' frame and unit")
-        whitened = torch.linalg.solve_triangular(factor, torch.cat([values[:, None], jacobian], dim=1), upper=False)
-        error, slope = whitened[:, 0], whitened[:, 1:]
+        rows = torch.cat([error[:, None], clusters.average(jacobian)], dim=1)
+        whitened = torch.linalg.solve_triangular(factor, rows, upper=False)
+        slope: Tensor = whitened[:, 1:]
         self.normal = slope.T @ slope + torch.diag(objective.prior)
-        gradient = slope.T @ error + objective.prior * self.state.offsets().double()
-        gain = self._try(gradient, factor, before)
+        gradient = slope.T @ whitened[:, 0] + objective.prior * self.state.offsets().double()
+        gain = self._try(gradient, clusters, factor, before)
         self.iterations += 1
         self.quiet = self.quiet + 1 if gain < config.tolerance else 0
         if self.quiet >= 2:
@@ -234,12 +234,12 @@ class _Search:
         elif self.iterations >= config.max_iterations:
             self.stop_reason = "iteration limit"
 
-    def _try(self, gradient: Tensor, factor: Tensor, before: float) -> float:
+    def _try(self, gradient: Tensor, clusters: Clusters, factor: Tensor, before: float) -> float:
         """Damp until the energy falls; the relative gain, 0 if it never does."""
         for _ in range(4):
             damped = self.normal + self.damping * torch.diag(self.normal.diagonal())
             candidate = self.state.moved(torch.linalg.solve(damped, -gradient).float())
-            errors = self.objective.errors(candidate, self.sides)
+            errors = clusters.average(self.objective.errors(candidate, self.sides))
             after = self.objective.energy(errors, factor, candidate)
             if np.isfinite(after) and after < before:
                 self.damping = max(self.damping / 5.0, 1e-6)
@@ -257,27 +257,19 @@ class _Search:
 
     def _settle(self) -> None:
         """On a plateau: estimate noise and outliers from the neighbours, go on, and stop on the next plateau."""
-        if self.settled == 2 or self.objective.config.prior_only:
+        if self.settled == _SETTLES or self.objective.config.prior_only:
             self.stop_reason = "plateau"
             return
         self.settled, self.quiet = self.settled + 1, 0
-        if self.settled == 1:
-            few = self.objective.only(spread_evenly(self.objective.points.double().numpy(), 400))
-            self.noise_mm = _estimate_noise(few, self.state, self.objective.config.noise_mm).sd_mm
-        self.variance = _estimate_noise(self.objective, self.state, self.noise_mm).variance
-
-    def left_out(self, places: Tensor, sides: Tensor, errors: Tensor) -> tuple[Tensor, float]:
-        """(n,) how far points lie from what the working points predict, mm, and how far ordinary ones do."""
-        objective = self.objective
-        seen = Observed(objective.projected(self.state, self.sides), self.sides, self.errors, self.variance)
-        found = condition(seen, len(objective.model.structures), objective.config.residual)
-        own = self.errors + found.at(seen.places, self.sides)
-        return errors + found.at(places, sides), max(self.noise_mm, 1.4826 * float(own.abs().median()), 1.0)
+        places = self.objective.projected(self.state, self.sides)
+        slopes = self.objective.slopes(self.state, self.sides)
+        noise = estimate_noise(places, self.sides, self.errors, slopes, self.objective.config)
+        self.variance, self.noise_mm, self.residual = noise.variance, noise.sd_mm, self.objective.config.residual
 
 
 def derivatives(model: ModelBundle, shape: FittedShape, points_mm: Tensor, structure: int) -> Tensor:
     """(n, k + 9) derivatives of a structure's field at (n, 3) world points by beta, translation, scales, rotation."""
     sides = np.full(len(points_mm), structure, dtype=np.int64)
     objective = Objective(model, points_mm.double().numpy(), sides, FitConfig())
-    state = State.of(shape.beta, shape.pose)
-    return objective.linearise(state, torch.from_numpy(sides))[1]
+    state, own = State.of(shape.beta, shape.pose), torch.from_numpy(sides)
+    return objective.linearise(state, own)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Fit:
     def lungs(self) -> dict[str, WorldMesh]:
         """Closed outward meshes by structure, RAS mm."""
         return self.extraction.meshes
+
+    def with_notes(self, notes: Iterable[str]) -> Fit:
+        """The same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
 
     @property
     def beta(self) -> NDArray[np.float64]:
@@ -116,6 +120,7 @@ class Fit:
                 "median_absolute": float(np.median(residuals)),
                 "p95_absolute": float(np.percentile(residuals, 95)),
                 "n": len(residuals),
+                "unexplained_by_the_model": self.shape.unexplained_mm,
                 "noise": self.shape.noise_mm,
                 "n_outliers": self.shape.n_outliers,
             },

@@ -1,23 +1,29 @@
-"""Lungs from a full mask: its surface is meshed as in `prepare`, and points drawn on it are fitted."""
+"""Lungs from a label map: full, cut off by the field of view, or drawn in a few slices only.
+
+A full mask is meshed as in `prepare`, and points are drawn on its surface. Where a mask ends because the image does,
+nothing was seen: points there are dropped, and the model says how the lung goes on.
+"""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import Fit
-from lpm.fitting.points import fit_points
-from lpm.geometry.volumes import Volume
+from lpm.fitting.fit import Fit, structure_indices
+from lpm.fitting.observation import Observation, fit_observations
+from lpm.fitting.slices import contours, drawn_slices
+from lpm.geometry.frames import Floats
+from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle
-from lpm.model.extraction import Extraction
-from lpm.preparation.cleaning import CleanLabels, clean_labels
+from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels
 from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, StrictModel
+from lpm.preparation.cuts import Cut
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.sampling import sample_surfaces
+
+_CUT_VOXELS, _CUT_MM = 2.0, 0.5
 
 
 class MaskFitConfig(StrictModel):
@@ -26,11 +32,89 @@ class MaskFitConfig(StrictModel):
     structures: dict[str, tuple[int, ...]] = Field(
         default_factory=lambda: dict(DEFAULT_STRUCTURES), description="label values of each structure"
     )
-    n_points: int = Field(5000, ge=10, description="points drawn on the mask's surface")
+    n_points: int = Field(10_000, ge=10, description="points drawn on the mask's surface")
     complete: bool = Field(False, description="also return structures that the mask does not hold")
     meshing: MeshingConfig = MeshingConfig()
     fit: FitConfig = FitConfig()
     spacing_mm: float = Field(1.5, gt=0, description="lattice of the extracted meshes")
+
+
+def observe_mask(
+    model: ModelBundle, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None
+) -> Observation:
+    """Take a label map for what was seen of the lungs.
+
+    Args:
+        model: Whose structures the labels are.
+        labels: 1 = left, 2 = right unless the config says otherwise; whole, cut off, or a few drawn slices.
+        rng: Draws the points on the mask's surface.
+        config: Label values, points, completion.
+
+    Raises:
+        InputError: Empty, unknown label values, exchanged sides.
+    """
+    config = config or MaskFitConfig()
+    whole = canonical(integer_labels(labels, "mask"))
+    drawn = drawn_slices(whole)
+    if drawn is None:
+        return _observe_surface(model, labels, config, rng)
+    clean_labels(labels, config.structures, "mask", need_all=False)  # refuses what is no label map of lungs
+    points, names = contours(drawn, config.structures)
+    if len(points) > config.n_points:
+        chosen = np.sort(rng.choice(len(points), config.n_points, replace=False))
+        points, names = points[chosen], names[chosen]
+    what = f"{len(drawn.planes)} drawn slice{'s'[: len(drawn.planes) != 1]} of {' and '.join(sorted(set(names)))}"
+    return Observation(points, _indices(model, names.tolist()), what, _only(model, names.tolist(), config))
+
+
+def _observe_surface(
+    model: ModelBundle, labels: Volume, config: MaskFitConfig, rng: np.random.Generator
+) -> Observation:
+    clean = clean_labels(labels, config.structures, "mask", need_all=False)
+    meshes = {name: mesh_structure(mask, config.meshing)[0] for name, mask in clean.masks.items()}
+    samples = sample_surfaces(meshes, config.n_points, rng=rng)
+    present = list(meshes)
+    names = np.array([present[index] for index in samples.structure])
+    was_seen = np.ones(len(names), dtype=bool)
+    for name in present:
+        own = names == name
+        was_seen[own] = _was_seen(samples.points_mm[own], clean.reports[name].cuts)
+    if not was_seen.any():
+        raise InputError("mask", "nothing but cut faces", "some of the lungs' own surface")
+    chosen = names[was_seen].tolist()
+    what = f"mask of {' and '.join(present)}, {len(chosen)} points on its surface"
+    only, notes = _only(model, chosen, config), tuple(_cut_notes(clean))
+    return Observation(samples.points_mm[was_seen], _indices(model, chosen), what, only, notes)
+
+
+def _was_seen(points_mm: Floats, cuts: tuple[Cut, ...]) -> np.ndarray:
+    """Whether points lie on the lung's own surface, and not where the mask was cut."""
+    seen = np.ones(len(points_mm), dtype=bool)
+    for cut in cuts:
+        seen &= cut.beyond_mm(points_mm) < -(_CUT_VOXELS * cut.voxel_mm + _CUT_MM)
+    return seen
+
+
+def _indices(model: ModelBundle, names: list[str]) -> np.ndarray:
+    if model.structures == ("lungs",):
+        return np.zeros(len(names), dtype=np.int64)
+    return structure_indices(names, model, "mask")
+
+
+def _only(model: ModelBundle, names: list[str], config: MaskFitConfig) -> tuple[str, ...] | None:
+    if config.complete or model.structures == ("lungs",):
+        return None
+    return tuple(name for name in model.structures if name in set(names))
+
+
+def _cut_notes(clean: CleanLabels) -> list[str]:
+    return [
+        f"{name}: cut by the image's {cut.face} border, predicted beyond it"
+        if cut.at_border
+        else f"{name}: ends in a flat {cut.face} face ({cut.area_cm2:.0f} cm2), taken for a cut, predicted beyond it"
+        for name, report in clean.reports.items()
+        for cut in report.cuts
+    ]
 
 
 def fit_mask(
@@ -43,7 +127,7 @@ def fit_mask(
 
     Args:
         model: Trained.
-        labels: 1 = left, 2 = right unless the config says otherwise.
+        labels: 1 = left, 2 = right unless the config says otherwise; whole, cut off, or a few drawn slices.
         rng: Draws the points on the mask's surface.
         config: Label values, points, completion.
 
@@ -51,33 +135,5 @@ def fit_mask(
         InputError: Empty, unknown label values, exchanged sides.
     """
     config = config or MaskFitConfig()
-    clean = clean_labels(labels, config.structures, "mask", need_all=False)
-    meshes = {name: mesh_structure(mask, config.meshing)[0] for name, mask in clean.masks.items()}
-    samples = sample_surfaces(meshes, config.n_points, rng=rng)
-    present = list(meshes)
-    names = [present[index] for index in samples.structure]
-    if model.structures == ("lungs",):
-        names = ["lungs"] * len(names)
-    fit = fit_points(model, samples.points_mm, names, config=config.fit, spacing_mm=config.spacing_mm)
-    fit = replace(
-        fit,
-        observed=f"mask of {' and '.join(present)}, {config.n_points} points on its surface",
-        notes=(*fit.notes, *_cut_notes(clean)),
-    )
-    return fit if config.complete else _only(fit, [name for name in model.structures if name in set(names)])
-
-
-def _cut_notes(clean: CleanLabels) -> list[str]:
-    return [f"{name}: cut by the image's {face} border" for name, r in clean.reports.items() for face in r.cut_cm2]
-
-
-def _only(fit: Fit, present: list[str]) -> Fit:
-    """Leave out what the mask does not hold, and say so."""
-    missing = [name for name in fit.lungs if name not in present]
-    if not missing:
-        return fit
-    if not present:
-        raise InputError("mask", "none of the model's structures", f"some of {', '.join(fit.model.structures)}")
-    kept = Extraction({name: fit.lungs[name] for name in present}, fit.extraction.n_evaluated, fit.extraction.n_nodes)
-    note = f"{' and '.join(missing)}: not in the mask and not asked for (--complete), left out"
-    return replace(fit, extraction=kept, notes=(note, *(n for n in fit.notes if "predicted from" not in n)))
+    observation = observe_mask(model, labels, rng=rng, config=config)
+    return fit_observations(model, [observation], config=config.fit, spacing_mm=config.spacing_mm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lpm.fitting.config import FitConfig
 from lpm.fitting.pose import Pose, rotation_matrix, rotation_vector
-from lpm.fitting.residual import ResidualConfig, ResidualField, covariance
+from lpm.fitting.residual import Clusters, ResidualConfig, ResidualField, cells, covariance
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 
@@ -20,6 +21,8 @@ _FREE = 1e-8
 _FIXED = 1e12
 _FARTHEST_MM = 25.0
 _CHUNK = 16_384
+_SLOPE_STEP_MM = 4.0
+_LEAST_SLOPE = 0.25
 
 
 @dataclass(frozen=True)
@@ -59,22 +62,33 @@ class State:
         return torch.cat([self.beta, torch.zeros(3), self.log_scale, self.rotation])
 
 
+def slope_of(field: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """How steep a field of (n, 3) points is, by central differences; at least `_LEAST_SLOPE`.
+
+    A mixture of lungs that do not quite lie on each other is flatter than a distance. Noise of a point moves its value
+    by as much as the field is steep.
+    """
+    steps = _SLOPE_STEP_MM * torch.eye(3, dtype=points.dtype)
+    differences = [(field(points + step) - field(points - step)) / (2.0 * _SLOPE_STEP_MM) for step in steps]
+    slope: Tensor = torch.stack(differences).norm(dim=0).clamp_min(_LEAST_SLOPE)
+    return slope
+
+
 class Objective:
     """Values, derivatives and prior of one observation.
 
     Args:
         model: Trained.
         points_mm: (n, 3) RAS mm.
-        structure: (n,) index of the structure of each point, or None if unknown.
+        structure: (n,) index of the structure of each point, -1 where it is unknown.
         config: Prior widths.
     """
 
-    def __init__(
-        self, model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64] | None, config: FitConfig
-    ) -> None:
+    def __init__(self, model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64], config: FitConfig) -> None:
         self.model, self.config = model, config
         self.points = torch.from_numpy(points_mm).float()
-        self.structure = None if structure is None else torch.from_numpy(structure)
+        self.structure = torch.from_numpy(structure)
+        self._cells = cells(self.points.double(), config.working_points)
         k = model.latents.n_modes
         self.prior = torch.full((k + N_POSE,), 1.0, dtype=torch.float64)
         self.prior[k : k + 3] = _FREE
@@ -83,24 +97,31 @@ class Objective:
 
     def only(self, chosen: NDArray[np.int64]) -> Objective:
         """The same for some of the points."""
-        structure = None if self.structure is None else self.structure.numpy()[chosen]
-        return Objective(self.model, self.points.numpy()[chosen].astype(np.float64), structure, self.config)
+        points = self.points.numpy()[chosen].astype(np.float64)
+        return Objective(self.model, points, self.structure.numpy()[chosen], self.config)
 
     def _to_model(self, state: State, points: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.model.manifest.scale_mm * state.log_scale.exp()
         return (points - state.translation) @ rotation_matrix(state.rotation) / scale, scale
 
-    def values(self, state: State) -> Tensor:
-        """(n, s) the decoder's distances at the points, mm."""
+    def values(self, state: State, points: Tensor | None = None) -> Tensor:
+        """(n, s) the decoder's values at the observed points, or at others, mm."""
         with torch.no_grad():
-            points, scale = self._to_model(state, self.points)
+            inside, scale = self._to_model(state, self.points if points is None else points)
             latent = self.model.latents.to_latent(state.beta)[None]
-            distances: Tensor = self.model.decoder(latent, points) * scale.log().mean().exp()
-            return distances
+            values: Tensor = self.model.decoder(latent, inside) * scale.log().mean().exp()
+            return values
 
     def sides(self, state: State) -> Tensor:
         """(n,) structures: as given, else the one that the point lies in or nearest to (the union's surface)."""
-        return self.values(state).argmin(dim=1) if self.structure is None else self.structure
+        is_known = self.structure >= 0
+        return (
+            self.structure if bool(is_known.all()) else self.structure.where(is_known, self.values(state).argmin(dim=1))
+        )
+
+    def slopes(self, state: State, sides: Tensor) -> Tensor:
+        """(n,) how steep the field of each point's structure is there (`slope_of`)."""
+        return slope_of(lambda points: self.values(state, points).gather(1, sides[:, None])[:, 0], self.points).double()
 
     def errors(self, state: State, sides: Tensor) -> Tensor:
         """(n,) each point's value on its structure, mm, float64."""
@@ -142,21 +163,23 @@ class Objective:
             parts.append(places.detach() - step)
         return torch.cat(parts).double()
 
-    def factor(self, sides: Tensor, variance: Tensor) -> Tensor:
-        """(n, n) Cholesky factor of the residual's covariance plus noise; a diagonal one for the prior alone."""
-        if self.config.prior_only:
-            return torch.diag(variance.sqrt())
-        prior = residual_covariance(self.points.double(), sides, self.config.residual)
-        factor: Tensor = torch.linalg.cholesky(prior + torch.diag(variance))
+    def clusters(self, sides: Tensor, variance: Tensor) -> Clusters:
+        """Neighbours of one structure that count as one, so that the covariance stays small."""
+        _, member = torch.unique(self._cells * len(self.model.structures) + sides, return_inverse=True)
+        return Clusters.of(member, variance)
+
+    def factor(self, sides: Tensor, clusters: Clusters, residual: ResidualConfig) -> Tensor:
+        """(c, c) Cholesky factor of the residual's covariance plus noise; a diagonal one for the prior alone."""
+        if residual.sd_mm == 0:
+            return torch.diag(clusters.variance.sqrt())
+        places = clusters.average(self.points.double())
+        structure = torch.zeros(len(places), dtype=sides.dtype).index_copy_(0, clusters.member, sides)
+        centred = places - places.mean(dim=0)
+        prior = covariance(centred, centred, residual) * (structure[:, None] == structure)
+        factor: Tensor = torch.linalg.cholesky(prior + torch.diag(clusters.variance))
         return factor
 
     def energy(self, errors: Tensor, factor: Tensor, state: State) -> float:
-        """What the fit minimises: the errors by their covariance, and the prior."""
+        """What the fit minimises: the clusters' errors by their covariance, and the prior."""
         whitened = torch.linalg.solve_triangular(factor, errors[:, None], upper=False)
         return float(whitened.square().sum() + (self.prior * state.offsets().double().square()).sum())
-
-
-def residual_covariance(places: Tensor, sides: Tensor, config: ResidualConfig) -> Tensor:
-    """(n, n) covariance of the residual between points on the surface; none between structures."""
-    centred = places - places.mean(dim=0)
-    return covariance(centred, centred, config) * (sides[:, None] == sides)

@@ -8,14 +8,31 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lpm.errors import InputError
-from lpm.files.points import check_extent
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import fit_shape
-from lpm.fitting.fit import Fit, extract_fit, structure_indices
+from lpm.fitting.fit import Fit, structure_indices
+from lpm.fitting.observation import UNKNOWN, Observation, fit_observations
 from lpm.geometry.frames import as_points
 from lpm.model.bundle import ModelBundle
 
-MIN_POINTS = 10
+
+def observe_points(model: ModelBundle, points_mm: ArrayLike, structure: Sequence[str] | None = None) -> Observation:
+    """Take points for what was seen of the lungs.
+
+    Args:
+        model: Whose structures the points lie on.
+        points_mm: (n, 3) RAS mm, anywhere on the surfaces: scattered, or along contours in any plane.
+        structure: Name of the structure of each point, if known.
+
+    Raises:
+        InputError: NaN, not (n, 3), or structures that the model does not have.
+    """
+    points = as_points(points_mm)
+    indices = np.full(len(points), UNKNOWN, dtype=np.int64)
+    if structure is not None:
+        if len(structure) != len(points):
+            raise InputError("points", f"{len(structure)} sides for {len(points)} points", "one side a point")
+        indices = structure_indices(structure, model, "points")
+    return Observation(points, indices, f"{len(points)} surface points")
 
 
 def fit_points(
@@ -38,21 +55,7 @@ def fit_points(
     Raises:
         InputError: Fewer than 10 points, NaN, not (n, 3), an extent that is not millimetres, or unknown structures.
     """
-    points = as_points(points_mm)
-    if len(points) < MIN_POINTS:
-        raise InputError("points", f"{len(points)} points", f"at least {MIN_POINTS}", "give more of the surface")
-    check_extent(points, "points")
-    indices = None
-    if structure is not None:
-        if len(structure) != len(points):
-            raise InputError("points", f"{len(structure)} sides for {len(points)} points", "one side a point")
-        indices = structure_indices(structure, model, "points")
-    config = config or FitConfig()
-    shape = fit_shape(model, points, indices, config)
-    extraction = extract_fit(model, shape, model.structures, spacing_mm)
-    unseen = [] if structure is None else [name for name in model.structures if name not in set(structure)]
-    notes = tuple(f"{name}: no point was given, predicted from the other structures" for name in unseen)
-    return Fit(model, config, shape, extraction, f"{len(points)} surface points", notes)
+    return fit_observations(model, [observe_points(model, points_mm, structure)], config=config, spacing_mm=spacing_mm)
 
 
 def draw_points(points_mm: ArrayLike, n: int, *, rng: np.random.Generator) -> np.ndarray:

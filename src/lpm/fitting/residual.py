@@ -7,7 +7,6 @@ A surface point says f(x) = 0 up to noise, so r(x) = -decoder(x) + noise there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,7 @@ from lpm.geometry.frames import Floats
 from lpm.preparation.config import StrictModel
 
 _CHUNK = 512
-_DEGREES_OF_FREEDOM = 4.0
-_RESIDUAL_SHARES = (1.0, 0.6, 0.35, 0.2)
+_REACH_MM = 25.0
 
 
 class ResidualConfig(StrictModel):
@@ -34,9 +32,14 @@ class ResidualConfig(StrictModel):
     )
 
 
+def correlation(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
+    """(..., n, m) Matern 3/2 correlation of the residual between (..., n, 3) and (..., m, 3) points."""
+    return _matern(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm))
+
+
 def covariance(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
-    """(n, m) Matern 3/2 covariance between the residual at (n, 3) and at (m, 3) points, mm^2."""
-    return config.sd_mm**2 * _matern(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm))
+    """(..., n, m) covariance of the residual, mm^2."""
+    return config.sd_mm**2 * correlation(first, second, config)
 
 
 def _matern(scaled: Tensor) -> Tensor:
@@ -96,11 +99,11 @@ class ResidualField:
     def add_to(self, distances_mm: Floats, points_mm: Floats) -> Floats:
         """Add the residual to a decoder's distances (n, s), where the surface can be.
 
-        Far from a structure's surface, by five standard deviations, the residual cannot change the sign.
+        Far from a structure's surface, the residual cannot change the sign.
         """
         total = distances_mm.copy()
         for structure in range(total.shape[1]):
-            near = np.flatnonzero(np.abs(total[:, structure]) < 5.0 * self.config.sd_mm)
+            near = np.flatnonzero(np.abs(total[:, structure]) < _REACH_MM)
             if len(near):
                 there = torch.from_numpy(np.ascontiguousarray(points_mm[near]))
                 total[near, structure] += self(there, structure).numpy()
@@ -135,38 +138,57 @@ def condition(observed: Observed, n_structures: int, config: ResidualConfig) -> 
     kept, factors, weights = [], [], []
     for index in range(n_structures):
         own = observed.structure == index
-        parts = (observed.places[own], observed.errors[own], observed.variance[own])
-        merged, error, noise = merge_points(*parts, config.most_points)
-        factor = torch.linalg.cholesky(covariance(merged, merged, config) + torch.diag(noise))
+        places = observed.places[own]
+        clusters = Clusters.of(cells(places, config.most_points), observed.variance[own])
+        merged, error = clusters.average(places), clusters.average(observed.errors[own])
+        factor = torch.linalg.cholesky(covariance(merged, merged, config) + torch.diag(clusters.variance))
         kept.append(merged)
         factors.append(factor)
         weights.append(torch.cholesky_solve(-error[:, None], factor)[:, 0])
     return ResidualField(config, tuple(kept), tuple(factors), tuple(weights))
 
 
-def merge_points(points: Tensor, errors: Tensor, variance: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Merge neighbours until at most `most` points are left, each as precise as those it stands for.
-
-    Cells of a cubic grid grow until few enough are taken; a cell's points are averaged by their precision.
-    """
+def cells(points: Tensor, most: int) -> Tensor:
+    """(n,) the cell of a cubic grid that each point lies in, numbered; cells grow until at most `most` are taken."""
     if len(points) <= most:
-        return points, errors, variance
+        return torch.arange(len(points))
     cell_mm = 1.0
     while True:
-        cells = torch.floor(points / cell_mm).long()
-        _, member = torch.unique(cells, dim=0, return_inverse=True)
-        n_cells = int(member.max()) + 1
-        if n_cells <= most:
-            break
+        member: Tensor = torch.unique(torch.floor(points / cell_mm).long(), dim=0, return_inverse=True)[1]
+        if int(member.max()) < most:
+            return member
         cell_mm *= 1.1
-    precision = variance.reciprocal()
-    total = torch.zeros(n_cells, dtype=points.dtype).index_add_(0, member, precision)
 
-    def average(values: Tensor) -> Tensor:
-        out = torch.zeros(n_cells, values.shape[1], dtype=values.dtype)
-        return out.index_add_(0, member, values * precision[:, None]) / total[:, None]
 
-    return average(points), average(errors[:, None])[:, 0], total.reciprocal()
+@dataclass(frozen=True)
+class Clusters:
+    """Neighbouring points that count as one, as precise as those it stands for.
+
+    Args:
+        member: (n,) the cluster of each point.
+        share: (n,) its part in the cluster's average, by precision.
+        variance: (c,) noise variance of the averages, mm^2.
+    """
+
+    member: Tensor
+    share: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, member: Tensor, variance: Tensor) -> Clusters:
+        """Clusters of points of given noise variances (n,)."""
+        precision = variance.reciprocal()
+        n_clusters = int(member.max()) + 1 if len(member) else 0
+        total = precision.new_zeros(n_clusters).index_add_(0, member, precision)
+        return cls(member, precision / total[member], total.reciprocal())
+
+    def average(self, values: Tensor) -> Tensor:
+        """(c, ...) averages of (n, ...) values."""
+        if len(self.variance) == len(self.member):  # each point is its own cluster
+            return torch.empty_like(values).index_copy_(0, self.member, values)
+        weighted = values * self.share.reshape(-1, *[1] * (values.ndim - 1))
+        total: Tensor = values.new_zeros(len(self.variance), *values.shape[1:]).index_add_(0, self.member, weighted)
+        return total
 
 
 def spread_evenly(points_mm: Floats, n: int) -> np.ndarray:
@@ -175,69 +197,3 @@ def spread_evenly(points_mm: Floats, n: int) -> np.ndarray:
         return np.arange(len(points_mm))
     order = morton_order(points_mm)
     return np.sort(order[np.linspace(0, len(order) - 1, n).astype(np.int64)])
-
-
-def dense_patches(points_mm: Floats, n_patches: int = 6, n_each: int = 150) -> np.ndarray:
-    """Indices of patches of neighbouring points, as dense as the points are: there noise can be told from shape."""
-    order = morton_order(points_mm)
-    starts = np.linspace(0, max(len(order) - n_each, 0), n_patches).astype(np.int64)
-    return np.unique(np.concatenate([order[start : start + n_each] for start in starts]))
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What the points' own neighbours say of them.
-
-    Args:
-        sd_mm: Standard deviation of an ordinary point's noise.
-        residual_sd_mm: Standard deviation of the residual that goes with it.
-        variance: (n,) noise variance of each point; an outlier's is large.
-    """
-
-    sd_mm: float
-    residual_sd_mm: float
-    variance: Tensor
-
-
-def estimate_noise(
-    errors: Tensor, correlation: Tensor, config: ResidualConfig, candidates_mm: Sequence[float]
-) -> Noise:
-    """Choose noise and residual by leave-one-out prediction: what explains each point best from the others.
-
-    The predictive density is Student's t, so that outliers decide nothing; a point that the others contradict gets a
-    larger variance, and the choice is made again.
-
-    Args:
-        errors: (n,) decoder's values at the observed points, mm, float64.
-        correlation: (n, n) the residual's correlation between them.
-        config: The residual's prior; its standard deviation may be lowered, not raised.
-        candidates_mm: Standard deviations of the noise to choose from.
-    """
-    spread = 1.4826 * float((errors - errors.median()).abs().median())
-    inflation = ((errors - errors.median()).abs() / max(6.0 * spread, 10.0)).clamp(min=1.0) ** 4
-    choice = (-math.inf, candidates_mm[0], config.sd_mm)
-    for _ in range(3):
-        choice = (-math.inf, candidates_mm[0], config.sd_mm)
-        z = torch.zeros_like(errors)
-        for share in _RESIDUAL_SHARES:
-            for noise_mm in candidates_mm:
-                sd_mm = share * config.sd_mm
-                score, left_out = _leave_one_out(errors, correlation * sd_mm**2, noise_mm**2 * inflation)
-                if score > choice[0]:
-                    choice, z = (score, noise_mm, sd_mm), left_out
-        ordinary = max(1.0, 1.4826 * float(z.abs().median()))  # else a noise chosen too small blames every point
-        inflation = inflation * (z.abs() / (3.5 * ordinary)).clamp(min=1.0).pow(4)
-    return Noise(choice[1], choice[2], choice[1] ** 2 * inflation)
-
-
-def _leave_one_out(errors: Tensor, prior: Tensor, variance: Tensor) -> tuple[float, Tensor]:
-    """Log density of every point under the prediction by the others (Student's t), and its standardised error.
-
-    Both follow from the inverse covariance alone (Rasmussen and Williams 2006, eq. 5.12).
-    """
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(prior + torch.diag(variance)))
-    precision = inverse.diagonal()
-    z = (inverse @ errors) / precision.sqrt()
-    nu = _DEGREES_OF_FREEDOM
-    density = 0.5 * precision.log() - 0.5 * (nu + 1.0) * torch.log1p(z.square() / nu)
-    return float(density.sum()), z

@@ -12,9 +12,9 @@ from scipy.ndimage import label as label_pieces
 
 from lpm.errors import InputError
 from lpm.geometry.volumes import Volume, canonical, cropped
+from lpm.preparation.cuts import Cut, find_cuts
 
 Mask = NDArray[np.bool_]
-_FACES = ("left", "right", "posterior", "anterior", "inferior", "superior")
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,18 @@ class CleaningReport:
         removed_islands: Number of pieces taken away.
         removed_ml: Their volume.
         filled_ml: Volume of the holes that were filled.
-        cut_cm2: Area of the structure in the image's outermost slices, by face; empty if it is not cut.
+        cuts: Planes that end the structure because the image or its labels do.
     """
 
     removed_islands: int
     removed_ml: float
     filled_ml: float
-    cut_cm2: dict[str, float]
+    cuts: tuple[Cut, ...]
+
+    @property
+    def cut_cm2(self) -> dict[str, float]:
+        """Area of the structure in the image's outermost slices, by face; empty if it is not cut."""
+        return {cut.face: cut.area_cm2 for cut in self.cuts if cut.at_border}
 
 
 @dataclass(frozen=True)
@@ -140,23 +145,9 @@ def _clean_mask(mask: Volume) -> tuple[Mask, CleaningReport]:
     kept[box] = binary_fill_holes(pieces[box] == largest)
     removed = int(sizes.sum() - sizes[largest])
     filled = int(np.count_nonzero(kept)) - int(sizes[largest])
-    report = CleaningReport(
-        n_pieces - 1, removed * mask.voxel_ml, filled * mask.voxel_ml, _cut_by_border(mask.with_voxels(kept))
-    )
+    cuts = tuple(find_cuts(mask.with_voxels(kept)))
+    report = CleaningReport(n_pieces - 1, removed * mask.voxel_ml, filled * mask.voxel_ml, cuts)
     return kept, report
-
-
-def _cut_by_border(mask: Volume) -> dict[str, float]:
-    """Area of the mask in each of the six outermost slices, where there is any."""
-    cut = {}
-    for axis in range(3):
-        a, b = (i for i in range(3) if i != axis)
-        pixel_cm2 = np.linalg.norm(np.cross(mask.world_from_voxel[:3, a], mask.world_from_voxel[:3, b])) / 100.0
-        for end in (0, -1):
-            area = float(np.count_nonzero(mask.voxels.take(end, axis=axis)) * pixel_cm2)
-            if area:
-                cut[_FACES[2 * axis - end]] = round(area, 3)
-    return cut
 
 
 def _check_sides(labels: Volume, masks: Mapping[str, Mask], subject: str) -> None:

@@ -1,0 +1,195 @@
+"""Unseen lungs from every kind of evidence: many and few points, noisy, wrong, turned, masks, cut masks, slices, one lung.
+
+python benchmarks/evidence.py --cohort WORK/cohort --model WORK/atlas --out evidence.raw.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+from scipy.stats import spearmanr
+
+from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
+from lpm.evaluation.metrics import MetricsConfig, score
+from lpm.files.atomic import write_text
+from lpm.files.volumes import read_volume
+from lpm.fitting.fit import Fit, mean_shape
+from lpm.fitting.masks import fit_mask
+from lpm.fitting.points import fit_points
+from lpm.geometry.distances import closest_points
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh, sample_surface
+from lpm.geometry.volumes import Volume
+from lpm.model.bundle import ModelBundle, read_bundle
+from lpm.preparation.cohort import Cohort
+
+Numbers = dict[str, float]
+Meshes = dict[str, WorldMesh]
+SPACING_MM = 1.5
+METRICS = MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=2.0)
+N_SURFACE = 20_000
+
+
+def noisy(points: Floats, rng: np.random.Generator) -> Floats:
+    return points + rng.normal(0.0, 2.0, points.shape)
+
+
+def with_outliers(points: Floats, rng: np.random.Generator) -> Floats:
+    """One point in twenty lies anywhere in the box of the points."""
+    changed = points.copy()
+    chosen = rng.choice(len(points), len(points) // 20, replace=False)
+    changed[chosen] = rng.uniform(points.min(axis=0), points.max(axis=0), (len(chosen), 3))
+    return changed
+
+
+def both(points: Floats, rng: np.random.Generator) -> Floats:
+    return with_outliers(noisy(points, rng), rng)
+
+
+def unchanged(points: Floats, rng: np.random.Generator) -> Floats:
+    return points
+
+
+POINTS: dict[str, tuple[int, Callable[[Floats, np.random.Generator], Floats]]] = {
+    "5,000 points": (5000, unchanged),
+    "500 points": (500, unchanged),
+    "100 points": (100, unchanged),
+    "50 points": (50, unchanged),
+    "5,000 points, 2 mm noise": (5000, noisy),
+    "5,000 points, 5 % outliers": (5000, with_outliers),
+    "5,000 points, 2 mm noise and 5 % outliers": (5000, both),
+}
+TURNED = {"5,000 points, turned by 20 degrees": 5000, "100 points, turned by 20 degrees": 100}
+
+
+def measure(model: ModelBundle, cohort: Cohort, subject: str) -> Iterator[tuple[str, Numbers]]:
+    """Every kind of evidence of one subject, one after the other."""
+    true = cohort.meshes(subject)
+    for name, (n_points, change) in POINTS.items():
+        points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
+        seen = change(points, subject_rng(subject, 3))
+        yield name, judged(lambda seen=seen: fit_points(model, seen, spacing_mm=SPACING_MM), true, subject)
+    for name, n_points in TURNED.items():
+        points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
+        yield name, {"assd_mm": assd(turned_fit(model, points, subject_rng(subject, 5)), true, subject)}
+    labels = read_volume(cohort.path(subject, "labels.nii.gz"))
+    yield "full mask", judged(lambda: fit_mask(model, labels, rng=subject_rng(subject, 6)), true, subject)
+    yield "mask without the lowest quarter", cut_mask(model, labels, true, subject)
+    slices = three_slices(labels)
+    yield "three orthogonal slices", judged(lambda: fit_mask(model, slices, rng=subject_rng(subject, 6)), true, subject)
+    yield "left lung's 1,000 points", left_only(model, cohort, subject)
+
+
+def judged(run: Callable[[], Fit], true: Meshes, subject: str) -> Numbers:
+    """Fit, and say how near it came, how sure it was, and how long it took."""
+    started = time.perf_counter()
+    fit = run()
+    seconds = time.perf_counter() - started
+    scores = score(fit.lungs, true, METRICS, rng=subject_rng(subject, 4))
+    found = {"assd_mm": scores.assd_mm, "hd95_mm": scores.hd95_mm, "dice": scores.dice, "seconds": seconds}
+    return found | certainty(fit, true) | {"n_notes": float(len(fit.notes))}
+
+
+def certainty(fit: Fit, true: Meshes) -> Numbers:
+    """Whether the volume's interval holds the truth, and whether sigma ranks the error of the left lung's vertices."""
+    low, high = fit.interval("total_volume_ml", 0.95)
+    volume = sum(mesh.volume_ml for mesh in true.values())
+    error = closest_points(true["left_lung"], fit.lungs["left_lung"].vertices).distance
+    rank = float(spearmanr(fit.sigma_mm("left_lung"), error).statistic)
+    return {"covered": float(low <= volume <= high), "width_percent": 100.0 * (high - low) / volume, "spearman": rank}
+
+
+def assd(lungs: Meshes, true: Meshes, subject: str) -> float:
+    return score(lungs, true, METRICS, rng=subject_rng(subject, 4)).assd_mm
+
+
+def turned_fit(model: ModelBundle, points: Floats, rng: np.random.Generator) -> Meshes:
+    """Turn and move the points, fit, and take the lungs back."""
+    axis = rng.standard_normal(3)
+    turn = Rotation.from_rotvec(np.radians(20.0) * axis / np.linalg.norm(axis)).as_matrix()
+    there = rng.uniform(-300.0, 300.0, 3)
+    lungs = fit_points(model, points @ turn.T + there, spacing_mm=SPACING_MM).lungs
+    return {name: WorldMesh((mesh.vertices - there) @ turn, mesh.faces) for name, mesh in lungs.items()}
+
+
+def cut_mask(model: ModelBundle, labels: Volume, true: Meshes, subject: str) -> Numbers:
+    """The image ends above the diaphragm: a quarter of the lungs' height is missing."""
+    filled = np.flatnonzero((labels.voxels > 0).any(axis=(0, 1)))
+    up = labels.world_from_voxel[2, 2] > 0
+    first = filled[0] + round(0.25 * (filled[-1] - filled[0]))
+    last = filled[-1] - round(0.25 * (filled[-1] - filled[0]))
+    kept = slice(first, None) if up else slice(None, last + 1)
+    affine = labels.world_from_voxel.copy()
+    affine[:3, 3] = labels.to_world(np.array([[0, 0, first if up else 0]]))[0]
+    height_mm = float(labels.to_world(np.array([[0, 0, first - 0.5 if up else last + 0.5]]))[0, 2])
+    seen = Volume(np.ascontiguousarray(labels.voxels[:, :, kept]), affine)
+    fit = fit_mask(model, seen, rng=subject_rng(subject, 6))
+    return parts(fit.lungs, true, height_mm, subject) | certainty(fit, true)
+
+
+def parts(lungs: Meshes, true: Meshes, height_mm: float, subject: str) -> Numbers:
+    """ASSD above and below a height."""
+    rng, above, below = subject_rng(subject, 7), [], []
+    for name, mesh in true.items():
+        for here, other in ((mesh, lungs[name]), (lungs[name], mesh)):
+            points = sample_surface(here, N_SURFACE, rng=rng).points
+            distance = closest_points(other, points).distance
+            above.append(distance[points[:, 2] > height_mm].mean())
+            below.append(distance[points[:, 2] <= height_mm].mean())
+    return {"assd_mm": assd(lungs, true, subject), "seen_mm": float(np.mean(above)), "unseen_mm": float(np.mean(below))}
+
+
+def three_slices(labels: Volume) -> Volume:
+    """An axial and a coronal slice through the middle of both lungs, a sagittal one through that of the right lung."""
+    kept = np.zeros(labels.voxels.shape, dtype=bool)
+    middle = np.argwhere(labels.voxels > 0).mean(axis=0).round().astype(int)
+    right = np.argwhere(labels.voxels == 2).mean(axis=0).round().astype(int)
+    kept[right[0]] = kept[:, middle[1]] = kept[:, :, middle[2]] = True
+    return labels.with_voxels(np.where(kept, labels.voxels, 0).astype(labels.voxels.dtype))
+
+
+def left_only(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
+    """The right lung's ASSD from the left lung's points, beside the mean shape's and the mirrored left lung's."""
+    true = cohort.meshes(subject)
+    points, structure = observed_points(cohort, subject, EvaluationConfig(points=2500))
+    seen = points[structure == cohort.structures.index("left_lung")][:1000]
+    fit = fit_points(model, seen, ["left_lung"] * len(seen), spacing_mm=SPACING_MM)
+    mean = mean_shape(model, SPACING_MM).meshes
+    offset = true["left_lung"].vertices.mean(axis=0) - mean["left_lung"].vertices.mean(axis=0)
+    placed = WorldMesh(mean["right_lung"].vertices + offset, mean["right_lung"].faces)
+    left = true["left_lung"]
+    turned = left.vertices * np.array([-1.0, 1.0, 1.0])
+    at = placed.vertices.mean(axis=0) - turned.mean(axis=0)
+    mirrored = WorldMesh(turned + at, left.faces[:, ::-1])
+    goal = {"right_lung": true["right_lung"]}
+    own = assd({"right_lung": fit.lungs["right_lung"]}, goal, subject)
+    others = {"mean_shape_mm": placed, "mirrored_left_mm": mirrored}
+    return (
+        {"assd_mm": own}
+        | {name: assd({"right_lung": mesh}, goal, subject) for name, mesh in others.items()}
+        | certainty(fit, true)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cohort", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    cohort, model = Cohort(given.cohort), read_bundle(given.model)
+    subjects: dict[str, dict[str, Numbers]] = {}
+    for subject in cohort.subjects("test"):
+        subjects[subject] = dict(measure(model, cohort, subject))
+        print(subject, {name: round(values["assd_mm"], 2) for name, values in subjects[subject].items()}, flush=True)
+    write_text(given.out, json.dumps({"subjects": subjects}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
