@@ -1,4 +1,4 @@
-"""Unseen lungs from every kind of evidence: many and few points, noisy, wrong, turned, masks, cut masks, slices, one lung.
+"""Unseen lungs from every kind of evidence: points many, few, noisy, wrong or turned, masks, cut masks, slices, a lung.
 
 python benchmarks/evidence.py --cohort WORK/cohort --model WORK/atlas --out evidence.raw.json
 """
@@ -32,7 +32,7 @@ from lpm.preparation.cohort import Cohort
 Numbers = dict[str, float]
 Meshes = dict[str, WorldMesh]
 SPACING_MM = 1.5
-METRICS = MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=2.0)
+METRICS = MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=3.0)
 N_SURFACE = 20_000
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from lpm.errors import InputError
-from lpm.fitting.masks import MaskFitConfig, fit_mask
+from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
+from lpm.fitting.observation import fit_observations
+from lpm.fitting.points import observe_points
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
@@ -55,3 +57,52 @@ def test_a_structure_the_model_does_not_know_is_refused(
     config = QUICK.model_copy(update={"structures": {"liver": (1,), "spleen": (2,)}})
     with pytest.raises(InputError, match=r"structures \['liver', 'spleen'\]"):
         fit_mask(tiny_model, labels, rng=rng, config=config)
+
+
+def test_beyond_a_cut_the_lungs_go_on(tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator) -> None:
+    n = labels.voxels.shape[2]
+    cut = labels.with_voxels(labels.voxels[:, :, : n * 3 // 4].copy())
+    observation = observe_mask(tiny_model, cut, rng=rng, config=QUICK)
+    assert labels.to_voxel(observation.points_mm)[:, 2].max() < n * 3 // 4 - 2
+    fit = fit_mask(tiny_model, cut, rng=rng, config=QUICK)
+    top = max(labels.to_voxel(mesh.vertices)[:, 2].max() for mesh in fit.lungs.values())
+    assert top > n * 3 // 4
+
+
+def test_a_blanked_part_is_predicted_as_well(tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator) -> None:
+    voxels = labels.voxels.copy()
+    filled = np.flatnonzero(voxels.any(axis=(0, 1)))
+    voxels[:, :, filled[int(0.7 * len(filled))] :] = 0
+    fit = fit_mask(tiny_model, labels.with_voxels(voxels), rng=rng, config=QUICK)
+    assert any("flat superior face" in note for note in fit.notes)
+
+
+def test_a_few_drawn_slices_give_lungs(tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator) -> None:
+    kept = np.zeros(labels.voxels.shape, dtype=bool)
+    middle = np.argwhere(labels.voxels > 0).mean(axis=0).astype(int)
+    right = np.argwhere(labels.voxels == 2).mean(axis=0).astype(int)
+    kept[right[0]] = kept[:, middle[1]] = kept[:, :, middle[2]] = True
+    drawn = labels.with_voxels(np.where(kept, labels.voxels, 0).astype(np.uint8))
+    fit = fit_mask(tiny_model, drawn, rng=rng, config=QUICK)
+    assert fit.observed == "3 drawn slices of left_lung and right_lung"
+    true = sum((labels.voxels == value).sum() for value in (1, 2)) * labels.voxel_ml
+    assert sum(mesh.volume_ml for mesh in fit.lungs.values()) == pytest.approx(true, rel=0.25)
+
+
+def test_evidence_goes_together(tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator) -> None:
+    left = labels.with_voxels(np.where(labels.voxels == 1, 1, 0).astype(np.uint8))
+    right = labels.with_voxels(np.where(labels.voxels == 2, 2, 0).astype(np.uint8))
+    mask = observe_mask(tiny_model, left, rng=rng, config=QUICK)
+    points = observe_mask(tiny_model, right, rng=rng, config=QUICK).points_mm[:200]
+    fit = fit_observations(tiny_model, [mask, observe_points(tiny_model, points)], spacing_mm=4.0)
+    assert set(fit.lungs) == {"left_lung", "right_lung"}
+    assert "mask of left_lung" in fit.observed
+    assert "200 surface points" in fit.observed
+    sides = fit.shape.structure
+    assert (sides == 0).sum() >= len(mask.points_mm)
+    assert (sides == 1).sum() > 150
+
+
+def test_nothing_to_fit_is_refused(tiny_model: ModelBundle) -> None:
+    with pytest.raises(InputError, match="no observation"):
+        fit_observations(tiny_model, [])

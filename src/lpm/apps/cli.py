@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import numpy as np
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
+from lpm.apps.fit_verbs import fit_app
+from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, progress, screen
 from lpm.errors import CasesFailedError, FileError, InputError, LpmError
 from lpm.preparation.cohort import Manifest
-from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, StrictModel
+from lpm.preparation.config import PreparationConfig, StrictModel
 
 if TYPE_CHECKING:
-    from lpm.fitting.config import FitConfig
+    pass
 
 app = typer.Typer(
     name="lpm",
@@ -30,24 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-fit_app = typer.Typer(
-    help="Reconstruct unseen lungs: the network is frozen, shape and pose are fitted.", no_args_is_help=True
-)
 app.add_typer(fit_app, name="fit")
-screen = Console(stderr=True)
 T = TypeVar("T", bound=StrictModel)
 
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Folder that `lpm train` wrote; default: the bundled lungs-v1.")
-]
-PriorOnlyOption = Annotated[
-    bool, typer.Option("--prior-only", help="Only shape and pose: nothing follows the points beyond the model.")
-]
-OutOption = Annotated[Path, typer.Option("--out", help="Output folder.")]
 DeviceOption = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU if there is one.")]
-MeshOption = Annotated[
-    Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes (RAS mm).")
-]
 
 
 def main() -> None:
@@ -66,13 +49,9 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
     except LpmError as error:
         if debug:
             traceback.print_exc()
-        screen.print(f"[bold red]error[/]: {_plain(str(error))}", soft_wrap=True)
+        screen.print(f"[bold red]error[/]: {plain(str(error))}", soft_wrap=True)
         return 2 if isinstance(error, InputError) and error.subject.startswith("--") else 1
     return 0
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _version(*, value: bool) -> None:
@@ -93,17 +72,6 @@ def _options(
 
     Add --debug anywhere to see the traceback of an error.
     """
-
-
-def _progress() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=screen)
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
@@ -134,17 +102,6 @@ def _build(kind: type[T], values: dict[str, Any], source: str) -> T:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(f"--config {source}", problems, f"the keys of {kind.__name__}") from error
-
-
-def _parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
-    """Read ``left_lung=1+2,right_lung=3+4+5``."""
-    if text is None:
-        return dict(DEFAULT_STRUCTURES)
-    try:
-        pairs = (part.split("=") for part in text.split(","))
-        return {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
-    except ValueError as error:
-        raise InputError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
 
 
 def _resolve_device(device: str) -> str:
@@ -197,19 +154,19 @@ def prepare(
     """
     from lpm.preparation.prepare import find_cases, finish_cohort, prepare_cases
 
-    given: dict[str, Any] = {"structures": _parse_labels(labels)} if labels else {}
+    given: dict[str, Any] = {"structures": parse_labels(labels)} if labels else {}
     given |= {key: value for key, value in (("scale", scale), ("seed", seed)) if value is not None}
     chosen = _build(PreparationConfig, _merge(_read_config(config), given), str(config))
     cases, split_file = find_cases(inputs), split or _split_beside(inputs)
     outcomes = []
-    with _progress() as bar:
+    with progress() as bar:
         task = bar.add_task("prepare", total=len(cases))
         for outcome in prepare_cases(cases, out, chosen, jobs=jobs, resume=resume):
             outcomes.append(outcome)
             bar.advance(task)
             flags = "; ".join(outcome.quality.flags) if outcome.quality else outcome.message
             bar.console.print(
-                f"{outcome.subject}: {outcome.status}, {outcome.seconds:.1f} s {_plain(flags)}", soft_wrap=True
+                f"{outcome.subject}: {outcome.status}, {outcome.seconds:.1f} s {plain(flags)}", soft_wrap=True
             )
             if outcome.trace:
                 bar.console.print(outcome.trace, markup=False)
@@ -274,7 +231,7 @@ def train(
         if structures == "union" or epochs or resume:
             raise InputError("train", "the atlas with --structures union, --epochs or --resume", "none of them")
         atlas = _build(AtlasConfig, _read_config(config), str(config))
-        with _progress() as bar:
+        with progress() as bar:
             bar.add_task("signed distances of the training lungs", total=None)
             train_atlas(cohort, out, atlas, split="all" if all_subjects else "train", data=data, jobs=jobs)
         return
@@ -285,108 +242,8 @@ def train(
     values = _merge(_merge(find_preset(preset).model_dump(), _read_config(config)), given)
     chosen = _build(ModelConfig, values, str(config))
     run = TrainingRun(cohort, out, chosen, _resolve_device(device), jobs=jobs, resume=resume, data=data)
-    with _progress() as bar:
+    with progress() as bar:
         train_model(run, bar)
-
-
-@fit_app.command("points")
-def fit_points_verb(
-    points: Annotated[
-        Path, typer.Argument(help="Surface points: .ply .xyz .csv .npy .npz, RAS mm, optional side column.")
-    ],
-    out: OutOption,
-    model: ModelOption = None,
-    n: Annotated[int, typer.Option("--points", min=10, help="Draw at most this many of the file's points.")] = 5000,
-    mesh_format: MeshOption = "ply",
-    spacing_mm: Annotated[
-        float, typer.Option(min=0.3, help="Spacing of the lattice that the surface is extracted on.")
-    ] = 1.5,
-    grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
-    prior_only: PriorOnlyOption = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn points.")] = 0,
-) -> None:
-    """Reconstruct both lungs from sparse surface points.
-
-    Example: lpm fit points scan.ply --model model --out lungs
-    """
-    from lpm.files.points import read_points
-    from lpm.files.volumes import read_volume
-    from lpm.fitting.points import draw_points, fit_points
-    from lpm.lung_model import BUNDLED
-    from lpm.model.bundle import read_bundle
-
-    file = read_points(points)
-    chosen = draw_points(file.points_mm, n, rng=np.random.default_rng(seed))
-    sides = None if file.structure is None else file.structure[chosen].tolist()
-    target = read_volume(grid) if grid else None
-    config = _fit_config(prior_only=prior_only)
-    fit = fit_points(read_bundle(model or BUNDLED), file.points_mm[chosen], sides, config=config, spacing_mm=spacing_mm)
-    fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
-    _print_fit(out)
-
-
-@fit_app.command("mask")
-def fit_mask_verb(
-    labels: Annotated[Path, typer.Argument(help="Label map: 1 = left, 2 = right, or --labels.")],
-    out: OutOption,
-    model: ModelOption = None,
-    n: Annotated[int, typer.Option("--points", min=10, help="Points drawn on the mask's surface.")] = 5000,
-    complete: Annotated[
-        bool, typer.Option("--complete", help="Also predict a lung that the mask does not hold.")
-    ] = False,
-    values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
-    mesh_format: MeshOption = "ply",
-    spacing_mm: Annotated[
-        float, typer.Option(min=0.3, help="Spacing of the lattice that the surface is extracted on.")
-    ] = 1.5,
-    prior_only: PriorOnlyOption = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn points.")] = 0,
-) -> None:
-    """Reconstruct lungs from a full mask; the labels come back on the mask's own grid.
-
-    Example: lpm fit mask labels.nii.gz --model model --out lungs
-    """
-    from lpm.files.volumes import read_volume
-    from lpm.fitting.masks import MaskFitConfig, fit_mask
-    from lpm.lung_model import BUNDLED
-    from lpm.model.bundle import read_bundle
-
-    volume = read_volume(labels)
-    config = MaskFitConfig(
-        structures=_parse_labels(values),
-        n_points=n,
-        complete=complete,
-        fit=_fit_config(prior_only=prior_only),
-        spacing_mm=spacing_mm,
-    )
-    fit = fit_mask(read_bundle(model or BUNDLED), volume, rng=np.random.default_rng(seed), config=config)
-    fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
-    _print_fit(out)
-
-
-def _fit_config(*, prior_only: bool) -> FitConfig:
-    from lpm.fitting.config import FitConfig
-    from lpm.fitting.residual import ResidualConfig
-
-    return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()
-
-
-def _print_fit(out: Path) -> None:
-    summary = json.loads((out / "fit.json").read_text(encoding="utf-8"))
-    table = Table("structure", "volume (ml)")
-    for name, volume in summary["volume_ml"].items():
-        table.add_row(name, f"{volume:.0f}")
-    low, high = summary["total_volume_95_ml"]
-    table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
-    screen.print(table)
-    residual = summary["residuals_mm"]["mean_absolute"]
-    screen.print(
-        f"{summary['observed']}; mean distance of the points {residual:.2f} mm; {summary['stop_reason']}",
-        soft_wrap=True,
-    )
-    for note in summary["notes"]:
-        screen.print(f"note: {_plain(note)}", soft_wrap=True)
-    screen.print(f"written to {out}")
 
 
 @app.command()
@@ -412,8 +269,8 @@ def evaluate(
     from lpm.evaluation.evaluate import EvaluationConfig
 
     names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
-    chosen = EvaluationConfig(points=points, seed=seed, fit=_fit_config(prior_only=prior_only))
-    with _progress() as bar:
+    chosen = EvaluationConfig(points=points, seed=seed, fit=fit_config(prior_only=prior_only))
+    with progress() as bar:
         run = EvaluationRun(model, cohort, out, split, names, chosen)
         n_failed = evaluate_to_folder(run, bar)
     if n_failed:
@@ -428,7 +285,7 @@ def demo(
     """See it all without data: generate lung-like scans, prepare, train, evaluate, reconstruct; ends in report.html."""
     from lpm.apps.demo import run_demo
 
-    with _progress() as bar:
+    with progress() as bar:
         report = run_demo(out, seed, bar)
     screen.print(f"open {report}", soft_wrap=True)
 

@@ -208,8 +208,8 @@ class _Search:
     def _robust(self) -> Tensor:
         """Noise variances by which far points pull less and less; how far that is follows the errors down."""
         width = max(2.0, 3.0 * float(self.errors.abs().median()))
-        doubt: Tensor = (self.errors / width).square().clamp(max=_LEAST_TRUST)
-        return doubt.exp() * self.noise_mm**2
+        doubt: Tensor = self.noise_mm**2 * (self.errors / width).square().clamp(max=_LEAST_TRUST).exp()
+        return doubt
 
     def advance(self) -> None:
         """Try one step; keep it if the energy falls."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import FittedShape
 from lpm.fitting.pose import world_from_model
-from lpm.fitting.posterior import normal_interval, vertex_sigma_mm, volume_sd_ml
+from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
@@ -87,6 +87,20 @@ class Fit:
     def sigma_mm(self, name: str) -> NDArray[np.float64]:
         """(v,) standard deviation of each vertex of a structure's mesh along its normal, mm."""
         return vertex_sigma_mm(self.model, self.shape, self.model.structures.index(name), self.lungs[name])
+
+    def sample(self, n: int, *, rng: np.random.Generator, spacing_mm: float = 2.0) -> Iterator[dict[str, WorldMesh]]:
+        """Draw lungs that could also have been what was seen: the spread of any measure of them is its uncertainty.
+
+        Args:
+            n: Number of draws.
+            rng: Source of randomness.
+            spacing_mm: Lattice of the extracted meshes.
+
+        Yields:
+            Closed outward meshes by structure, RAS mm.
+        """
+        for shape in draw_shapes(self.model, self.shape, n, rng=rng):
+            yield extract_fit(self.model, shape, list(self.lungs), spacing_mm).meshes
 
     def labels(self, grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
         """Label map of the lungs: 1, 2, ... in the order of ``lungs``.

@@ -24,6 +24,7 @@ _CHOOSING_BLOCKS = 48
 _ROUNDS = 4
 _OUTLIER_RANGE_MM = 100.0
 _OUTLIER_SHARE, _PRIOR_POINTS = 0.01, 300.0
+_MOST_OUTLIERS = 0.3
 _LEAST_ORDINARY = 1e-6
 _NOISE_STEP, _SD_STEP = 1.25, 0.8
 _NOISE_STEPS, _SD_STEPS = range(-9, 9), range(8)
@@ -163,7 +164,7 @@ class _Blocks:
 def _share_of_outliers(ordinary: Tensor) -> float:
     """Share of outliers, as if `_PRIOR_POINTS` more points had been seen of which `_OUTLIER_SHARE` were outliers."""
     n_outliers = float((1.0 - ordinary).sum()) + _PRIOR_POINTS * _OUTLIER_SHARE
-    return n_outliers / (len(ordinary) + _PRIOR_POINTS)
+    return min(n_outliers / (len(ordinary) + _PRIOR_POINTS), _MOST_OUTLIERS)
 
 
 def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Tensor, config: FitConfig) -> Noise:
@@ -188,4 +189,6 @@ def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Te
         _, found = every.explain(sizes, found)
     whole, is_point = torch.zeros_like(errors), every.member >= 0
     whole[every.member[is_point]] = found[is_point]
+    if float(whole.mean()) < 0.5:  # most points cannot be outliers: the model is wrong, and all have their say
+        whole = torch.ones_like(whole)
     return Noise(sizes.noise_mm, sizes.sd_mm, whole)

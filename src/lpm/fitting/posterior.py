@@ -9,6 +9,8 @@ with J the derivatives by beta and pose, and S the inverse of the fit's normal m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -16,8 +18,10 @@ import torch
 from torch import Tensor
 
 from lpm.errors import InputError
+from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import FittedShape, derivatives
-from lpm.fitting.residual import covariance, spread_evenly
+from lpm.fitting.objective import Objective, State
+from lpm.fitting.residual import ResidualField, Waves, covariance, spread_evenly
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
@@ -86,6 +90,45 @@ def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tens
         jacobian = jacobian - factor.T @ torch.linalg.solve_triangular(lower, seen, upper=False)
     slope = torch.linalg.solve_triangular(torch.linalg.cholesky(shape.precision), jacobian.T, upper=False)
     return factor, slope, length
+
+
+def draw_shapes(model: ModelBundle, shape: FittedShape, n: int, *, rng: np.random.Generator) -> Iterator[FittedShape]:
+    """Draw shapes from the posterior: shape and pose by Laplace, the residual by Matheron's rule.
+
+    A draw of the residual's prior is corrected by what it gets wrong at the observed points (Wilson et al. 2021).
+
+    Args:
+        model: The model that was fitted.
+        shape: The fit.
+        n: Number of draws.
+        rng: Source of randomness.
+    """
+    factor = torch.linalg.cholesky(shape.precision)
+    mean = State.of(shape.beta, shape.pose)
+    observed = [_observed(model, s, points) for s, points in enumerate(shape.residual.points)]
+    for _ in range(n):
+        normal = torch.from_numpy(rng.standard_normal((len(factor), 1)))
+        step = torch.linalg.solve_triangular(factor.T, normal, upper=True)[:, 0]
+        state = mean.moved(step.float())
+        moved = [seen.errors(state, seen.structure) - seen.errors(mean, seen.structure) for seen in observed]
+        residual = _draw_residual(shape.residual, moved, rng)
+        yield replace(shape, beta=state.beta, pose=state.pose(), residual=residual)
+
+
+def _observed(model: ModelBundle, structure: int, points: Tensor) -> Objective:
+    return Objective(model, points.numpy(), np.full(len(points), structure, dtype=np.int64), FitConfig())
+
+
+def _draw_residual(mean: ResidualField, moved: list[Tensor], rng: np.random.Generator) -> ResidualField:
+    """A draw, given by how much the decoder's values at the observed points have moved, mm."""
+    if mean.config.sd_mm == 0:
+        return mean
+    waves, weights = tuple(Waves.draw(mean.config, rng=rng) for _ in mean.points), []
+    for points, factor, weight, wave, change in zip(mean.points, mean.factors, mean.weights, waves, moved, strict=True):
+        noise_sd = (factor.square().sum(dim=1) - mean.config.sd_mm**2).clamp_min(0.0).sqrt()
+        wrong = change + wave(points) + noise_sd * torch.from_numpy(rng.standard_normal(len(points)))
+        weights.append(weight - torch.cholesky_solve(wrong[:, None], factor)[:, 0])
+    return replace(mean, weights=tuple(weights), waves=waves)
 
 
 def normal_interval(mean: float, sd: float, level: float) -> tuple[float, float]:

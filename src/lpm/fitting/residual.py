@@ -20,6 +20,7 @@ from lpm.preparation.config import StrictModel
 
 _CHUNK = 512
 _REACH_MM = 25.0
+_WAVES = 1024
 
 
 class ResidualConfig(StrictModel):
@@ -49,6 +50,35 @@ def _matern(scaled: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Waves:
+    """A draw from the residual's prior as a sum of waves (Rahimi and Recht 2007, random Fourier features).
+
+    Args:
+        frequencies: (w, 3) rad / mm.
+        phases: (w,) rad.
+        height_mm: Of each wave.
+    """
+
+    frequencies: Tensor
+    phases: Tensor
+    height_mm: float
+
+    @classmethod
+    def draw(cls, config: ResidualConfig, *, rng: np.random.Generator) -> Waves:
+        """Frequencies of a Matern 3/2 process follow Student's t with 3 degrees of freedom, over its length."""
+        normal = rng.standard_normal((_WAVES, 3))
+        frequencies = normal / np.sqrt(rng.chisquare(3.0, (_WAVES, 1)) / 3.0) / config.length_mm
+        phases = rng.uniform(0.0, 2.0 * math.pi, _WAVES)
+        height_mm = config.sd_mm * math.sqrt(2.0 / _WAVES)
+        return cls(torch.from_numpy(frequencies).float(), torch.from_numpy(phases).float(), height_mm)
+
+    def __call__(self, points_mm: Tensor) -> Tensor:
+        """(m,) values at (m, 3) points, mm."""
+        parts = [torch.addmm(self.phases, part.float(), self.frequencies.T).cos_() for part in points_mm.split(_CHUNK)]
+        return self.height_mm * torch.cat([part.sum(dim=1) for part in parts]).to(points_mm)
+
+
+@dataclass(frozen=True)
 class ResidualField:
     """The residual given observed points.
 
@@ -57,12 +87,14 @@ class ResidualField:
         points: By structure, (n, 3) observed points, world mm, float64.
         factors: By structure, (n, n) Cholesky factor of covariance plus noise.
         weights: By structure, (n,) so that r(x) = covariance(x, points) @ weights.
+        waves: By structure, a draw from the prior that is added; none for the mean.
     """
 
     config: ResidualConfig
     points: tuple[Tensor, ...]
     factors: tuple[Tensor, ...]
     weights: tuple[Tensor, ...]
+    waves: tuple[Waves, ...] = ()
 
     @classmethod
     def nothing(cls, config: ResidualConfig, n_structures: int) -> ResidualField:
@@ -73,10 +105,11 @@ class ResidualField:
         )
 
     def __call__(self, points_mm: Tensor, structure: int) -> Tensor:
-        """(m,) mean residual of a structure at (m, 3) points, mm."""
+        """(m,) residual of a structure at (m, 3) points, mm."""
+        drawn = self.waves[structure](points_mm) if self.waves else points_mm.new_zeros(len(points_mm))
         observed = self.points[structure]
         if len(observed) == 0:
-            return points_mm.new_zeros(len(points_mm))
+            return drawn
         center, unit = observed.mean(dim=0), math.sqrt(3.0) / self.config.length_mm
         there = ((observed - center) * unit).float()
         squares, minus_twice = there.square().sum(dim=1), (-2.0 * there).T.contiguous()
@@ -86,10 +119,10 @@ class ResidualField:
             offset = squares + part.square().sum(dim=1, keepdim=True)
             scaled = torch.addmm(offset, part, minus_twice).clamp_min_(0.0).sqrt_()
             parts.append(_matern(scaled) @ weights)
-        return torch.cat(parts).to(points_mm)
+        return torch.cat(parts).to(points_mm) + drawn
 
     def at(self, points_mm: Tensor, structure: Tensor) -> Tensor:
-        """(m,) mean residual of each point's own structure at (m, 3) points, mm."""
+        """(m,) residual of each point's own structure at (m, 3) points, mm."""
         total = points_mm.new_zeros(len(points_mm))
         for index in range(len(self.points)):
             own = structure == index
@@ -152,7 +185,7 @@ def cells(points: Tensor, most: int) -> Tensor:
     """(n,) the cell of a cubic grid that each point lies in, numbered; cells grow until at most `most` are taken."""
     if len(points) <= most:
         return torch.arange(len(points))
-    cell_mm = 1.0
+    points, cell_mm = points - points.amin(dim=0), 1.0
     while True:
         member: Tensor = torch.unique(torch.floor(points / cell_mm).long(), dim=0, return_inverse=True)[1]
         if int(member.max()) < most:

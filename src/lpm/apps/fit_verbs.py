@@ -1,0 +1,150 @@
+"""`lpm fit`: from what was seen of a patient to both lungs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, screen
+
+if TYPE_CHECKING:
+    from lpm.fitting.observation import Observation
+    from lpm.model.bundle import ModelBundle
+
+fit_app = typer.Typer(
+    help="Reconstruct unseen lungs: the network is frozen, shape and pose are fitted.", no_args_is_help=True
+)
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Folder that `lpm train` wrote; default: the bundled lungs-v1.")
+]
+MeshOption = Annotated[
+    Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes (RAS mm).")
+]
+SpacingOption = Annotated[
+    float, typer.Option("--spacing-mm", min=0.3, help="Spacing of the lattice that the surface is extracted on.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the drawn points.")]
+AlsoOption = Annotated[
+    list[Path] | None,
+    typer.Option("--also", help="More of the same patient in the same frame: a point file or a label map; repeatable."),
+]
+_POINT_FILES = (".ply", ".xyz", ".csv", ".npy", ".npz")
+
+
+@fit_app.command("points")
+def fit_points_verb(
+    points: Annotated[
+        Path, typer.Argument(help="Surface points: .ply .xyz .csv .npy .npz, RAS mm, optional side column.")
+    ],
+    out: OutOption,
+    model: ModelOption = None,
+    n: Annotated[int, typer.Option("--points", min=10, help="Draw at most this many of the file's points.")] = 5000,
+    also: AlsoOption = None,
+    mesh_format: MeshOption = "ply",
+    spacing_mm: SpacingOption = 1.5,
+    grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
+    prior_only: PriorOnlyOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Reconstruct both lungs from surface points, scattered or along contours in any plane.
+
+    Example: lpm fit points scan.ply --out lungs
+    """
+    from lpm.files.volumes import read_volume
+    from lpm.fitting.observation import fit_observations
+
+    bundle, target = _model(model), read_volume(grid) if grid else None
+    seen = [_points(bundle, points, n, seed), *_more(bundle, also, n, seed)]
+    fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
+    fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
+    _print_fit(out)
+
+
+@fit_app.command("mask")
+def fit_mask_verb(
+    labels: Annotated[Path, typer.Argument(help="Label map: 1 = left, 2 = right, or --labels.")],
+    out: OutOption,
+    model: ModelOption = None,
+    n: Annotated[int, typer.Option("--points", min=10, help="Points drawn on the mask's surface.")] = 10_000,
+    also: AlsoOption = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Also predict a lung that the mask does not hold.")
+    ] = False,
+    values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
+    mesh_format: MeshOption = "ply",
+    spacing_mm: SpacingOption = 1.5,
+    prior_only: PriorOnlyOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """Reconstruct lungs from a label map; the labels come back on its own grid.
+
+    The mask may be whole, cut off by the field of view (beyond the cut the lungs are predicted), or drawn in a few
+    slices only.
+
+    Example: lpm fit mask labels.nii.gz --out lungs
+    """
+    from lpm.files.volumes import read_volume
+    from lpm.fitting.masks import MaskFitConfig, observe_mask
+    from lpm.fitting.observation import fit_observations
+
+    bundle, volume = _model(model), read_volume(labels)
+    config = MaskFitConfig(structures=parse_labels(values), n_points=n, complete=complete)
+    first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
+    seen = [first, *_more(bundle, also, n, seed)]
+    fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
+    fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
+    _print_fit(out)
+
+
+def _model(folder: Path | None) -> ModelBundle:
+    from lpm.lung_model import BUNDLED
+    from lpm.model.bundle import read_bundle
+
+    return read_bundle(folder or BUNDLED)
+
+
+def _points(bundle: ModelBundle, path: Path, n: int, seed: int) -> Observation:
+    from lpm.files.points import read_points
+    from lpm.fitting.points import draw_points, observe_points
+
+    file = read_points(path)
+    chosen = draw_points(file.points_mm, n, rng=np.random.default_rng(seed))
+    sides = None if file.structure is None else file.structure[chosen].tolist()
+    return observe_points(bundle, file.points_mm[chosen], sides)
+
+
+def _more(bundle: ModelBundle, paths: list[Path] | None, n: int, seed: int) -> list[Observation]:
+    """Further evidence, points or label maps by the file's name."""
+    from lpm.files.volumes import read_volume
+    from lpm.fitting.masks import MaskFitConfig, observe_mask
+
+    config, rng = MaskFitConfig(n_points=n), np.random.default_rng(seed)
+    return [
+        _points(bundle, path, n, seed)
+        if path.suffix.lower() in _POINT_FILES
+        else observe_mask(bundle, read_volume(path), rng=rng, config=config)
+        for path in paths or []
+    ]
+
+
+def _print_fit(out: Path) -> None:
+    summary = json.loads((out / "fit.json").read_text(encoding="utf-8"))
+    table = Table("structure", "volume (ml)")
+    for name, volume in summary["volume_ml"].items():
+        table.add_row(name, f"{volume:.0f}")
+    low, high = summary["total_volume_95_ml"]
+    table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
+    screen.print(table)
+    residual = summary["residuals_mm"]["mean_absolute"]
+    screen.print(
+        f"{summary['observed']}; mean distance of the points {residual:.2f} mm; {summary['stop_reason']}",
+        soft_wrap=True,
+    )
+    for note in summary["notes"]:
+        screen.print(f"note: {plain(note)}", soft_wrap=True)
+    screen.print(f"written to {out}")

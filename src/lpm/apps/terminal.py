@@ -1,0 +1,59 @@
+"""What the verbs share: the screen, progress bars, options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lpm.errors import InputError
+from lpm.preparation.config import DEFAULT_STRUCTURES
+
+if TYPE_CHECKING:
+    from lpm.fitting.config import FitConfig
+
+screen = Console(stderr=True)
+
+OutOption = Annotated[Path, typer.Option("--out", help="Output folder.")]
+PriorOnlyOption = Annotated[
+    bool, typer.Option("--prior-only", help="Only shape and pose: nothing follows the points beyond the model.")
+]
+
+
+def plain(text: str) -> str:
+    """Text whose brackets are not taken for colours."""
+    return text.replace("[", r"\[")
+
+
+def progress() -> Progress:
+    """A bar with what is done, how long it took and how long it will take."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=screen)
+
+
+def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
+    """Read ``left_lung=1+2,right_lung=3+4+5``."""
+    if text is None:
+        return dict(DEFAULT_STRUCTURES)
+    try:
+        pairs = (part.split("=") for part in text.split(","))
+        return {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
+    except ValueError as error:
+        raise InputError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
+
+
+def fit_config(*, prior_only: bool) -> FitConfig:
+    """How a fit was asked for."""
+    from lpm.fitting.config import FitConfig
+    from lpm.fitting.residual import ResidualConfig
+
+    return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()
