@@ -8,17 +8,22 @@ They show `coronacases_002`, a test subject (CC BY 4.0, docs/model-card.md).
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from lpm.evaluation.evaluate import EvaluationConfig, observed_points
+from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_sweep
 from lpm.evaluation.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.files.volumes import read_volume
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.fit import mean_shape, shape_of
 from lpm.fitting.points import draw_points, fit_points
+from lpm.geometry.frames import Floats
 from lpm.geometry.surfaces import extract_surface
-from lpm.model.bundle import read_bundle
+from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES
@@ -41,12 +46,49 @@ def main() -> None:
     plot_lungs(mean_shape(model, 1.5).meshes, PICTURES / "mean.png")
     points = surface.points_mm[draw_points(surface.points_mm, 5000, rng=np.random.default_rng(0))]
     fit = fit_points(model, points)
-    plot_reconstruction(
-        fit.lungs, cohort.meshes(SUBJECT), PICTURES / "reconstruction.png", "5,000 points, sides unknown"
-    )
+    true = cohort.meshes(SUBJECT)
+    plot_reconstruction(fit.lungs, true, PICTURES / "reconstruction.png", "5,000 points, sides unknown")
+    draw_amounts(model, cohort)
+    draw_worst(model, cohort, arguments.work / "evidence.json")
+    draw_sweep(model)
     for path in sorted((arguments.work / "model").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
     shutil.copy(arguments.work / "atlas_5000" / "methods.png", PICTURES / "methods.png")
+
+
+def observed(cohort: Cohort, subject: str, n_points: int) -> Floats:
+    return observed_points(cohort, subject, EvaluationConfig(points=n_points))[0]
+
+
+def draw_amounts(model: ModelBundle, cohort: Cohort) -> None:
+    """From 50 points to 5,000; and how sure the fit of 100 is."""
+    true = cohort.meshes(SUBJECT)
+    fits = {n: fit_points(model, observed(cohort, SUBJECT, n)) for n in (50, 500, 5000)}
+    plot_amounts({f"{n:,} points": fit.lungs for n, fit in fits.items()}, true, PICTURES / "amounts.png")
+    fit = fit_points(model, observed(cohort, SUBJECT, 100))
+    sigma = {name: fit.sigma_mm(name) for name in fit.lungs}
+    plot_certainty(fit.lungs, sigma, true, PICTURES / "certainty.png")
+
+
+def draw_worst(model: ModelBundle, cohort: Cohort, evidence: Path) -> None:
+    """The test subject with the largest error from 100 points."""
+    subjects = json.loads(evidence.read_text())["subjects"]
+    worst = max(subjects, key=lambda name: subjects[name]["100 points"]["assd_mm"])
+    fit = fit_points(model, observed(cohort, worst, 100))
+    plot_reconstruction(fit.lungs, cohort.meshes(worst), PICTURES / "worst.png", f"{worst}, 100 points")
+
+
+def draw_sweep(model: ModelBundle) -> None:
+    """What the first ten shape parameters do, from -2 to 2 standard deviations."""
+    rows = []
+    for index in range(10):
+        lungs = []
+        for value in (-2.0, 0.0, 2.0):
+            beta = torch.zeros(model.latents.n_modes)
+            beta[index] = value
+            lungs.append(shape_of(model, beta, 3.0).meshes)
+        rows.append((f"beta {index + 1}", lungs))
+    plot_sweep(rows, ("-2", "0", "+2"), PICTURES / "sweep.png")
 
 
 if __name__ == "__main__":

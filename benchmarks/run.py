@@ -181,11 +181,62 @@ def atlas(lungs: Path, work: Path) -> Json:
     runs = {}
     for points in (5000, 500, 100):
         out = work / f"atlas_{points}"
-        given = ("--points", str(points), "--baselines", "mean,nearest,pca,poisson", "--out", out)
+        given = ("--points", str(points), "--baselines", "mean,nearest,pca,poisson,poisson-normals", "--out", out)
         run_lpm("evaluate", model, work / "cohort", *given)
         runs[str(points)] = json.loads((out / "summary.json").read_text()) | {"tables": (out / "tables.md").read_text()}
     megabytes = (model / "weights.safetensors").stat().st_size / 1e6
     return {"train": trained, "megabytes": megabytes, "runs": runs}
+
+
+def evidence(lungs: Path, work: Path) -> Json:
+    """The atlas of the training lungs on every kind of evidence of the test lungs."""
+    out = work / "evidence.raw.json"
+    script = ROOT / "benchmarks" / "evidence.py"
+    if not out.exists():
+        given = ["--cohort", work / "cohort", "--model", work / "atlas", "--out", out]
+        subprocess.run([sys.executable, script, *given], check=True)
+    return dict(json.loads(out.read_text()))
+
+
+def shape_space(lungs: Path, work: Path) -> Json:
+    """Generalisation, specificity and compactness with few modes, beside PCA of SDF grids."""
+    from dataclasses import asdict
+
+    from lpm.evaluation.shape_space import judge, shape_spaces
+    from lpm.model.bundle import read_bundle
+    from lpm.preparation.cohort import Cohort
+
+    cohort, model = Cohort(work / "cohort"), read_bundle(work / "atlas")
+    rows = []
+    for space in shape_spaces(model, cohort, (5, 10, 20)):
+        rows.append(asdict(judge(space, cohort)))
+        print(space.name, space.n_modes, np.mean(rows[-1]["generalisation_mm"]), flush=True)
+    return {"rows": rows}
+
+
+def speed(lungs: Path, work: Path) -> Json:
+    """Seconds of the bundled model on 5,000 points of a test subject, each three times; loading in new processes."""
+    import lpm
+    from lpm.evaluation.evaluate import EvaluationConfig, observed_points
+    from lpm.fitting.config import FitConfig
+    from lpm.fitting.engine import fit_shape
+    from lpm.fitting.fit import extract_fit
+    from lpm.preparation.cohort import Cohort
+
+    model = lpm.load().bundle
+    points, _ = observed_points(Cohort(work / "cohort"), "coronacases_002", EvaluationConfig(points=5000))
+    unknown = np.full(len(points), -1)
+    fits, meshes = [], []
+    for _ in range(4):
+        started = time.perf_counter()
+        shape = fit_shape(model, points, unknown, FitConfig())
+        fits.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        extract_fit(model, shape, model.structures, 1.5)
+        meshes.append(time.perf_counter() - started)
+    code = "import time, torch; t = time.perf_counter(); import lpm; lpm.load(); print(time.perf_counter() - t)"
+    loads = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(3)]
+    return {"first": {"fit": fits[0], "mesh": meshes[0]}, "fit": fits[1:], "mesh": meshes[1:], "load": loads}
 
 
 def extraction(lungs: Path, work: Path) -> Json:
@@ -262,6 +313,9 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "train": train,
     "evaluate": evaluate,
     "atlas": atlas,
+    "evidence": evidence,
+    "shape_space": shape_space,
+    "speed": speed,
     "extraction": extraction,
     "signed_distances": signed_distances,
     "paper_presets": paper_presets,

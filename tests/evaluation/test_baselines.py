@@ -205,6 +205,20 @@ def test_poisson_with_unknown_sides_names_them_by_side():
 
 
 @needs_open3d
+def test_poisson_with_true_normals_is_better_and_needs_them():
+    true = lungs(30.0)
+    samples = sample_surfaces(true, 600, rng=rng())
+    told = PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5), true_normals=True)
+    alone = PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5))
+    assert told.name != alone.name
+    error = assd(told.reconstruct(samples.points_mm, samples.normals), true)
+    assert error < 1.5
+    assert error <= assd(alone.reconstruct(samples.points_mm), true) + 0.05
+    with pytest.raises(InputError, match="no normals"):
+        told.reconstruct(samples.points_mm)
+
+
+@needs_open3d
 def test_poisson_needs_two_structures():
     with pytest.raises(InputError, match="two, a left and a right one"):
         PoissonReconstruction(("lungs",), BaselinesConfig())

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lpm.errors import FileError, InputError, MissingExtraError
 from lpm.evaluation import plots, scenes
+from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_sweep
 from lpm.evaluation.plots import (
     FRONTAL,
     plot_losses,
@@ -261,3 +262,21 @@ def test_signed_distance_zero_is_white() -> None:
     assert colors[1].min() > 240
     assert colors[0, 2] > colors[0, 0], "inside is blue"
     assert colors[2, 0] > colors[2, 2], "outside is red"
+
+
+def test_pictures_of_fits(lungs: Meshes, tmp_path: Path, needs_pyvista: None) -> None:
+    near = {name: WorldMesh(mesh.vertices * 1.02, mesh.faces) for name, mesh in lungs.items()}
+    sigma = {name: np.linspace(0.0, 3.0, len(mesh.vertices)) for name, mesh in near.items()}
+    plot_amounts({"50 points": near, "500 points": lungs}, lungs, tmp_path / "amounts.png")
+    plot_certainty(near, sigma, lungs, tmp_path / "certainty.png")
+    plot_sweep([("beta 1", [near, lungs]), ("beta 2", [lungs, near])], ("-2", "+2"), tmp_path / "sweep.png")
+    for name in ("amounts", "certainty", "sweep"):
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
+        assert picture.std() > 5
+
+
+def test_pictures_of_no_fits_are_refused(lungs: Meshes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no reconstructions"):
+        plot_amounts({}, lungs, tmp_path / "a.png")
+    with pytest.raises(InputError, match="no shape parameter"):
+        plot_sweep([], (), tmp_path / "a.png")

@@ -82,3 +82,28 @@ def test_normal_interval_of_two_sigma() -> None:
     low, high = normal_interval(10.0, 2.0, 0.9545)
     assert low == pytest.approx(6.0, abs=0.01)
     assert high == pytest.approx(14.0, abs=0.01)
+
+
+def test_drawn_lungs_spread_as_the_interval_says(fits: dict[int, Fit]) -> None:
+    fit = fits[60]
+    drawn = list(fit.sample(12, rng=np.random.default_rng(1), spacing_mm=6.0))
+    volumes = [sum(mesh.volume_ml for mesh in lungs.values()) for lungs in drawn]
+    assert all(mesh.is_closed for lungs in drawn for mesh in lungs.values())
+    sd = width(fit, "total_volume_ml") / 3.92
+    assert 0.4 * sd < np.std(volumes, ddof=1) < 2.2 * sd
+
+
+def test_draws_follow_the_points_and_stray_where_there_are_none(fits: dict[int, Fit]) -> None:
+    many, few = (np.mean([_strays(fits[n], seed) for seed in (0, 1, 2)]) for n in (800, 60))
+    assert many < 0.6 * few
+
+
+def _strays(fit: Fit, seed: int) -> float:
+    """How far a drawn lung lies from the fitted one, mm."""
+    (drawn,) = fit.sample(1, rng=np.random.default_rng(seed), spacing_mm=6.0)
+    return float(closest_points(fit.lungs["left_lung"], drawn["left_lung"].vertices).distance.mean())
+
+
+def test_the_same_seed_draws_the_same_lungs(fits: dict[int, Fit]) -> None:
+    one, again = (next(iter(fits[60].sample(1, rng=np.random.default_rng(3), spacing_mm=8.0))) for _ in range(2))
+    assert np.array_equal(one["left_lung"].vertices, again["left_lung"].vertices)

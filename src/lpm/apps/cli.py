@@ -254,7 +254,8 @@ def evaluate(
     split: Annotated[Literal["train", "test", "all"], typer.Option(help="Which subjects.")] = "test",
     points: Annotated[int, typer.Option(min=10, help="Surface points observed of each lung pair.")] = 5000,
     baselines: Annotated[
-        str, typer.Option(help="Comma-separated: mean, nearest, pca, poisson (extra benchmarks); or none.")
+        str,
+        typer.Option(help="Of mean, nearest, pca, and with the extra benchmarks poisson, poisson-normals; or none."),
     ] = "mean,nearest,pca",
     prior_only: PriorOnlyOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the observed points and of the metrics.")] = 0,

@@ -25,7 +25,7 @@ from lpm.preparation.config import StrictModel
 
 Meshes = dict[str, WorldMesh]
 Grids = NDArray[np.float32]
-BaselineName = Literal["mean", "nearest", "pca", "poisson"]
+BaselineName = Literal["mean", "nearest", "pca", "poisson", "poisson-normals"]
 _NEAREST_EXACTLY = 3
 
 
@@ -50,8 +50,11 @@ class Baseline(Protocol):
         """What tables call it."""
         ...
 
-    def reconstruct(self, points_mm: Floats) -> Meshes:
-        """Reconstruct closed meshes by structure, RAS mm, from (n, 3) surface points, RAS mm."""
+    def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
+        """Reconstruct closed meshes by structure, RAS mm, from (n, 3) surface points, RAS mm.
+
+        The true outward normals (n, 3) are there for baselines that cannot do without; the others ignore them.
+        """
         ...
 
 
@@ -72,21 +75,22 @@ def build_baselines(cohort: Cohort, config: BaselinesConfig | None = None) -> li
     config = config or BaselinesConfig()
     if not cohort.subjects("train"):
         raise InputError("baselines", "no training subjects", "at least one", "split the cohort")
-    training = [_centred_meshes(cohort, subject) for subject in cohort.subjects("train")]
+    training = [centred_meshes(cohort, subject) for subject in cohort.subjects("train")]
     needs_grids = bool({"mean", "nearest", "pca"} & set(config.names))
     grids = train_grids(training, config) if needs_grids else None
     return [_build(name, training, grids, config) for name in config.names]
 
 
 def _build(name: BaselineName, training: Sequence[Meshes], grids: SdfGrids | None, config: BaselinesConfig) -> Baseline:
-    if grids is None or name == "poisson":
-        return PoissonReconstruction(tuple(training[0]), config)
+    if name in {"poisson", "poisson-normals"} or grids is None:
+        return PoissonReconstruction(tuple(training[0]), config, true_normals=name == "poisson-normals")
     if name == "nearest":
         return NearestLung(training, grids, config)
     return MeanShape(grids, config) if name == "mean" else PcaOfGrids(grids, config)
 
 
-def _centred_meshes(cohort: Cohort, subject: str) -> Meshes:
+def centred_meshes(cohort: Cohort, subject: str) -> Meshes:
+    """A subject's meshes about its centre, mm."""
     center_mm = cohort.world_from_model(subject).center_mm
     return {name: _moved(mesh, -center_mm) for name, mesh in cohort.meshes(subject).items()}
 
@@ -234,7 +238,7 @@ class MeanShape:
         self._grids, self._config = grids, config
         self._mean = grids.values.mean(axis=0)
 
-    def reconstruct(self, points_mm: Floats) -> Meshes:
+    def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
         """Return the mean lungs where the points are."""
         points = _checked(points_mm, self.name)
         fit = fit_field(self._mean, self._grids.values[:0], self._grids.grid, points, self._config)
@@ -255,7 +259,7 @@ class NearestLung:
     def __init__(self, training: Sequence[Meshes], grids: SdfGrids, config: BaselinesConfig) -> None:
         self._training, self._grids, self._config = list(training), grids, config
 
-    def reconstruct(self, points_mm: Floats) -> Meshes:
+    def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
         """Return the training lungs with the least mean distance from the points to their triangles.
 
         All are translated and ranked on their grids; of the three best the exact distance decides.
@@ -280,43 +284,54 @@ class PcaOfGrids:
     Args:
         grids: Of the training subjects.
         config: Noise, number of independent points, iterations.
+        n_modes: Keep the first of the components; default all.
     """
 
     name = "PCA of SDF grids"
 
-    def __init__(self, grids: SdfGrids, config: BaselinesConfig) -> None:
+    def __init__(self, grids: SdfGrids, config: BaselinesConfig, n_modes: int | None = None) -> None:
         self._grids, self._config = grids, config
         self._mean = grids.values.mean(axis=0)
         centred = (grids.values - self._mean).reshape(len(grids.values), -1)
-        self._modes = whitened_components(centred)[0].reshape(-1, *self._mean.shape)
+        self._modes = whitened_components(centred, n_modes)[0].reshape(-1, *self._mean.shape)
 
-    def reconstruct(self, points_mm: Floats) -> Meshes:
+    def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
         """Return the surfaces of the fitted field."""
         fit = fit_field(self._mean, self._modes, self._grids.grid, _checked(points_mm, self.name), self._config)
         field = self._mean + np.tensordot(fit.b.astype(np.float32), self._modes, axes=1)
         return self._grids.meshes(field, fit.center_mm)
 
+    def draw(self, *, rng: np.random.Generator) -> Meshes:
+        """Draw lungs from the components, about the origin."""
+        b = rng.standard_normal(len(self._modes)).astype(np.float32)
+        return self._grids.meshes(self._mean + np.tensordot(b, self._modes, axes=1), np.zeros(3))
+
+    def variances(self) -> Floats:
+        """(k,) variance of each component over its grid, in falling order."""
+        return np.asarray(np.square(self._modes, dtype=np.float64).mean(axis=tuple(range(1, self._modes.ndim))))
+
 
 class PoissonReconstruction:
-    """Screened Poisson reconstruction by open3d, with normals estimated from the points alone.
+    """Screened Poisson reconstruction by open3d, with normals estimated from the points alone, or the true ones.
 
     Args:
         structures: Two names, the one that lies towards smaller R (the left lung) first.
         config: Octree depth, spacing of the grid on which merged lungs are cut apart.
+        true_normals: Whether it is told the true normals.
 
     Raises:
         InputError: Not two structures.
         MissingExtraError: open3d cannot be imported.
     """
 
-    name = "Poisson"
-
-    def __init__(self, structures: tuple[str, ...], config: BaselinesConfig) -> None:
+    def __init__(self, structures: tuple[str, ...], config: BaselinesConfig, *, true_normals: bool = False) -> None:
+        self.name = "Poisson, true normals" if true_normals else "Poisson"
+        self._true_normals = true_normals
         if len(structures) != 2:
             raise InputError(self.name, f"structures {structures}", "two, a left and a right one")
         self._open3d, self._structures, self._config = _import_open3d(), structures, config
 
-    def reconstruct(self, points_mm: Floats) -> Meshes:
+    def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
         """Reconstruct one surface through all points, then tell the lungs apart by side.
 
         The largest piece on either side of the gap between the lungs is a lung. Where one piece runs through both, it
@@ -324,12 +339,14 @@ class PoissonReconstruction:
         a sheet between the lungs that leaves the box, and then the meshes are open.
 
         Raises:
-            InputError: Fewer than 10 points.
+            InputError: Fewer than 10 points, or no normals for a reconstruction that is to be told them.
             NoSurfaceError: One side stays empty.
         """
         points = _checked(points_mm, self.name)
+        if self._true_normals and normals is None:
+            raise InputError(self.name, "no normals", "one a point")
         gap_mm = gap_between(points[:, 0])
-        surface = self._surface(points)
+        surface = self._surface(points, normals if self._true_normals else None)
         large = [piece for piece in pieces_of(surface) if _area(piece) > 0.1 * _area(surface)]
         left = [piece for piece in large if piece.vertices[:, 0].mean() <= gap_mm]
         right = [piece for piece in large if piece.vertices[:, 0].mean() > gap_mm]
@@ -346,12 +363,15 @@ class PoissonReconstruction:
             for name, points in points_mm.items()
         }
 
-    def _surface(self, points: Floats) -> WorldMesh:
+    def _surface(self, points: Floats, normals: Floats | None = None) -> WorldMesh:
         o3d = self._open3d
         cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-        neighbours = min(30, len(points) - 1)
-        cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(neighbours))
-        cloud.orient_normals_consistent_tangent_plane(neighbours)
+        if normals is None:
+            neighbours = min(30, len(points) - 1)
+            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(neighbours))
+            cloud.orient_normals_consistent_tangent_plane(neighbours)
+        else:
+            cloud.normals = o3d.utility.Vector3dVector(normals)
         # one thread: with several, open3d's result differs from run to run
         mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
             cloud, depth=self._config.poisson_depth, n_threads=1

@@ -93,8 +93,9 @@ def evaluate_model(
     for subject in subjects:
         true = cohort.meshes(subject)
         points, structure = observed_points(cohort, subject, config)
+        normals = observed_normals(cohort, subject, config)
         for baseline in baselines:
-            yield _run_baseline(baseline, subject, points, true, config)
+            yield _run_baseline(baseline, subject, (points, normals), true, config)
         names = [cohort.structures[index] for index in structure] if config.sides_known and not is_union else None
         goal = {"lungs": joined(true.values())} if is_union else true
         yield _run_model(model, subject, (points, names), goal, config)
@@ -110,6 +111,13 @@ def observed_points(cohort: Cohort, subject: str, config: EvaluationConfig) -> t
     surface = cohort.surface(subject)
     chosen = draw_points(surface.points_mm, config.points, rng=subject_rng(subject, config.seed))
     return surface.points_mm[chosen], surface.structure[chosen]
+
+
+def observed_normals(cohort: Cohort, subject: str, config: EvaluationConfig) -> Floats:
+    """True outward normals (n, 3) of the observed points, for baselines that are told them."""
+    surface = cohort.surface(subject)
+    chosen = draw_points(surface.points_mm, config.points, rng=subject_rng(subject, config.seed))
+    return np.asarray(surface.normals[chosen])
 
 
 def _run_model(
@@ -144,11 +152,11 @@ def _paper_numbers(
 
 
 def _run_baseline(
-    baseline: Baseline, subject: str, points_mm: Floats, true: Meshes, config: EvaluationConfig
+    baseline: Baseline, subject: str, observed: tuple[Floats, Floats], true: Meshes, config: EvaluationConfig
 ) -> CaseResult:
     started = time.perf_counter()
     try:
-        meshes = baseline.reconstruct(points_mm)
+        meshes = baseline.reconstruct(*observed)
         seconds = time.perf_counter() - started
         scores = score(meshes, true, config.metrics, rng=subject_rng(subject, config.seed + 1))
     except LpmError as error:

@@ -54,8 +54,8 @@ _BONE = "#d9d4cb"
 _CURVE_COLORS = ("#1f5a94", "#c8553d")
 _DISTANCE_NORM = AsinhNorm(linear_width=2.0, vmin=-40.0, vmax=40.0)
 _DISTANCE_MAP = colormaps["RdBu_r"]
-_ERROR_NORM = Normalize(0.0, MAX_ERROR_MM)
-_ERROR_MAP = LinearSegmentedColormap.from_list("error", [_BONE, "#f6c453", "#e8622c", "#a30f2d", "#4a0a33"])
+ERROR_NORM = Normalize(0.0, MAX_ERROR_MM)
+ERROR_MAP = LinearSegmentedColormap.from_list("error", [_BONE, "#f6c453", "#e8622c", "#a30f2d", "#4a0a33"])
 _NEAR_MM = 12.0
 _LOSS_PLOTS = {
     "loss_total.png": (("total", "overall loss"),),
@@ -286,16 +286,17 @@ def plot_reconstruction(
     """
     check_comparable(predicted, true)
     truth = [solid(mesh, _BONE) for mesh in true.values()]
-    guess = [_error_layer(predicted[name], mesh) for name, mesh in true.items()]
+    guess = [error_layer(predicted[name], mesh) for name, mesh in true.items()]
     figure = draw_grid([[(truth, view), (guess, view)] for view in (FRONTAL, BELOW)], 3.5, (0.9, 0.7))
     figure.axes[0].set_title("truth")
     figure.axes[1].set_title("prediction")
-    bar = figure.colorbar(ScalarMappable(_ERROR_NORM, _ERROR_MAP), ax=figure.axes, shrink=0.6, pad=0.02, extend="max")
+    bar = figure.colorbar(ScalarMappable(ERROR_NORM, ERROR_MAP), ax=figure.axes, shrink=0.6, pad=0.02, extend="max")
     bar.set_label("distance to the true surface, mm")
     figure.suptitle(title)
     save_png(figure, path)
 
 
-def _error_layer(predicted: WorldMesh, true: WorldMesh) -> Layer:
+def error_layer(predicted: WorldMesh, true: WorldMesh) -> Layer:
+    """A mesh coloured by its distance to the truth."""
     distance = closest_points(true, predicted.vertices).distance
-    return Layer(predicted.vertices, predicted.faces, mapped(distance, _ERROR_NORM, _ERROR_MAP))
+    return Layer(predicted.vertices, predicted.faces, mapped(distance, ERROR_NORM, ERROR_MAP))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lpm.errors import InputError
 from lpm.files.atomic import atomic_folder
@@ -209,9 +210,14 @@ def model_lattice(
 
 def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
     """Extract the lungs of beta = 0, centred on the world's origin."""
+    return shape_of(model, torch.zeros(model.latents.n_modes), spacing_mm)
+
+
+def shape_of(model: ModelBundle, beta: Tensor, spacing_mm: float) -> Extraction:
+    """Extract the lungs of shape parameters (k,), about the world's origin."""
     pose = model.world_from_model(np.zeros(3))
     return extract_meshes(
-        lambda points: model.distances_mm(torch.zeros(model.latents.n_modes), pose, points),
+        lambda points: model.distances_mm(beta, pose, points),
         model.structures,
         model_lattice(model, pose, spacing_mm),
         pieces_each=model.pieces_each,

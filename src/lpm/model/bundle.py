@@ -30,6 +30,7 @@ from lpm.preparation.config import StrictModel
 BUNDLE_SCHEMA = 1
 _MAX_PARAMETERS = 500_000_000
 _CHUNK = 32_768
+_LEAST_SLOPE = 0.3
 
 
 class BundleManifest(StrictModel):
@@ -146,8 +147,8 @@ def atlas_bundle(
 ) -> ModelBundle:
     """Make an atlas of a cohort, as a bundle.
 
-    Shape parameters are the atlas's own latents (components and warp together), sorted by how far they move the mean
-    surface; a positive one makes the lungs larger.
+    Shape parameters are the atlas's own latents (components and warp together), turned so that they are sorted by how
+    far they move the surface; a positive one makes the lungs larger.
 
     Args:
         cohort: Prepared.
@@ -194,15 +195,20 @@ def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) ->
 
 
 def _by_reach(decoder: AtlasDecoder, points: Tensor, structure: Tensor) -> LatentSpace:
-    """Sort the latents by how much one standard deviation moves the field at the training surfaces."""
+    """Turn the latents so that the first shape parameters move the training surfaces most, by one standard deviation.
+
+    The latents' prior is the same in all directions, so turning them changes no fit. A positive parameter makes the
+    lungs larger.
+    """
     latent = torch.zeros(len(points), decoder.latent_size).requires_grad_()
-    values = decoder(latent, points).gather(1, structure[:, None])
-    (by_latent,) = torch.autograd.grad(values.sum(), latent)
-    order = by_latent.square().mean(dim=0).argsort(descending=True)
-    sign = torch.where(by_latent.mean(dim=0) > 0, -1.0, 1.0)
-    basis = torch.zeros(decoder.latent_size, decoder.latent_size)
-    basis[order, torch.arange(decoder.latent_size)] = sign[order]
-    return LatentSpace(torch.zeros(decoder.latent_size), basis)
+    places = points.clone().requires_grad_()
+    values = decoder(latent, places).gather(1, structure[:, None])
+    by_latent, by_place = torch.autograd.grad(values.sum(), (latent, places))
+    outwards = (-by_latent / by_place.norm(dim=1, keepdim=True).clamp_min(_LEAST_SLOPE)).double()
+    _, axes = torch.linalg.eigh(outwards.T @ outwards)
+    axes = axes.flip(1)
+    sign = torch.where((outwards @ axes).mean(dim=0) < 0, -1.0, 1.0)
+    return LatentSpace(torch.zeros(decoder.latent_size), (axes * sign).float().contiguous())
 
 
 def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:

@@ -1,0 +1,182 @@
+"""How good a shape space is with few modes: generalisation, specificity, compactness (Davies et al. 2002).
+
+The rival is PCA of SDF grids, learnt from the same lungs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from lpm.evaluation.baselines import BaselinesConfig, PcaOfGrids, centred_meshes, train_grids
+from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
+from lpm.evaluation.metrics import MetricsConfig, score
+from lpm.fitting.config import FitConfig
+from lpm.fitting.fit import model_lattice
+from lpm.fitting.points import fit_points
+from lpm.fitting.residual import ResidualConfig
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh, sample_surface
+from lpm.model.bundle import ModelBundle
+from lpm.model.extraction import extract_meshes
+from lpm.model.latents import LatentSpace
+from lpm.preparation.cohort import Cohort
+
+Meshes = dict[str, WorldMesh]
+_SPACING_MM = 3.0
+_N_SURFACE = 1500
+
+
+@dataclass(frozen=True)
+class ShapeSpace:
+    """One model, cut down to some modes.
+
+    Args:
+        name: What tables call it.
+        n_modes: Number of modes.
+        reconstruct: (n, 3) surface points, RAS mm, to lungs.
+        draw: A random generator to new lungs.
+        variance_share: Of all the model's variance, what these modes hold.
+    """
+
+    name: str
+    n_modes: int
+    reconstruct: Callable[[Floats], Meshes]
+    draw: Callable[[np.random.Generator], Meshes]
+    variance_share: float
+
+
+@dataclass(frozen=True)
+class ShapeSpaceScores:
+    """What a shape space is worth.
+
+    Args:
+        name: Of the model.
+        n_modes: Number of modes.
+        generalisation_mm: ASSD of each unseen subject, as near as the modes come to it.
+        specificity_mm: Distance of each drawn shape from the nearest training lungs.
+        variance_share: Compactness.
+    """
+
+    name: str
+    n_modes: int
+    generalisation_mm: tuple[float, ...]
+    specificity_mm: tuple[float, ...]
+    variance_share: float
+
+
+def truncated(model: ModelBundle, n_modes: int) -> ModelBundle:
+    """The model with its first shape parameters only."""
+    latents = LatentSpace(model.latents.mean, model.latents.basis[:, :n_modes])
+    return replace(model, latents=latents)
+
+
+def model_space(model: ModelBundle, reach: Floats, n_modes: int, *, with_pose: bool) -> ShapeSpace:
+    """The model's first modes.
+
+    Args:
+        model: Trained.
+        reach: (k,) variance of the surface along each shape parameter.
+        n_modes: How many to keep.
+        with_pose: Whether axis scales and rotation are fitted and drawn as well, as in every fit.
+    """
+    few = truncated(model, n_modes)
+    config = FitConfig(residual=ResidualConfig(sd_mm=0.0))
+    if not with_pose:
+        config = config.model_copy(update={"axis_scale_sd": 0.0, "rotation_sd": 0.0})
+
+    def draw(rng: np.random.Generator) -> Meshes:
+        scales = np.exp(config.axis_scale_sd * rng.standard_normal(3))
+        pose = few.world_from_model(np.zeros(3), scales)
+        beta = torch.from_numpy(rng.standard_normal(n_modes)).float()
+        lattice = model_lattice(few, pose, _SPACING_MM)
+        return extract_meshes(lambda points: few.distances_mm(beta, pose, points), few.structures, lattice).meshes
+
+    return ShapeSpace(
+        "LPM" if with_pose else "LPM, translation only",
+        n_modes,
+        lambda points: fit_points(few, points, config=config, spacing_mm=_SPACING_MM).lungs,
+        draw,
+        float(reach[:n_modes].sum() / reach.sum()),
+    )
+
+
+def surface_variances(model: ModelBundle, points: Floats, structure: np.ndarray) -> Floats:
+    """(k,) variance, mm^2, of points on the mean lungs along each shape parameter.
+
+    Args:
+        model: Trained.
+        points: (n, 3) points on the mean surface, model frame.
+        structure: (n,) structure of each.
+    """
+    k = model.latents.n_modes
+    beta = torch.zeros(len(points), k).requires_grad_()
+    places = torch.from_numpy(points).float().requires_grad_()
+    values = model.decoder(model.latents.to_latent(beta), places).gather(1, torch.from_numpy(structure)[:, None])
+    by_beta, by_place = torch.autograd.grad(values.sum(), (beta, places))
+    moved = by_beta / by_place.norm(dim=1, keepdim=True).clamp_min(0.3) * model.manifest.scale_mm
+    return np.asarray(moved.square().mean(dim=0).double().numpy())
+
+
+def shape_spaces(model: ModelBundle, cohort: Cohort, n_modes: Sequence[int]) -> Iterator[ShapeSpace]:
+    """The model and its rival, for each number of modes."""
+    config = BaselinesConfig()
+    grids = train_grids([centred_meshes(cohort, subject) for subject in cohort.subjects("train")], config)
+    whole = PcaOfGrids(grids, config).variances()
+    pose = model.world_from_model(np.zeros(3))
+    lattice = model_lattice(model, pose, _SPACING_MM)
+    mean = extract_meshes(
+        lambda points: model.distances_mm(torch.zeros(model.latents.n_modes), pose, points), model.structures, lattice
+    ).meshes
+    vertices = [mesh.vertices[::5] / model.manifest.scale_mm for mesh in mean.values()]
+    structure = np.repeat(np.arange(len(vertices)), [len(part) for part in vertices])
+    reach = surface_variances(model, np.concatenate(vertices), structure)
+    for n in n_modes:
+        yield model_space(model, reach, n, with_pose=True)
+        yield model_space(model, reach, n, with_pose=False)
+        pca = PcaOfGrids(grids, config, n)
+        yield ShapeSpace(pca.name, n, pca.reconstruct, partial(_draw_pca, pca), float(whole[:n].sum() / whole.sum()))
+
+
+def _draw_pca(pca: PcaOfGrids, rng: np.random.Generator) -> Meshes:
+    return pca.draw(rng=rng)
+
+
+def judge(space: ShapeSpace, cohort: Cohort, *, n_draws: int = 20, points: int = 5000) -> ShapeSpaceScores:
+    """Score a shape space on the test subjects.
+
+    Args:
+        space: Cut down to its modes.
+        cohort: With training and test subjects.
+        n_draws: Shapes drawn for the specificity.
+        points: Surface points that each test subject is fitted to.
+    """
+    metrics = MetricsConfig(n_points=1000, n_surface=10_000, voxel_mm=4.0)
+    errors = []
+    for subject in cohort.subjects("test"):
+        seen, _ = observed_points(cohort, subject, EvaluationConfig(points=points))
+        lungs = space.reconstruct(seen)
+        errors.append(score(lungs, cohort.meshes(subject), metrics, rng=subject_rng(subject, 4)).assd_mm)
+    training = [_cloud(centred_meshes(cohort, subject), 0) for subject in cohort.subjects("train")]
+    drawn = [_cloud(space.draw(np.random.default_rng((n, 11))), n) for n in range(n_draws)]
+    nearest = [min(_apart(cloud, other) for other in training) for cloud in drawn]
+    return ShapeSpaceScores(space.name, space.n_modes, tuple(errors), tuple(nearest), space.variance_share)
+
+
+def _cloud(lungs: Meshes, seed: int) -> list[Floats]:
+    """Surface points of each structure, about the centre of them all."""
+    rng = np.random.default_rng(seed)
+    clouds = [sample_surface(mesh, _N_SURFACE, rng=rng).points for mesh in lungs.values()]
+    center = np.concatenate(clouds).mean(axis=0)
+    return [cloud - center for cloud in clouds]
+
+
+def _apart(first: list[Floats], second: list[Floats]) -> float:
+    """Mean distance between the point clouds of two shapes, both ways, structure by structure."""
+    pairs = [(a, b) for one, other in zip(first, second, strict=True) for a, b in ((one, other), (other, one))]
+    return float(np.mean([cKDTree(b).query(a)[0].mean() for a, b in pairs]))
