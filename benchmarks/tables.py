@@ -16,11 +16,13 @@ Json = dict[str, Any]
 
 
 def write_page(work: Path, page: Path) -> None:
-    """Write the page from the steps that have run; a step that has not says so."""
+    """Write the page from the steps that have run; of one that has not, the page keeps what it said."""
+    before = dict(part.partition("\n\n")[::2] for part in page.read_text().split("\n## ")[1:]) if page.exists() else {}
     sections = []
     for name, (title, section) in SECTIONS.items():
         path = work / f"{name}.json"
-        body = section(json.loads(path.read_text())) if path.exists() else "Not measured yet."
+        kept = before.get(title, "Not measured yet.").strip()
+        body = section(json.loads(path.read_text())) if path.exists() else kept
         sections.append(f"## {title}\n\n{body}")
     write_text(page, "\n\n".join([INTRODUCTION, *sections]) + "\n")
 
@@ -325,7 +327,7 @@ def speed(data: Json) -> str:
 
 SECTIONS = {
     "evidence": ("Unseen lungs from every kind of evidence", evidence),
-    "atlas": ("Unseen lungs beside other methods: the atlas, as bundled", atlas),
+    "atlas": ("Unseen lungs: the atlas, as bundled", atlas),
     "speed": ("Speed", speed),
     "shape_space": ("The shape space with few modes", shape_space),
     "evaluate": ("Unseen lungs from 5,000 points: the network `lite`, prior only", evaluate),

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit, mean_shape
-from lpm.fitting.masks import MaskFitConfig, fit_mask
-from lpm.fitting.points import fit_points
+from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
+from lpm.fitting.observation import Observation, fit_observations
+from lpm.fitting.points import fit_points, observe_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle
@@ -50,19 +52,38 @@ class LungModel:
         """Reconstruct both lungs from (n, 3) surface points, RAS mm; see `lpm.fitting.points.fit_points`."""
         return fit_points(self.bundle, points_mm, structure, config=config, spacing_mm=spacing_mm)
 
+    def fit(
+        self, observations: Sequence[Observation], *, config: FitConfig | None = None, spacing_mm: float = 1.5
+    ) -> Fit:
+        """Reconstruct lungs from several kinds of evidence together, as `observe_points` and `observe_mask` give it."""
+        return fit_observations(self.bundle, observations, config=config, spacing_mm=spacing_mm)
+
+    def observe_points(self, points_mm: ArrayLike, structure: Sequence[str] | None = None) -> Observation:
+        """Take (n, 3) surface points, RAS mm, for a part of what was seen; see `lpm.fitting.points.observe_points`."""
+        return observe_points(self.bundle, points_mm, structure)
+
+    def observe_mask(
+        self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None
+    ) -> Observation:
+        """Take a label map for a part of what was seen; see `lpm.fitting.masks.observe_mask`."""
+        return observe_mask(self.bundle, labels, rng=rng, config=config)
+
     def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
         """Reconstruct lungs from a label map; see `lpm.fitting.masks.fit_mask`."""
         return fit_mask(self.bundle, labels, rng=rng, config=config)
 
 
-def load(folder: str | Path = BUNDLED) -> LungModel:
-    """Load a model: the one that comes with the package, or one that `lpm train` wrote.
+def load(source: str | Path = BUNDLED) -> LungModel:
+    """Load a model: the one that comes with the package, one that `lpm train` wrote, or one from the Hugging Face Hub.
 
     Args:
-        folder: With `bundle.json` and `weights.safetensors`; default the bundled `lungs-v1` (docs/model-card.md).
+        source: Folder with `bundle.json` and `weights.safetensors`, or ``hf:owner/repository`` (extra ``hub``);
+            default the bundled `lungs-v1` (docs/model-card.md).
 
     Raises:
         FileError: A file is missing or damaged.
+        MissingExtraError: A repository was asked for, and huggingface_hub is not installed.
         SchemaError: Written by a newer version.
     """
-    return LungModel(read_bundle(Path(folder)))
+    folder = fetch_repository(str(source)) if str(source).startswith(PREFIX) else Path(source)
+    return LungModel(read_bundle(folder))

@@ -20,7 +20,8 @@ fit_app = typer.Typer(
     help="Reconstruct unseen lungs: the network is frozen, shape and pose are fitted.", no_args_is_help=True
 )
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Folder that `lpm train` wrote; default: the bundled lungs-v1.")
+    str | None,
+    typer.Option("--model", help="Folder that `lpm train` wrote, or hf:owner/repository; default: bundled lungs-v1."),
 ]
 MeshOption = Annotated[
     Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes (RAS mm).")
@@ -101,11 +102,10 @@ def fit_mask_verb(
     _print_fit(out)
 
 
-def _model(folder: Path | None) -> ModelBundle:
-    from lpm.lung_model import BUNDLED
-    from lpm.model.bundle import read_bundle
+def _model(source: str | None) -> ModelBundle:
+    import lpm
 
-    return read_bundle(folder or BUNDLED)
+    return (lpm.load(source) if source else lpm.load()).bundle
 
 
 def _points(bundle: ModelBundle, path: Path, n: int, seed: int) -> Observation:
