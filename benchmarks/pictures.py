@@ -63,9 +63,9 @@ def observed(cohort: Cohort, subject: str, n_points: int) -> Floats:
 def draw_amounts(model: ModelBundle, cohort: Cohort) -> None:
     """From 50 points to 5,000; and how sure the fit of 100 is."""
     true = cohort.meshes(SUBJECT)
-    fits = {n: fit_points(model, observed(cohort, SUBJECT, n)) for n in (50, 500, 5000)}
+    fits = {n: fit_points(model, observed(cohort, SUBJECT, n)) for n in (50, 100, 500, 5000)}
     plot_amounts({f"{n:,} points": fit.lungs for n, fit in fits.items()}, true, PICTURES / "amounts.png")
-    fit = fit_points(model, observed(cohort, SUBJECT, 100))
+    fit = fits[100]
     sigma = {name: fit.sigma_mm(name) for name in fit.lungs}
     plot_certainty(fit.lungs, sigma, true, PICTURES / "certainty.png")
 
