@@ -47,6 +47,7 @@ def test_outlines_of_drawn_slices_lie_on_the_surface(balls: Volume, planes: tupl
             assert abs(apart.mean()) < 0.4
             assert np.abs(apart).max() < 1.6  # a voxel is 2 to 3 mm wide
     assert len(points) > 40
+    assert len(np.unique(points, axis=0)) == len(points)
 
 
 def test_a_full_mask_is_not_drawn_slices(balls: Volume) -> None:

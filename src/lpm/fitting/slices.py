@@ -84,7 +84,8 @@ def _outlines(mask: NDArray[np.bool_]) -> Iterator[Floats]:
 
 
 def _evenly(line_mm: Floats) -> Floats:
-    """Points along a line, `_STEP_MM` apart."""
+    """Points along a line, `_STEP_MM` apart; of a closed one the first is not repeated as the last."""
+    is_closed = bool(np.allclose(line_mm[0], line_mm[-1]))
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line_mm, axis=0), axis=1))])
-    at = np.linspace(0.0, along[-1], max(int(along[-1] / _STEP_MM), 2))
+    at = np.linspace(0.0, along[-1], max(int(along[-1] / _STEP_MM), 2), endpoint=not is_closed)
     return np.stack([np.interp(at, along, column) for column in line_mm.T], axis=1)
