@@ -53,7 +53,9 @@ def main() -> None:
     draw_sweep(model)
     for path in sorted((arguments.work / "model").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
-    shutil.copy(arguments.work / "atlas_5000" / "methods.png", PICTURES / "methods.png")
+    methods = arguments.work / "atlas_5000" / "methods.png"
+    if methods.exists():  # the step `atlas` has run
+        shutil.copy(methods, PICTURES / methods.name)
 
 
 def observed(cohort: Cohort, subject: str, n_points: int) -> Floats:
