@@ -107,3 +107,21 @@ def _strays(fit: Fit, seed: int) -> float:
 def test_the_same_seed_draws_the_same_lungs(fits: dict[int, Fit]) -> None:
     one, again = (next(iter(fits[60].sample(1, rng=np.random.default_rng(3), spacing_mm=8.0))) for _ in range(2))
     assert np.array_equal(one["left_lung"].vertices, again["left_lung"].vertices)
+
+
+def test_a_lung_of_which_nothing_was_seen_is_drawn_as_well(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    surface = cohort.surface(cohort.subjects("test")[0])
+    left = surface.points_mm[surface.structure == 0][:200]
+    fit = fit_points(tiny_atlas, left, ["left_lung"] * len(left), spacing_mm=6.0)
+    drawn = list(fit.sample(8, rng=np.random.default_rng(0), spacing_mm=8.0))
+    spread = {name: np.std([lungs[name].volume_ml for lungs in drawn]) for name in fit.lungs}
+    assert spread["right_lung"] > spread["left_lung"] > 0
+
+
+def test_the_prior_alone_is_drawn_as_well(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    points = cohort.surface(cohort.subjects("test")[0]).points_mm[:200]
+    fit = fit_points(tiny_atlas, points, config=FitConfig(residual=ResidualConfig(sd_mm=0.0)), spacing_mm=6.0)
+    (drawn,) = fit.sample(1, rng=np.random.default_rng(0), spacing_mm=8.0)
+    assert all(mesh.is_closed for mesh in drawn.values())

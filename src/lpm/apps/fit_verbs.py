@@ -13,6 +13,7 @@ from rich.table import Table
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, screen
 
 if TYPE_CHECKING:
+    from lpm.fitting.masks import MaskFitConfig
     from lpm.fitting.observation import Observation
     from lpm.model.bundle import ModelBundle
 
@@ -57,10 +58,11 @@ def fit_points_verb(
     Example: lpm fit points scan.ply --out lungs
     """
     from lpm.files.volumes import read_volume
+    from lpm.fitting.masks import MaskFitConfig
     from lpm.fitting.observation import fit_observations
 
     bundle, target = _model(model), read_volume(grid) if grid else None
-    seen = [_points(bundle, points, n, seed), *_more(bundle, also, n, seed)]
+    seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
     _print_fit(out)
@@ -96,7 +98,7 @@ def fit_mask_verb(
     bundle, volume = _model(model), read_volume(labels)
     config = MaskFitConfig(structures=parse_labels(values), n_points=n, complete=complete)
     first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
-    seen = [first, *_more(bundle, also, n, seed)]
+    seen = [first, *_more(bundle, also, config, seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
     _print_fit(out)
@@ -118,14 +120,14 @@ def _points(bundle: ModelBundle, path: Path, n: int, seed: int) -> Observation:
     return observe_points(bundle, file.points_mm[chosen], sides)
 
 
-def _more(bundle: ModelBundle, paths: list[Path] | None, n: int, seed: int) -> list[Observation]:
-    """Further evidence, points or label maps by the file's name."""
+def _more(bundle: ModelBundle, paths: list[Path] | None, config: MaskFitConfig, seed: int) -> list[Observation]:
+    """Further evidence, points or label maps by the file's name; label maps mean what the first one means."""
     from lpm.files.volumes import read_volume
-    from lpm.fitting.masks import MaskFitConfig, observe_mask
+    from lpm.fitting.masks import observe_mask
 
-    config, rng = MaskFitConfig(n_points=n), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return [
-        _points(bundle, path, n, seed)
+        _points(bundle, path, config.n_points, seed)
         if path.suffix.lower() in _POINT_FILES
         else observe_mask(bundle, read_volume(path), rng=rng, config=config)
         for path in paths or []

@@ -29,7 +29,7 @@ def fetch_repository(name: str) -> Path:
     try:
         paths = [Path(hub.hf_hub_download(repository, file, revision=revision or None)) for file in _FILES]
     except Exception as error:  # the hub raises many kinds, all of which mean that the files are not to be had
-        given = f"cannot be fetched ({str(error).strip().splitlines()[0]})"
+        given = f"cannot be fetched ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
         raise FileError(name, given, " and ".join(_FILES), "check name and network") from error
     return paths[0].parent
 

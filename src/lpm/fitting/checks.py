@@ -70,7 +70,7 @@ def check_points(points_mm: Floats, structure: NDArray[np.int64]) -> CheckedPoin
 def doubts(fit: Fit) -> list[str]:
     """Reasons not to trust a fit, in words; none for most lungs.
 
-    The limits are those that the 29 training lungs, each fitted by a model of others, keep to (docs/fit.md).
+    The limits lie beyond what 15 training lungs, each fitted by a model of others, reach (docs/fit.md).
     """
     shape, found = fit.shape, []
     log_scale = np.log(shape.pose.axis_scale)

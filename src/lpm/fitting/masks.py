@@ -123,16 +123,7 @@ def fit_mask(
     """Reconstruct lungs from a label map.
 
     A structure that the mask does not hold is left out unless ``config.complete`` asks for it; it is then predicted
-    from the others, and the notes say so.
-
-    Args:
-        model: Trained.
-        labels: 1 = left, 2 = right unless the config says otherwise; whole, cut off, or a few drawn slices.
-        rng: Draws the points on the mask's surface.
-        config: Label values, points, completion.
-
-    Raises:
-        InputError: Empty, unknown label values, exchanged sides.
+    from the others, and the notes say so. Arguments and errors are those of `observe_mask`.
     """
     config = config or MaskFitConfig()
     observation = observe_mask(model, labels, rng=rng, config=config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -88,7 +89,6 @@ class Objective:
         self.model, self.config = model, config
         self.points = torch.from_numpy(points_mm).float()
         self.structure = torch.from_numpy(structure)
-        self._cells = cells(self.points.double(), config.working_points)
         k = model.latents.n_modes
         self.prior = torch.full((k + N_POSE,), 1.0, dtype=torch.float64)
         self.prior[k : k + 3] = _FREE
@@ -162,6 +162,10 @@ class Objective:
             step = step * (_FARTHEST_MM / step.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp(max=1.0)
             parts.append(places.detach() - step)
         return torch.cat(parts).double()
+
+    @cached_property
+    def _cells(self) -> Tensor:
+        return cells(self.points.double(), self.config.working_points)
 
     def clusters(self, sides: Tensor, variance: Tensor) -> Clusters:
         """Neighbours of one structure that count as one, so that the covariance stays small."""

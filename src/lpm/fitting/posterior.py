@@ -110,13 +110,20 @@ def draw_shapes(model: ModelBundle, shape: FittedShape, n: int, *, rng: np.rando
         normal = torch.from_numpy(rng.standard_normal((len(factor), 1)))
         step = torch.linalg.solve_triangular(factor.T, normal, upper=True)[:, 0]
         state = mean.moved(step.float())
-        moved = [seen.errors(state, seen.structure) - seen.errors(mean, seen.structure) for seen in observed]
+        moved = [_moved(seen, mean, state) for seen in observed]
         residual = _draw_residual(shape.residual, moved, rng)
         yield replace(shape, beta=state.beta, pose=state.pose(), residual=residual)
 
 
 def _observed(model: ModelBundle, structure: int, points: Tensor) -> Objective:
     return Objective(model, points.numpy(), np.full(len(points), structure, dtype=np.int64), FitConfig())
+
+
+def _moved(seen: Objective, first: State, second: State) -> Tensor:
+    """(n,) how much the decoder's values at observed points change from one state to another, mm."""
+    if len(seen.points) == 0:
+        return torch.zeros(0, dtype=torch.float64)
+    return seen.errors(second, seen.structure) - seen.errors(first, seen.structure)
 
 
 def _draw_residual(mean: ResidualField, moved: list[Tensor], rng: np.random.Generator) -> ResidualField:
