@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import settings
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.volumes import Volume
-from lpm.model.bundle import ModelBundle, atlas_bundle, bundle_of
-from lpm.model.config import AtlasConfig, DecoderConfig, ModelConfig, TrainingConfig
+from lpm.model.atlas import AtlasBuild
+from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas
+from lpm.model.config import AtlasConfig, DecoderConfig, ModelConfig, RegistrationConfig, TrainingConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training
+from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
@@ -104,7 +107,28 @@ def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig) -> ModelBundle:
     return bundle_of(training, cohort, "generated")
 
 
+QUICK_ATLAS = AtlasConfig(
+    spacing_mm=6.0,
+    registration=RegistrationConfig(
+        rounds=1, spacing_mm=20.0, scales=(WarpScale(12.0, 60.0, 40), WarpScale(5.0, 28.0, 60))
+    ),
+    warp_scales=(WarpScale(10.0, 70.0, 10),),
+)
+
+
 @pytest.fixture(scope="session")
-def tiny_atlas(tiny_cohort: Path) -> ModelBundle:
+def tiny_atlas(tiny_cohort: Path, make_atlas: Callable[[list[str]], ModelBundle]) -> ModelBundle:
     """An atlas of generated lungs, on a coarse grid."""
-    return atlas_bundle(Cohort(tiny_cohort), AtlasConfig(spacing_mm=10.0, warp_functions=10), "generated", jobs=1)
+    return make_atlas(Cohort(tiny_cohort).subjects("train"))
+
+
+@pytest.fixture(scope="session")
+def make_atlas(tiny_cohort: Path) -> Callable[[list[str]], ModelBundle]:
+    """Atlases of some of the generated lungs in seconds: a coarse grid, few functions, the average made once."""
+
+    def make(subjects: list[str]) -> ModelBundle:
+        build = AtlasBuild(Cohort(tiny_cohort), subjects, QUICK_ATLAS, jobs=1)
+        assert len(list(build.steps())) == build.n_steps
+        return bundle_of_atlas(build, "generated")
+
+    return make

@@ -9,12 +9,10 @@ import torch
 from lpm.errors import FileError, InputError
 from lpm.geometry.distances import closest_points, signed_distance
 from lpm.geometry.frames import WorldPoints
-from lpm.model.atlas import AtlasDecoder, build_atlas, whitened_components
-from lpm.model.bundle import ModelBundle, atlas_bundle, read_bundle, write_bundle
+from lpm.model.atlas import AtlasBuild, AtlasDecoder, whitened_components
+from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig
 from lpm.preparation.cohort import Cohort
-
-QUICK = AtlasConfig(spacing_mm=10.0, warp_functions=10)
 
 
 @pytest.fixture
@@ -48,7 +46,10 @@ def test_the_warp_moves_points_as_far_as_it_says(decoder: AtlasDecoder, tiny_atl
     warp = torch.randn(200, decoder.latent_size - decoder.n_components, generator=generator)
     moved = decoder.displacement(warp, decoder.warp_centers[:1].expand(200, -1)) * tiny_atlas.manifest.scale_mm
     spread = float(moved.square().mean().sqrt())
-    assert 0.6 * QUICK.warp_sd_mm < spread < 1.1 * QUICK.warp_sd_mm
+    config = tiny_atlas.manifest.config
+    assert isinstance(config, AtlasConfig)
+    sd_mm = config.warp_scales[0].sd_mm
+    assert 0.6 * sd_mm < spread < 1.1 * sd_mm
 
 
 def test_distance_grows_outside_the_grid(decoder: AtlasDecoder) -> None:
@@ -83,16 +84,10 @@ def test_a_bundle_comes_back_from_disk(tiny_atlas: ModelBundle, tmp_path: Path) 
     assert 0 < np.abs(difference).max() < 0.2  # the fields are stored in half precision
 
 
-def test_all_subjects_are_learned_from_when_asked(tiny_cohort: Path, tiny_atlas: ModelBundle) -> None:
-    everything = atlas_bundle(Cohort(tiny_cohort), QUICK, "generated", split="all", jobs=1)
-    assert len(everything.manifest.training_subjects) == 6
-    assert len(tiny_atlas.manifest.training_subjects) == 4
-
-
 def test_two_subjects_are_too_few(tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     with pytest.raises(InputError, match="atlas: 2 training subjects; expected at least 3"):
-        build_atlas(cohort, cohort.subjects("train")[:2], QUICK, jobs=1)
+        AtlasBuild(cohort, cohort.subjects("train")[:2], AtlasConfig(), jobs=1)
 
 
 def test_damaged_tensors_are_refused(decoder: AtlasDecoder) -> None:
@@ -103,6 +98,10 @@ def test_damaged_tensors_are_refused(decoder: AtlasDecoder) -> None:
         AtlasDecoder.from_tensors(tensors | {"upper": tensors["upper"][:1]})
     with pytest.raises(FileError, match="atlas: tensors of shapes"):
         AtlasDecoder.from_tensors(tensors | {"upper": tensors["lower"]})
+    with pytest.raises(FileError, match="atlas: values of template; expected finite"):
+        AtlasDecoder.from_tensors(tensors | {"template": tensors["template"] * float("nan")})
+    with pytest.raises(FileError, match="atlas: values of warp_lengths; expected finite and positive"):
+        AtlasDecoder.from_tensors(tensors | {"warp_lengths": -tensors["warp_lengths"]})
 
 
 def test_components_are_whitened_and_sorted() -> None:

@@ -232,8 +232,7 @@ def train(
             raise InputError("train", "the atlas with --structures union, --epochs or --resume", "none of them")
         atlas = _build(AtlasConfig, _read_config(config), str(config))
         with progress() as bar:
-            bar.add_task("signed distances of the training lungs", total=None)
-            train_atlas(cohort, out, atlas, split="all" if all_subjects else "train", data=data, jobs=jobs)
+            train_atlas(cohort, out, atlas, bar, split="all" if all_subjects else "train", data=data, jobs=jobs)
         return
     if all_subjects:
         raise InputError("train", f"--all-subjects with the preset {preset}", "the preset atlas")

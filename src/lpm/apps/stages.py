@@ -28,7 +28,8 @@ from lpm.evaluation.tables import (
 )
 from lpm.files.atomic import atomic_file, write_text
 from lpm.geometry.meshes import WorldMesh, joined
-from lpm.model.bundle import ModelBundle, atlas_bundle, bundle_of, read_bundle, structure_names, write_bundle
+from lpm.model.atlas import AtlasBuild
+from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas, read_bundle, structure_names, write_bundle
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training, dump_log
@@ -77,7 +78,7 @@ def train_model(run: TrainingRun, bar: Progress) -> ModelBundle:
 
 
 def train_atlas(
-    cohort: Path, out: Path, config: AtlasConfig, *, split: Literal["train", "all"], data: str, jobs: int
+    cohort: Path, out: Path, config: AtlasConfig, bar: Progress, *, split: Literal["train", "all"], data: str, jobs: int
 ) -> ModelBundle:
     """Make an atlas and write it.
 
@@ -86,7 +87,12 @@ def train_atlas(
     """
     if (out / "bundle.json").exists():
         raise FileError(str(out), "holds a model", "a new folder", "another --out")
-    bundle = atlas_bundle(Cohort(cohort), config, data, split=split, jobs=jobs)
+    prepared = Cohort(cohort)
+    build = AtlasBuild(prepared, prepared.subjects(split), config, jobs=jobs)
+    task = bar.add_task("signed distances of the training lungs", total=build.n_steps)
+    for done in build.steps():
+        bar.update(task, advance=1, description=done)
+    bundle = bundle_of_atlas(build, data)
     write_bundle(out, bundle)
     return bundle
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -17,14 +16,13 @@ from lpm.evaluation.baselines import BaselinesConfig, PcaOfGrids, centred_meshes
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import model_lattice
+from lpm.fitting.fit import mean_shape, shape_of
 from lpm.fitting.points import fit_points
 from lpm.fitting.residual import ResidualConfig
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.model.bundle import ModelBundle
-from lpm.model.extraction import extract_meshes
-from lpm.model.latents import LatentSpace
+from lpm.model.latents import LatentSpace, outward_motion
 from lpm.preparation.cohort import Cohort
 
 Meshes = dict[str, WorldMesh]
@@ -92,10 +90,8 @@ def model_space(model: ModelBundle, reach: Floats, n_modes: int, *, with_pose: b
 
     def draw(rng: np.random.Generator) -> Meshes:
         scales = np.exp(config.axis_scale_sd * rng.standard_normal(3))
-        pose = few.world_from_model(np.zeros(3), scales)
         beta = torch.from_numpy(rng.standard_normal(n_modes)).float()
-        lattice = model_lattice(few, pose, _SPACING_MM)
-        return extract_meshes(lambda points: few.distances_mm(beta, pose, points), few.structures, lattice).meshes
+        return shape_of(few, beta, _SPACING_MM, scales).meshes
 
     return ShapeSpace(
         "LPM" if with_pose else "LPM, translation only",
@@ -114,13 +110,10 @@ def surface_variances(model: ModelBundle, points: Floats, structure: np.ndarray)
         points: (n, 3) points on the mean surface, model frame.
         structure: (n,) structure of each.
     """
-    k = model.latents.n_modes
-    beta = torch.zeros(len(points), k).requires_grad_()
-    places = torch.from_numpy(points).float().requires_grad_()
-    values = model.decoder(model.latents.to_latent(beta), places).gather(1, torch.from_numpy(structure)[:, None])
-    by_beta, by_place = torch.autograd.grad(values.sum(), (beta, places))
-    moved = by_beta / by_place.norm(dim=1, keepdim=True).clamp_min(0.3) * model.manifest.scale_mm
-    return np.asarray(moved.square().mean(dim=0).double().numpy())
+    there = torch.from_numpy(points).float()
+    motion = outward_motion(model.decoder, model.latents.mean, there, torch.from_numpy(structure))
+    along = motion @ model.latents.basis.double() * model.manifest.scale_mm
+    return np.asarray(along.square().mean(dim=0).numpy())
 
 
 def shape_spaces(model: ModelBundle, cohort: Cohort, n_modes: Sequence[int]) -> Iterator[ShapeSpace]:
@@ -128,23 +121,19 @@ def shape_spaces(model: ModelBundle, cohort: Cohort, n_modes: Sequence[int]) -> 
     config = BaselinesConfig()
     grids = train_grids([centred_meshes(cohort, subject) for subject in cohort.subjects("train")], config)
     whole = PcaOfGrids(grids, config).variances()
-    pose = model.world_from_model(np.zeros(3))
-    lattice = model_lattice(model, pose, _SPACING_MM)
-    mean = extract_meshes(
-        lambda points: model.distances_mm(torch.zeros(model.latents.n_modes), pose, points), model.structures, lattice
-    ).meshes
+    mean = mean_shape(model, _SPACING_MM).meshes
     vertices = [mesh.vertices[::5] / model.manifest.scale_mm for mesh in mean.values()]
     structure = np.repeat(np.arange(len(vertices)), [len(part) for part in vertices])
     reach = surface_variances(model, np.concatenate(vertices), structure)
     for n in n_modes:
         yield model_space(model, reach, n, with_pose=True)
         yield model_space(model, reach, n, with_pose=False)
-        pca = PcaOfGrids(grids, config, n)
-        yield ShapeSpace(pca.name, n, pca.reconstruct, partial(_draw_pca, pca), float(whole[:n].sum() / whole.sum()))
+        yield pca_space(PcaOfGrids(grids, config, n), n, float(whole[:n].sum() / whole.sum()))
 
 
-def _draw_pca(pca: PcaOfGrids, rng: np.random.Generator) -> Meshes:
-    return pca.draw(rng=rng)
+def pca_space(pca: PcaOfGrids, n_modes: int, variance_share: float) -> ShapeSpace:
+    """The rival's first modes."""
+    return ShapeSpace(pca.name, n_modes, pca.reconstruct, lambda rng: pca.draw(rng=rng), variance_share)
 
 
 def judge(space: ShapeSpace, cohort: Cohort, *, n_draws: int = 20, points: int = 5000) -> ShapeSpaceScores:

@@ -22,7 +22,7 @@ _PLANE_MM = 2.0
 _MOST_UNEXPLAINED_MM = 5.0
 _MOST_SURPRISE = 9.0
 _MOST_LOG_SCALE = 0.45
-_MOST_OUTLIERS = 0.15
+_MOST_OUTLIERS, _MOST_HEARD = 0.15, 0.5
 _MIRROR_POINTS = 300
 _MIRROR_RATIO = 0.9
 
@@ -84,7 +84,9 @@ def doubts(fit: Fit) -> list[str]:
     if scales > _MOST_LOG_SCALE:
         factors = ", ".join(f"{factor:.2f}" for factor in shape.pose.axis_scale)
         found.append(f"unlike lungs: the axes had to be scaled by {factors}; is the unit mm?")
-    if outliers > _MOST_OUTLIERS:
+    if outliers > _MOST_HEARD:
+        found.append(f"unlike lungs: {outliers:.0%} of the points contradict the model; all were kept")
+    elif outliers > _MOST_OUTLIERS:
         found.append(f"{outliers:.0%} of the points contradict their neighbours and were given no say")
     return found
 

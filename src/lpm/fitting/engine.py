@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.noise import estimate_noise
+from lpm.fitting.noise import Noise, estimate_noise
 from lpm.fitting.objective import Objective, State
 from lpm.fitting.pose import Pose
 from lpm.fitting.residual import Clusters, Observed, ResidualField, condition, spread_evenly
@@ -100,12 +100,13 @@ def _finish(everything: Objective, search: _Search, stop_reason: StopReason) -> 
     sides = everything.sides(state)
     n_structures, n_points = len(everything.model.structures), len(everything.points)
     if config.prior_only:
-        residual, noise_mm = ResidualField.nothing(config.residual, n_structures), search.noise_mm
-        is_outlier = torch.zeros(n_points, dtype=torch.bool)
+        residual = ResidualField.nothing(config.residual, n_structures)
+        noise = Noise(search.noise_mm, 0.0, torch.ones(n_points, dtype=torch.float64))
     else:
-        residual, noise_mm, is_outlier = _follow_points(everything, search, sides)
+        residual, noise = _follow_points(everything, search, sides)
     points = everything.points.double()
-    errors, ordinary = everything.errors(state, sides), points[~is_outlier].numpy()
+    errors, has_say = everything.errors(state, sides), noise.trust >= 0.5
+    ordinary = points[has_say].numpy()
     return FittedShape(
         beta=state.beta,
         pose=state.pose(),
@@ -113,17 +114,17 @@ def _finish(everything: Objective, search: _Search, stop_reason: StopReason) -> 
         residuals_mm=(errors + residual.at(points, sides)).numpy(),
         observed_box_mm=(ordinary.min(axis=0), ordinary.max(axis=0)),
         structure=sides.numpy(),
-        unexplained_mm=float(errors[~is_outlier].square().mean().sqrt()),
-        noise_mm=noise_mm,
-        n_outliers=int(is_outlier.sum()),
+        unexplained_mm=float(errors[has_say].square().mean().sqrt()),
+        noise_mm=noise.sd_mm,
+        n_outliers=int((noise.ordinary < 0.5).sum()),
         precision=search.normal,
         iterations=search.iterations,
         stop_reason=stop_reason,
     )
 
 
-def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tuple[ResidualField, float, Tensor]:
-    """The residual from all points, the noise, mm, and which points are outliers."""
+def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tuple[ResidualField, Noise]:
+    """The residual from all points, and what they say of noise and outliers."""
     state, config = search.state, everything.config
     errors, points = everything.errors(state, sides), everything.points.double()
     places = everything.projected(state, sides)
@@ -137,7 +138,7 @@ def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tup
     for _ in range(_PROJECTIONS):
         places = everything.projected(state, sides, residual)
         residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
-    return residual, noise.sd_mm, noise.ordinary < 0.5
+    return residual, noise
 
 
 def rough_cost(model: ModelBundle, points_mm: Floats, structure: NDArray[np.int64], config: FitConfig) -> float:

@@ -213,9 +213,9 @@ def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
     return shape_of(model, torch.zeros(model.latents.n_modes), spacing_mm)
 
 
-def shape_of(model: ModelBundle, beta: Tensor, spacing_mm: float) -> Extraction:
-    """Extract the lungs of shape parameters (k,), about the world's origin."""
-    pose = model.world_from_model(np.zeros(3))
+def shape_of(model: ModelBundle, beta: Tensor, spacing_mm: float, axis_scale: Floats | None = None) -> Extraction:
+    """Extract the lungs of shape parameters (k,), about the world's origin, with optional factors along R, A, S."""
+    pose = model.world_from_model(np.zeros(3), axis_scale)
     return extract_meshes(
         lambda points: model.distances_mm(beta, pose, points),
         model.structures,

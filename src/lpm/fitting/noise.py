@@ -26,6 +26,7 @@ _OUTLIER_RANGE_MM = 100.0
 _OUTLIER_SHARE, _PRIOR_POINTS = 0.01, 300.0
 _MOST_OUTLIERS = 0.3
 _LEAST_ORDINARY = 1e-6
+_LEAST_SHARE = 0.5
 _NOISE_STEP, _SD_STEP = 1.25, 0.8
 _NOISE_STEPS, _SD_STEPS = range(-9, 9), range(8)
 _FIRST_NOISE_MM = 1.0
@@ -47,9 +48,15 @@ class Noise:
     ordinary: Tensor
 
     @property
+    def trust(self) -> Tensor:
+        """(n,) the say of each point. Most cannot be outliers: then the model is wrong, and all have their say."""
+        share = float((self.ordinary >= 0.5).double().mean())
+        return self.ordinary if share >= _LEAST_SHARE else torch.ones_like(self.ordinary)
+
+    @property
     def variance(self) -> Tensor:
         """(n,) noise variance of each point, mm^2; an outlier's is large."""
-        return self.sd_mm**2 / self.ordinary.clamp_min(_LEAST_ORDINARY)
+        return self.sd_mm**2 / self.trust.clamp_min(_LEAST_ORDINARY)
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,4 @@ def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Te
         _, found = every.explain(sizes, found)
     whole, is_point = torch.zeros_like(errors), every.member >= 0
     whole[every.member[is_point]] = found[is_point]
-    if float(whole.mean()) < 0.5:  # most points cannot be outliers: the model is wrong, and all have their say
-        whole = torch.ones_like(whole)
     return Noise(sizes.noise_mm, sizes.sd_mm, whole)

@@ -16,6 +16,7 @@ from lpm.fitting.pose import Pose, rotation_matrix, rotation_vector
 from lpm.fitting.residual import Clusters, ResidualConfig, ResidualField, cells, covariance
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
+from lpm.model.latents import LEAST_SLOPE
 
 N_POSE = 9
 _FREE = 1e-8
@@ -23,7 +24,6 @@ _FIXED = 1e12
 _FARTHEST_MM = 25.0
 _CHUNK = 16_384
 _SLOPE_STEP_MM = 4.0
-_LEAST_SLOPE = 0.25
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class State:
 
 
 def slope_of(field: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """How steep a field of (n, 3) points is, by central differences; at least `_LEAST_SLOPE`.
+    """How steep a field of (n, 3) points is, by central differences; at least `LEAST_SLOPE`.
 
     A mixture of lungs that do not quite lie on each other is flatter than a distance. Noise of a point moves its value
     by as much as the field is steep.
     """
     steps = _SLOPE_STEP_MM * torch.eye(3, dtype=points.dtype)
     differences = [(field(points + step) - field(points - step)) / (2.0 * _SLOPE_STEP_MM) for step in steps]
-    slope: Tensor = torch.stack(differences).norm(dim=0).clamp_min(_LEAST_SLOPE)
+    slope: Tensor = torch.stack(differences).norm(dim=0).clamp_min(LEAST_SLOPE)
     return slope
 
 
@@ -158,7 +158,7 @@ class Objective:
             height = values.detach()
             if residual is not None:
                 height = height + residual.at(places.detach(), sides[chosen])
-            step = (height / slope.square().sum(dim=1).clamp_min(0.25))[:, None] * slope
+            step = (height / slope.square().sum(dim=1).clamp_min(LEAST_SLOPE**2))[:, None] * slope
             step = step * (_FARTHEST_MM / step.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp(max=1.0)
             parts.append(places.detach() - step)
         return torch.cat(parts).double()

@@ -25,6 +25,7 @@ from lpm.fitting.residual import ResidualField, Waves, covariance, spread_evenly
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
+from lpm.model.latents import LEAST_SLOPE
 
 _VERTICES = 400
 _CHUNK = 2048
@@ -81,7 +82,7 @@ def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tens
     jacobian = derivatives(model, shape, points, structure)
     factor = points.new_zeros(0, len(points))
     k = model.latents.n_modes
-    length = jacobian[:, k : k + 3].norm(dim=1).clamp_min(0.25)
+    length = jacobian[:, k : k + 3].norm(dim=1).clamp_min(LEAST_SLOPE)
     observed, lower = shape.residual.points[structure], shape.residual.factors[structure]
     if len(observed):
         seen = derivatives(model, shape, observed, structure)

@@ -19,7 +19,7 @@ from lpm.geometry.frames import Floats
 from lpm.preparation.config import StrictModel
 
 _CHUNK = 512
-_REACH_MM = 25.0
+_REACH_MM, _MARGIN = 25.0, 1.3
 _WAVES = 1024
 
 
@@ -129,14 +129,26 @@ class ResidualField:
             total[own] = self(points_mm[own], index)
         return total
 
+    @property
+    def reach_mm(self) -> float:
+        """How far from the decoder's surface the residual can move it: beyond its largest value at the points."""
+        if self.waves:
+            return _REACH_MM
+        largest = 0.0
+        for factor, weights in zip(self.factors, self.weights, strict=True):
+            noise = factor.square().sum(dim=1) - self.config.sd_mm**2
+            values = factor @ (factor.T @ weights) - noise * weights
+            largest = max(largest, float(values.abs().max())) if len(values) else largest
+        return min(_MARGIN * largest + self.config.sd_mm, _REACH_MM)
+
     def add_to(self, distances_mm: Floats, points_mm: Floats) -> Floats:
         """Add the residual to a decoder's distances (n, s), where the surface can be.
 
         Far from a structure's surface, the residual cannot change the sign.
         """
-        total = distances_mm.copy()
+        total, reach_mm = distances_mm.copy(), self.reach_mm
         for structure in range(total.shape[1]):
-            near = np.flatnonzero(np.abs(total[:, structure]) < _REACH_MM)
+            near = np.flatnonzero(np.abs(total[:, structure]) < reach_mm)
             if len(near):
                 there = torch.from_numpy(np.ascontiguousarray(points_mm[near]))
                 total[near, structure] += self(there, structure).numpy()

@@ -1,15 +1,17 @@
-"""The atlas: signed distances of the mean lungs, what varies about them, and a smooth warp of space.
+"""The atlas: an average lung, the displacements of space that training lungs taught, and smooth ones besides.
 
-    f(z, x) = m(x') + sum_k a_k phi_k(x'),    x' = x + sum_r w_r psi_r(x),    z = (a, w) ~ N(0, I)
+    f(z, x) = m(x' + u_0(x') + sum_k a_k u_k(x')),    x' = x + sum_r w_r psi_r(x),    z = (a, w) ~ N(0, I)
 
-m and phi_k are the mean and the principal components of the training lungs' signed distances on a grid; psi_r are the
-leading eigenfunctions of a Gaussian process of smooth displacements (Luethi et al. 2018, Gaussian process morphable
-models). The components carry what lungs have in common, the warp what few lungs cannot teach. Nothing is trained by
-gradient descent: an atlas of 29 lungs takes a minute.
+m are the signed distances of the average (`registration.py`), u_0 and u_k the mean and the principal components of the
+displacements that take training lungs to it, one for each structure; psi_r are leading eigenfunctions of a Gaussian
+process of smooth displacements, for all structures together. The components carry what lungs have in common, the
+smooth displacements what few lungs cannot teach. Moving space keeps what the average has: every lung has its recesses,
+and the field stays close to a distance. A mixture of distances has neither.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import joblib
@@ -25,11 +27,23 @@ from lpm.geometry.grids import VoxelGrid, grid_around
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.model.config import AtlasConfig
+from lpm.model.registration import GroupRegistration, StructureFields
+from lpm.model.warp import Box, Eigenfunctions
 from lpm.preparation.cohort import Cohort
 
 _FACES = 20_000
-_WARP_CENTERS = 200
-_TENSORS = ("fields", "lower", "upper", "warp_centers", "warp_weights", "warp_length")
+_WARP_CENTERS = 250
+_TENSORS = (
+    "template",
+    "lower",
+    "upper",
+    "displacements",
+    "displaced_lower",
+    "displaced_upper",
+    "warp_centers",
+    "warp_weights",
+    "warp_lengths",
+)
 
 
 class AtlasDecoder(nn.Module):
@@ -39,20 +53,26 @@ class AtlasDecoder(nn.Module):
         tensors: All of the following.
 
     Attributes:
-        fields: (s, 1 + k, i, j, l) mean and components of each structure on its own grid, model units.
+        template: (s, i, j, k) signed distances of each structure's average on its own grid, model units.
         lower: (s, 3) first node of each structure's grid.
         upper: (s, 3) its last node.
-        warp_centers: (c, 3) where the warp's kernels stand.
-        warp_weights: (c, r) the eigenfunctions as sums of kernels.
-        warp_length: Correlation length of the warp.
+        displacements: (s, 1 + k, 3, a, b, c) mean and components of what takes lungs to the average.
+        displaced_lower: (s, 3) first node of the displacements' grid.
+        displaced_upper: (s, 3) its last node.
+        warp_centers: (c, 3) where the kernels of the smooth displacements stand.
+        warp_weights: (q, c, r) their eigenfunctions as sums of kernels, for each of q lengths.
+        warp_lengths: (q,) correlation lengths.
     """
 
-    fields: Tensor
+    template: Tensor
     lower: Tensor
     upper: Tensor
+    displacements: Tensor
+    displaced_lower: Tensor
+    displaced_upper: Tensor
     warp_centers: Tensor
     warp_weights: Tensor
-    warp_length: Tensor
+    warp_lengths: Tensor
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -64,40 +84,52 @@ class AtlasDecoder(nn.Module):
         """Rebuild from what `to_tensors` gave.
 
         Raises:
-            FileError: A tensor is missing or of a shape that does not fit the others.
+            FileError: A tensor is missing, not finite, or of a shape that does not fit the others.
         """
         missing = [name for name in _TENSORS if name not in tensors]
         if missing:
             raise FileError("atlas", f"no {', '.join(missing)}", "all of an atlas's tensors", "copy the folder again")
         found = cls(tensors)
-        n = len(found.fields)
-        is_good = (
-            found.fields.ndim == 5
-            and min(found.fields.shape[2:]) >= 2
-            and found.lower.shape == found.upper.shape == (n, 3)
-            and found.warp_centers.ndim == found.warp_weights.ndim == 2
-            and len(found.warp_centers) == len(found.warp_weights)
-            and bool((found.upper > found.lower).all())
-        )
-        if not is_good:
+        if not found._shapes_agree():
             shapes = {name: tuple(tensors[name].shape) for name in _TENSORS}
             raise FileError("atlas", f"tensors of shapes {shapes}", "those of one atlas", "copy the folder again")
+        damaged = [name for name in _TENSORS if not bool(getattr(found, name).isfinite().all())]
+        if damaged or bool((found.warp_lengths <= 0).any()):
+            what = f"values of {', '.join(damaged) or 'warp_lengths'}"
+            raise FileError("atlas", what, "finite and positive ones", "copy the folder again")
         return found
 
+    def _shapes_agree(self) -> bool:
+        n = len(self.template)
+        corners = (self.lower, self.upper, self.displaced_lower, self.displaced_upper)
+        return (
+            self.template.ndim == 4
+            and self.displacements.ndim == 6
+            and len(self.displacements) == n
+            and self.displacements.shape[2] == 3
+            and min(*self.template.shape[1:], *self.displacements.shape[3:]) >= 2
+            and all(corner.shape == (n, 3) for corner in corners)
+            and self.warp_weights.ndim == 3
+            and self.warp_centers.shape == (self.warp_weights.shape[1], 3)
+            and self.warp_lengths.shape == self.warp_weights.shape[:1]
+            and bool((self.upper > self.lower).all())
+            and bool((self.displaced_upper > self.displaced_lower).all())
+        )
+
     def to_tensors(self) -> dict[str, Tensor]:
-        """What is stored; the fields in half precision, whose rounding is below 0.02 mm near the surface."""
+        """What is stored; grids in half precision, whose rounding is below 0.02 mm near the surface."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
-        return tensors | {"fields": self.fields.half()}
+        return tensors | {name: tensors[name].half() for name in ("template", "displacements")}
 
     @property
     def n_components(self) -> int:
-        """Principal components of the signed distances."""
-        return int(self.fields.shape[1]) - 1
+        """Principal components of the displacements."""
+        return int(self.displacements.shape[1]) - 1
 
     @property
     def latent_size(self) -> int:
         """Components, and three displacements for each eigenfunction of the warp."""
-        return self.n_components + 3 * int(self.warp_weights.shape[1])
+        return self.n_components + 3 * int(self.warp_weights.shape[0] * self.warp_weights.shape[2])
 
     def forward(self, latent: Tensor, points: Tensor) -> Tensor:
         """Evaluate the field.
@@ -111,74 +143,89 @@ class AtlasDecoder(nn.Module):
         """
         warped = points + self.displacement(latent[..., self.n_components :], points)
         weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
-        parts = [self._structure(index, weight, warped) for index in range(len(self.fields))]
+        parts = [self._structure(index, weight, warped) for index in range(len(self.template))]
         return torch.stack(parts, dim=-1)
 
     def displacement(self, warp: Tensor, points: Tensor) -> Tensor:
-        """Where the warp takes points, (p, 3), less the points themselves; warp (1 or p, 3 r)."""
-        basis = self.warp_basis(points)
-        return torch.einsum("pr,prc->pc", basis, warp.unflatten(-1, (-1, 3)).expand(len(points), -1, -1))
-
-    def warp_basis(self, points: Tensor) -> Tensor:
-        """(p, r) eigenfunctions of the displacement at points."""
-        squared = (
-            points.square().sum(dim=-1, keepdim=True)
-            - 2.0 * points @ self.warp_centers.T
-            + self.warp_centers.square().sum(dim=-1)
-        )
-        return torch.exp(-0.5 / self.warp_length.square() * squared) @ self.warp_weights
+        """(p, 3) smooth displacement of points by (1 or p, 3 q r) coefficients."""
+        total, parts = torch.zeros_like(points), warp.chunk(len(self.warp_lengths), dim=-1)
+        for weights, length, part in zip(self.warp_weights, self.warp_lengths, parts, strict=True):
+            functions = Eigenfunctions(self.warp_centers, weights, length)
+            mixture = part.unflatten(-1, (-1, 3))
+            if len(part) == 1:
+                total = total + functions.kernels(points) @ (weights @ mixture[0])
+            else:
+                total = total + torch.einsum("pr,prc->pc", functions.at(points), mixture)
+        return total
 
     def _structure(self, index: int, weight: Tensor, points: Tensor) -> Tensor:
-        """(p,) one structure's field: trilinear within its grid, growing with the distance outside."""
-        lower, upper = self.lower[index], self.upper[index]
-        inside = torch.minimum(torch.maximum(points, lower), upper)
-        place = (2.0 * (inside - lower) / (upper - lower) - 1.0).flip(-1).reshape(1, -1, 1, 1, 3)
-        fields = self.fields[index]
+        """(p,) distance to a structure; weight (1 or p, 1 + k) of the displacements."""
+        fields, box = self.displacements[index], Box(self.displaced_lower[index], self.displaced_upper[index])
         if len(weight) == 1:
-            fields = torch.tensordot(weight[0], fields, dims=1)[None]
-        sampled = nn.functional.grid_sample(fields[None], place, align_corners=True)[0, :, :, 0, 0].T
-        value = sampled[:, 0] if len(weight) == 1 else (sampled * weight).sum(dim=-1)
-        distance: Tensor = value + (points - inside).norm(dim=-1)
-        return distance
+            moved = box.sample(torch.tensordot(weight[0], fields, dims=1), points)
+        else:
+            moved = (weight[:, :, None] * box.sample(fields.flatten(0, 1), points).unflatten(1, (-1, 3))).sum(dim=1)
+        return Box(self.lower[index], self.upper[index]).distance(self.template[index], points + moved)
 
 
-def build_atlas(
-    cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, *, jobs: int
-) -> tuple[AtlasDecoder, Tensor]:
-    """Make an atlas of subjects of a cohort.
+class AtlasBuild:
+    """The making of an atlas.
 
     Args:
         cohort: Prepared.
         subjects: At least three.
-        config: Grid, components, warp.
+        config: Grids, components, warp.
         jobs: Worker processes.
 
-    Returns:
-        The decoder, and the (n, latent_size) codes of the subjects (their warp is zero).
+    Attributes:
+        decoder: After `steps`.
+        codes: (n, latent_size) latents of the subjects (their warp is zero), after `steps`.
+        seconds: What it took.
 
     Raises:
         InputError: Fewer than three subjects.
     """
-    if len(subjects) < 3:
-        raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more lungs")
-    scale_mm = cohort.manifest.scale_mm
-    centred = [_centred_meshes(cohort, subject) for subject in subjects]
-    grids = _structure_grids(centred, config)
-    sampled = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_sample)(meshes, grids) for meshes in centred)
-    n_modes = min(config.components, len(subjects) - 1)
-    values = np.stack(sampled).astype(np.float32) / np.float32(scale_mm)
-    components, scores = whitened_components((values - values.mean(axis=0)).reshape(len(values), -1), n_modes)
-    mean, shape = values.mean(axis=0), values.shape[1:]
-    fields = np.concatenate([mean[None], components.reshape(-1, *shape)]).swapaxes(0, 1)
-    lower = np.array([grid.origin_mm for grid in grids]) / scale_mm
-    extent = np.array([(np.array(grid.shape) - 1) * grid.spacing_mm for grid in grids]) / scale_mm
-    centers, weights = _warp(centred, config)
-    arrays = (fields, lower, lower + extent, centers / scale_mm, weights / scale_mm)
-    tensors = dict(zip(_TENSORS, (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays), strict=False))
-    decoder = AtlasDecoder(tensors | {"warp_length": torch.tensor(config.warp_length_mm / scale_mm)})
-    codes = torch.zeros(len(subjects), decoder.latent_size)
-    codes[:, : scores.shape[1]] = torch.from_numpy(scores)
-    return decoder, codes
+
+    decoder: AtlasDecoder
+    codes: Tensor
+    seconds: float
+
+    def __init__(self, cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, *, jobs: int) -> None:
+        if len(subjects) < 3:
+            raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more lungs")
+        self.cohort, self.subjects, self.config, self.jobs = cohort, subjects, config, jobs
+        self.n_steps = (config.registration.rounds + 1) * len(subjects) * len(cohort.structures)
+
+    def steps(self) -> Iterator[str]:
+        """Make it; yields what was done after each of `n_steps` registrations."""
+        started = time.perf_counter()
+        structures = _structure_fields(self.cohort, self.subjects, self.config, self.jobs)
+        registration = GroupRegistration(structures, self.config.registration, jobs=self.jobs)
+        for number in registration.rounds():
+            yield f"register the training lungs, round {number} of {self.config.registration.rounds + 1}"
+        found = registration.found
+        moved = torch.stack([each.displacements for each in found], dim=1).numpy()
+        mean, shape = moved.mean(axis=0), moved.shape[1:]
+        components, scores = whitened_components((moved - mean).reshape(len(moved), -1), self.config.components)
+        displacements = np.concatenate([mean[None], components.reshape(-1, *shape)]).swapaxes(0, 1)
+        boxes, moved_boxes = [each.box for each in structures], [each.box for each in found]
+        warp = _warp(np.concatenate([each.vertices_mm for each in structures]), self.config)
+        in_mm = {
+            "template": torch.stack([each.template for each in found]),
+            "lower": torch.stack([box.lower for box in boxes]),
+            "upper": torch.stack([box.upper for box in boxes]),
+            "displacements": torch.from_numpy(np.ascontiguousarray(displacements)),
+            "displaced_lower": torch.stack([box.lower for box in moved_boxes]),
+            "displaced_upper": torch.stack([box.upper for box in moved_boxes]),
+            "warp_centers": warp[0].centers,
+            "warp_weights": torch.stack([each.weights for each in warp]),
+            "warp_lengths": torch.stack([each.length for each in warp]),
+        }
+        scale_mm = self.cohort.manifest.scale_mm
+        self.decoder = AtlasDecoder({name: value / scale_mm for name, value in in_mm.items()})
+        self.codes = torch.zeros(len(self.subjects), self.decoder.latent_size)
+        self.codes[:, : scores.shape[1]] = torch.from_numpy(scores)
+        self.seconds = time.perf_counter() - started
 
 
 def whitened_components(
@@ -212,6 +259,16 @@ def _centred_meshes(cohort: Cohort, subject: str) -> list[WorldMesh]:
     return meshes
 
 
+def _structure_fields(cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, jobs: int) -> list[StructureFields]:
+    """Signed distances of every structure of all subjects, each about the subject's centre."""
+    centred = [_centred_meshes(cohort, subject) for subject in subjects]
+    grids = _structure_grids(centred, config)
+    sampled = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_sample)(meshes, grids) for meshes in centred)
+    distances = torch.from_numpy(np.stack(sampled, axis=1).astype(np.float32))
+    vertices = [np.concatenate([mesh.vertices[::10] for mesh in meshes]) for meshes in zip(*centred, strict=True)]
+    return [StructureFields(*each) for each in zip(distances, grids, vertices, strict=True)]
+
+
 def _structure_grids(centred: Sequence[Sequence[WorldMesh]], config: AtlasConfig) -> list[VoxelGrid]:
     """A grid for each structure that holds it in all subjects; all of one shape, with odd sides."""
     grids = [grid_around(meshes, config.spacing_mm) for meshes in zip(*centred, strict=True)]
@@ -226,25 +283,6 @@ def _sample(meshes: Sequence[WorldMesh], grids: Sequence[VoxelGrid]) -> Floats:
     return np.stack([sdf_on_grid(mesh, grid) for mesh, grid in zip(meshes, grids, strict=True)])
 
 
-def _warp(centred: Sequence[Sequence[WorldMesh]], config: AtlasConfig) -> tuple[Floats, Floats]:
-    """Kernel centres (c, 3) and leading eigenfunctions (c, r) of the displacement's Gaussian process, mm.
-
-    The centres spread over the training surfaces, where the warp matters; the eigenfunctions are those of the
-    process seen there (Nystroem).
-    """
-    vertices = np.concatenate([mesh.vertices[::10] for meshes in centred for mesh in meshes])
-    centers = np.array(list(_spread(vertices, _WARP_CENTERS)))
-    squared = ((centers[:, None] - centers) ** 2).sum(axis=-1)
-    variance, vectors = np.linalg.eigh(np.exp(-0.5 * squared / config.warp_length_mm**2))
-    first = np.argsort(variance)[::-1][: config.warp_functions]
-    return centers, config.warp_sd_mm * vectors[:, first] / np.sqrt(variance[first])
-
-
-def _spread(points: Floats, n: int) -> Iterator[Floats]:
-    """Points as far apart as possible, one after the other, from the one farthest from the middle."""
-    nearest = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
-    for _ in range(min(n, len(points))):
-        chosen = points[int(nearest.argmax())]
-        yield chosen
-        distance = ((points - chosen) ** 2).sum(axis=1)
-        nearest = np.minimum(nearest, distance)
+def _warp(vertices_mm: Floats, config: AtlasConfig) -> list[Eigenfunctions]:
+    """The smooth displacements that training lungs need not have taught."""
+    return [Eigenfunctions.over(vertices_mm, scale, _WARP_CENTERS) for scale in config.warp_scales]

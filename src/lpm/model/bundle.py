@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,10 +16,10 @@ from torch import Tensor
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import write_text
 from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
-from lpm.model.atlas import AtlasDecoder, build_atlas
+from lpm.model.atlas import AtlasBuild, AtlasDecoder
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.decoder import Decoder
-from lpm.model.latents import LatentSpace, principal_latents
+from lpm.model.latents import LatentSpace, by_reach, principal_latents
 from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.training import EpochReport, Training
@@ -30,7 +29,6 @@ from lpm.preparation.config import StrictModel
 BUNDLE_SCHEMA = 1
 _MAX_PARAMETERS = 500_000_000
 _CHUNK = 32_768
-_LEAST_SLOPE = 0.3
 
 
 class BundleManifest(StrictModel):
@@ -142,45 +140,35 @@ def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
     return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
 
 
-def atlas_bundle(
-    cohort: Cohort, config: AtlasConfig, data: str, *, split: Literal["train", "all"] = "train", jobs: int
-) -> ModelBundle:
-    """Make an atlas of a cohort, as a bundle.
+def bundle_of_atlas(build: AtlasBuild, data: str) -> ModelBundle:
+    """Make a bundle of an atlas.
 
     Shape parameters are the atlas's own latents (components and warp together), turned so that they are sorted by how
     far they move the surface; a positive one makes the lungs larger.
 
     Args:
-        cohort: Prepared.
-        config: Grid, components, warp.
+        build: After its steps.
         data: Provenance and licence of the data, in plain words.
-        split: Its training subjects, or all of them: for a model to ship, whose errors are then unknown.
-        jobs: Worker processes.
-
-    Raises:
-        InputError: Fewer than three subjects.
     """
-    started = time.perf_counter()
-    subjects = cohort.subjects(split)
-    decoder, codes = build_atlas(cohort, subjects, config, jobs=jobs)
-    points, structure = _surface_in_model(cohort, subjects)
-    latents = _by_reach(decoder, points, structure)
+    cohort, decoder = build.cohort, build.decoder
+    points, structure = _surface_in_model(cohort, build.subjects)
+    latents = by_reach(decoder, decoder.latent_size, points, structure)
     lower, upper = points.amin(dim=0).tolist(), points.amax(dim=0).tolist()
     centers = [points[structure == index].mean(dim=0).tolist() for index in range(len(cohort.structures))]
     manifest = _manifest(
         cohort,
         structures=cohort.structures,
-        config=config,
+        config=build.config,
         box=((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])),
         centers=tuple((x, y, z) for x, y, z in centers),
         n_modes=latents.n_modes,
-        training_subjects=tuple(subjects),
-        training_shapes=len(subjects),
+        training_subjects=tuple(build.subjects),
+        training_shapes=len(build.subjects),
         loss_history=(),
-        training_seconds=time.perf_counter() - started,
+        training_seconds=build.seconds,
         data=data,
     )
-    return ModelBundle(manifest, decoder.eval(), latents, codes)
+    return ModelBundle(manifest, decoder.eval(), latents, build.codes)
 
 
 def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) -> tuple[Tensor, Tensor]:
@@ -192,23 +180,6 @@ def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) ->
         points.append(torch.from_numpy(inside).float())
         structures.append(torch.from_numpy(surface.structure[:n].astype(np.int64)))
     return torch.cat(points), torch.cat(structures)
-
-
-def _by_reach(decoder: AtlasDecoder, points: Tensor, structure: Tensor) -> LatentSpace:
-    """Turn the latents so that the first shape parameters move the training surfaces most, by one standard deviation.
-
-    The latents' prior is the same in all directions, so turning them changes no fit. A positive parameter makes the
-    lungs larger.
-    """
-    latent = torch.zeros(len(points), decoder.latent_size).requires_grad_()
-    places = points.clone().requires_grad_()
-    values = decoder(latent, places).gather(1, structure[:, None])
-    by_latent, by_place = torch.autograd.grad(values.sum(), (latent, places))
-    outwards = (-by_latent / by_place.norm(dim=1, keepdim=True).clamp_min(_LEAST_SLOPE)).double()
-    _, axes = torch.linalg.eigh(outwards.T @ outwards)
-    axes = axes.flip(1)
-    sign = torch.where((outwards @ axes).mean(dim=0) < 0, -1.0, 1.0)
-    return LatentSpace(torch.zeros(decoder.latent_size), (axes * sign).float().contiguous())
 
 
 def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:

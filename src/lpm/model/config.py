@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lpm.errors import InputError
+from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.config import StrictModel
 
@@ -67,17 +68,31 @@ class ModelConfig(StrictModel):
     augmentation: AugmentationConfig = AugmentationConfig()
 
 
+class RegistrationConfig(StrictModel):
+    """How training lungs are made to correspond; see `lpm.model.registration`."""
+
+    rounds: int = Field(2, ge=0, le=20, description="times that the average is made anew")
+    spacing_mm: float = Field(14.0, gt=0, description="grid on which displacements are kept")
+    scales: tuple[WarpScale, ...] = Field(
+        (WarpScale(12.0, 60.0, 60), WarpScale(5.0, 28.0, 220)),
+        description="smooth displacements: standard deviation and correlation length, mm, and number of functions",
+    )
+
+
 class AtlasConfig(StrictModel):
-    """The atlas: principal components of signed distances and a smooth warp; see `lpm.model.atlas`."""
+    """The atlas: an average lung, principal components of displacements, a smooth warp; see `lpm.model.atlas`."""
 
     preset: Literal["atlas"] = "atlas"
     structures: Literal["separate"] = "separate"
-    spacing_mm: float = Field(7.0, gt=0, description="grid of the signed distances")
-    margin_mm: float = Field(13.0, ge=0, description="room around the training shapes")
-    components: int = Field(15, ge=1, le=500, description="principal components of the signed distances")
-    warp_sd_mm: float = Field(10.0, gt=0, description="standard deviation of the smooth displacement")
-    warp_length_mm: float = Field(70.0, gt=0, description="its correlation length")
-    warp_functions: int = Field(40, ge=1, le=200, description="its leading eigenfunctions; three displacements each")
+    spacing_mm: float = Field(4.0, gt=0, description="grid of the average's signed distances")
+    margin_mm: float = Field(16.0, ge=0, description="room around the training shapes")
+    components: int = Field(15, ge=1, le=500, description="principal components of the displacements")
+    registration: RegistrationConfig = RegistrationConfig()
+    warp_scales: tuple[WarpScale, ...] = Field(
+        (WarpScale(10.0, 70.0, 50), WarpScale(4.0, 35.0, 50)),
+        min_length=1,
+        description="smooth displacements that no training lung need have taught, as in registration",
+    )
 
 
 _PRESETS: dict[str, ModelConfig] = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lpm.errors import InputError
+
+LEAST_SLOPE = 0.25  # of a field that is divided by it
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,34 @@ def principal_latents(codes: Tensor) -> LatentSpace:
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
     basis = (axes * torch.sign(largest) * deviations[kept, None]).T
     return LatentSpace(mean, basis.to(codes.dtype).contiguous())
+
+
+def outward_motion(decoder: nn.Module, mean: Tensor, points: Tensor, structure: Tensor) -> Tensor:
+    """(n, l) how far each latent moves the surface outwards at points on it, by one unit; model units, float64.
+
+    Args:
+        decoder: (latent (n, l), points (n, 3)) to (n, s) signed distances.
+        mean: (l,) latent of the surface.
+        points: (n, 3) in the model frame, near the surface.
+        structure: (n,) index of the structure of each.
+    """
+    latent = mean.expand(len(points), -1).clone().requires_grad_()
+    places = points.clone().requires_grad_()
+    values = decoder(latent, places).gather(1, structure[:, None])
+    by_latent, by_place = torch.autograd.grad(values.sum(), (latent, places))
+    motion: Tensor = (-by_latent / by_place.norm(dim=1, keepdim=True).clamp_min(LEAST_SLOPE)).double()
+    return motion
+
+
+def by_reach(decoder: nn.Module, n_latents: int, points: Tensor, structure: Tensor) -> LatentSpace:
+    """Turn latents so that the first shape parameters move the training surfaces most, by one standard deviation.
+
+    The latents' prior must be the same in all directions, so that turning them changes no fit. A positive parameter
+    makes the lungs larger. Arguments are those of `outward_motion`; the mean latent is zero.
+    """
+    mean = torch.zeros(n_latents)
+    outwards = outward_motion(decoder, mean, points, structure)
+    _, axes = torch.linalg.eigh(outwards.T @ outwards)
+    axes = axes.flip(1)
+    sign = torch.where((outwards @ axes).mean(dim=0) < 0, -1.0, 1.0)
+    return LatentSpace(mean, (axes * sign).float().contiguous())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lpm.errors import FileError
@@ -16,7 +16,8 @@ from lpm.files.atomic import atomic_file
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
     """Write named tensors and text notes."""
     with atomic_file(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, dict(notes))
+        kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        temporary.write_bytes(save(kept, dict(notes)))  # save_file would keep the file from other users
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

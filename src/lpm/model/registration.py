@@ -1,0 +1,275 @@
+"""Correspondence between the training lungs: one average lung, and the displacement that takes each lung to it.
+
+    f_i(x) = m(x + u_i(x))
+
+A structure's average m is found group-wise: every lung is registered to a first template (the lung most like the
+others), the lungs are averaged where they correspond, the mean displacement is taken out, and all of it again. Lungs
+averaged where they correspond keep what all of them have: sharp recesses, the notch of the heart, the fissures'
+grooves. Averaged as they lie, they lose it.
+
+A registration is affine, and smooth displacements of two correlation lengths on top; Gauss-Newton with
+Levenberg-Marquardt damping makes the distances agree in a band about both surfaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lpm.geometry.distances import sdf_on_grid
+from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid
+from lpm.geometry.surfaces import extract_surface
+from lpm.geometry.volumes import Volume
+from lpm.model.config import RegistrationConfig
+from lpm.model.warp import Box, Eigenfunctions, WarpScale, inverted
+
+_CENTERS = 350
+_AFFINE = 4
+_AFFINE_UNIT_MM = 100.0
+_FREE = 1e-3
+_BAND_MM, _FAR_MM = 15.0, 20.0
+_NODE_MM = 6.5
+_NOISE_MM = 1.7
+_DOUBT_MM = 6.0
+_NEAR_MM, _FAR_WEIGHT = 6.0, 0.1
+_STEPS, _PLATEAU = 11, 1e-3
+_LONGEST_STEP_MM = 20.0
+_TRIES = 4
+
+
+@dataclass(frozen=True)
+class StructureFields:
+    """One structure of all training lungs.
+
+    Args:
+        distances: (n, i, j, k) signed distances about each subject's centre, mm.
+        grid: Where they lie.
+        vertices_mm: (v, 3) some vertices of all of them.
+    """
+
+    distances: Tensor
+    grid: VoxelGrid
+    vertices_mm: Floats
+
+    @property
+    def box(self) -> Box:
+        """The grid's first and last node, mm."""
+        lower = torch.from_numpy(np.asarray(self.grid.origin_mm)).float()
+        return Box(lower, lower + (torch.tensor(self.grid.shape) - 1) * self.grid.spacing_mm)
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """A structure's average, and what takes the training lungs to it.
+
+    Args:
+        template: (i, j, k) signed distances of the average, mm.
+        displacements: (n, 3, a, b, c) mm, on a coarser grid.
+        box: Of the displacements.
+        errors_mm: (n,) mean difference of the distances near each surface.
+    """
+
+    template: Tensor
+    displacements: Tensor
+    box: Box
+    errors_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """Affine displacements, and smooth ones."""
+
+    smooth: tuple[Eigenfunctions, ...]
+
+    @classmethod
+    def over(cls, vertices_mm: Floats, scales: Sequence[WarpScale]) -> _Basis:
+        """Functions that matter at surfaces."""
+        return cls(tuple(Eigenfunctions.over(vertices_mm, scale, _CENTERS) for scale in scales))
+
+    def at(self, points: Tensor) -> Tensor:
+        """(p, 4 + r) functions; each has three coefficients."""
+        affine = torch.cat([points / _AFFINE_UNIT_MM, torch.ones_like(points[:, :1])], dim=1)
+        return torch.cat([affine, *(functions.at(points) for functions in self.smooth)], dim=1)
+
+
+class GroupRegistration:
+    """Averages and displacements of all structures, found round after round.
+
+    Args:
+        structures: Of the training lungs.
+        config: Smooth displacements, rounds, the grid on which displacements are kept.
+        jobs: Worker processes.
+
+    Attributes:
+        found: A correspondence a structure, after `rounds`.
+    """
+
+    def __init__(self, structures: Sequence[StructureFields], config: RegistrationConfig, *, jobs: int) -> None:
+        self.structures, self.config, self.jobs = structures, config, jobs
+        self.found: tuple[Correspondence, ...] = ()
+        self.n_subjects = len(structures[0].distances)
+
+    def __len__(self) -> int:
+        """Registrations to be done."""
+        return (self.config.rounds + 1) * self.n_subjects * len(self.structures)
+
+    def rounds(self) -> Iterator[int]:
+        """Register all lungs, make the averages anew, and again; yields the round after each registration."""
+        scales = self.config.scales
+        bases = [_Basis.over(each.vertices_mm, scales) for each in self.structures]
+        first = _most_typical([each.distances for each in self.structures])
+        templates = [each.distances[first] for each in self.structures]
+        starts: list[list[Tensor | None]] = [[None] * self.n_subjects for _ in self.structures]
+        for number in range(self.config.rounds + 1):
+            tasks = (
+                joblib.delayed(_register)(template, distances, each.box, basis, start)
+                for each, template, basis, own in zip(self.structures, templates, bases, starts, strict=True)
+                for distances, start in zip(each.distances, own, strict=True)
+            )
+            registered = []
+            for one in joblib.Parallel(n_jobs=self.jobs, return_as="generator")(tasks):
+                registered.append(one)
+                yield number + 1
+            parts = [
+                registered[start : start + self.n_subjects] for start in range(0, len(registered), self.n_subjects)
+            ]
+            self.found = tuple(
+                _correspondence(*each, self.config.spacing_mm)
+                for each in zip(self.structures, templates, bases, parts, strict=True)
+            )
+            starts = [[coefficients for coefficients, _ in part] for part in parts]
+            if number < self.config.rounds:
+                templates = [_average(each, own) for each, own in zip(self.structures, self.found, strict=True)]
+
+
+def _most_typical(fields: Sequence[Tensor]) -> int:
+    """The subject whose distances differ least from the mean of all."""
+    total = torch.zeros(len(fields[0]))
+    for field in fields:
+        near = field.clamp(-2 * _BAND_MM, 2 * _BAND_MM)
+        total += (near - near.mean(dim=0)).square().flatten(1).mean(dim=1)
+    return int(total.argmin())
+
+
+def _correspondence(
+    structure: StructureFields, template: Tensor, basis: _Basis, found: list[tuple[Tensor, float]], spacing_mm: float
+) -> Correspondence:
+    box = structure.box.wider(spacing_mm)
+    shape = box.shape_at(spacing_mm)
+    functions = basis.at(box.nodes(shape))
+    displacements = torch.stack([(functions @ coefficients).T.reshape(3, *shape) for coefficients, _ in found])
+    return Correspondence(template, displacements, box, tuple(error for _, error in found))
+
+
+def _register(template: Tensor, target: Tensor, box: Box, basis: _Basis, start: Tensor | None) -> tuple[Tensor, float]:
+    """The (4 + r, 3) coefficients of the displacement that takes a lung to the template, and its mean error, mm."""
+    places = box.nodes(box.shape_at(_NODE_MM))
+    goal = box.distance(target, places)
+    places, goal = places[goal.abs() < _FAR_MM], goal[goal.abs() < _FAR_MM]
+    task = _Task(template, box, places, goal, basis.at(places))
+    coefficients = task.boxes_agree() if start is None else start
+    damping = 1e-2
+    for _ in range(_STEPS):
+        before = task.energy(coefficients, task.weights(coefficients))
+        coefficients, damping = task.step(coefficients, damping)
+        if before - task.energy(coefficients, task.weights(coefficients)) < _PLATEAU * before:
+            break
+    near = goal.abs() < 0.5 * _NEAR_MM
+    return coefficients, float((task.values(coefficients) - goal)[near].abs().mean())
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A registration: template at the displaced places should be what the target is there."""
+
+    template: Tensor
+    box: Box
+    places: Tensor
+    goal: Tensor
+    functions: Tensor
+
+    def values(self, coefficients: Tensor) -> Tensor:
+        """(p,) the template's distances at the displaced places."""
+        return self.box.distance(self.template, self.places + self.functions @ coefficients)
+
+    def boxes_agree(self) -> Tensor:
+        """Coefficients that scale and move the target's inside onto the template's."""
+        coefficients = torch.zeros(self.functions.shape[1], 3)
+        nodes = self.box.nodes(self.box.shape_at(_NODE_MM))
+        there = nodes[self.box.distance(self.template, nodes) < 0]
+        here = self.places[self.goal < 0]
+        factor = there.std(dim=0) / here.std(dim=0)
+        coefficients[:3] = torch.diag((factor - 1.0) * _AFFINE_UNIT_MM)
+        coefficients[3] = there.mean(dim=0) - here.mean(dim=0) * factor
+        return coefficients
+
+    def weights(self, coefficients: Tensor) -> Tensor:
+        """(p,) how much each place counts: most near either surface, little where the two differ by far."""
+        values = self.values(coefficients)
+        nearest = torch.minimum(values.abs(), self.goal.abs())
+        near = torch.exp(-(nearest / _NEAR_MM).square()) + _FAR_WEIGHT
+        doubt = (1.0 + (self._errors(values) / _DOUBT_MM).square()).reciprocal().square()
+        return near * doubt * (nearest < _BAND_MM) / _NOISE_MM**2
+
+    def _errors(self, values: Tensor) -> Tensor:
+        return values.clamp(-_BAND_MM, _BAND_MM) - self.goal.clamp(-_BAND_MM, _BAND_MM)
+
+    def _prior(self) -> Tensor:
+        prior = torch.ones(self.functions.shape[1], 3)
+        prior[:_AFFINE] = _FREE
+        return prior
+
+    def energy(self, coefficients: Tensor, weights: Tensor) -> float:
+        """Weighted squares of the errors, and what the prior makes of the coefficients."""
+        errors = self._errors(self.values(coefficients))
+        return float((weights * errors.square()).sum() + (self._prior() * coefficients.square()).sum())
+
+    def step(self, coefficients: Tensor, damping: float) -> tuple[Tensor, float]:
+        """One step down; the coefficients as they are if none is found."""
+        displaced = (self.places + self.functions @ coefficients).requires_grad_()
+        values = self.box.distance(self.template, displaced)
+        (slope,) = torch.autograd.grad(values.sum(), displaced)
+        values, weights, prior = values.detach(), self.weights(coefficients), self._prior()
+        slope = slope * (values.abs() < _BAND_MM)[:, None]
+        jacobian = (self.functions[:, :, None] * slope[:, None]).flatten(1)
+        weighted = jacobian * weights[:, None]
+        gradient = weighted.T @ self._errors(values) + (prior * coefficients).flatten()
+        normal = weighted.T @ jacobian + torch.diag(prior.flatten())
+        before = self.energy(coefficients, weights)
+        for _ in range(_TRIES):
+            damped = normal + damping * torch.diag(normal.diagonal())
+            change = torch.linalg.solve(damped.double(), -gradient.double()).float().reshape(coefficients.shape)
+            longest = float((self.functions @ change).norm(dim=1).max())
+            candidate = coefficients + min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9)) * change
+            if self.energy(candidate, weights) < before:
+                return candidate, max(damping / 3.0, 1e-4)
+            damping *= 10.0
+        return coefficients, damping
+
+
+def _average(structure: StructureFields, known: Correspondence) -> Tensor:
+    """(i, j, k) signed distances of the average: lungs averaged where they correspond, at their mean place."""
+    back = torch.stack([inverted(displacement, known.box) for displacement in known.displacements])
+    from_mean = inverted(back.mean(dim=0), known.box)
+    nodes = structure.box.nodes(structure.grid.shape)
+    there = nodes + known.box.sample(from_mean, nodes)
+    total = torch.zeros(len(nodes))
+    for distances, displacement in zip(structure.distances, back, strict=True):
+        total += structure.box.distance(distances, there + known.box.sample(displacement, there))
+    mean = (total / len(back)).reshape(structure.grid.shape).numpy()
+    return torch.from_numpy(_redistanced(mean, structure.grid))
+
+
+def _redistanced(field: NDArray[np.float32], grid: VoxelGrid) -> NDArray[np.float32]:
+    """The distances to a field's zero level, of its largest piece."""
+    affine = np.diag([grid.spacing_mm] * 3 + [1.0])
+    affine[:3, 3] = grid.origin_mm
+    mesh = extract_surface(Volume(field, affine), 0.0, inside_is_above=False).largest_pieces(1).outward()
+    return sdf_on_grid(mesh, grid).astype(np.float32)
