@@ -19,9 +19,10 @@ from lpm.model.samples import load_samples
 from lpm.model.training import Training
 from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
+from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
-from lpm.preparation.prepare import find_cases, finish_cohort, prepare_cases
+from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 settings.register_profile("lpm", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("lpm")

@@ -123,7 +123,9 @@ def test_evaluate_writes_tables_figures_and_a_report(model: Path, tiny_cohort: P
 
 
 def test_an_atlas_is_trained_and_fitted(tiny_cohort: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "coarse.toml").write_text("spacing_mm = 12.0\nwarp_functions = 5\n")
+    (tmp_path / "coarse.toml").write_text(
+        "spacing_mm = 12.0\nwarp_scales = [[10.0, 70.0, 5]]\n[registration]\nrounds = 0\nscales = [[12.0, 60.0, 20]]\n"
+    )
     train = ["train", str(tiny_cohort), "--preset", "atlas", "--config", str(tmp_path / "coarse.toml"), "--jobs", "1"]
     assert run([*train, "--out", str(tmp_path / "atlas"), "--all-subjects", "--data", "generated"]) == 0
     manifest = read_bundle(tmp_path / "atlas").manifest

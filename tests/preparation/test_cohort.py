@@ -16,9 +16,10 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.frames import WorldPoints
 from lpm.geometry.volumes import Volume
+from lpm.preparation.cases import Case
 from lpm.preparation.cohort import Cohort, read_split, split_at_random
 from lpm.preparation.config import MeshingConfig, PreparationConfig, SamplingConfig, digest_case
-from lpm.preparation.prepare import Case, finish_cohort, prepare_cases
+from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,9 @@ def edited(folder: Path, tmp_path: Path, edit: Callable[[dict[str, Any]], object
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda d: d.update(schema_version=2), r"schema version 2; expected version 1.*upgrade lungs-parametric-model"),
-        (lambda d: d.update(schema_version=0), r"schema version 0; expected version 1.*write it again"),
-        (lambda d: d.pop("schema_version"), r"schema version None; expected version 1"),
+        (lambda d: d.update(schema_version=3), r"schema version 3; expected version 2.*upgrade lungs-parametric-model"),
+        (lambda d: d.update(schema_version=0), r"schema version 0; expected version 2.*write it again"),
+        (lambda d: d.pop("schema_version"), r"schema version None; expected version 2"),
         (lambda d: d.update(colour="red"), r"does not follow its schema (.|\n)*colour(.|\n)*Extra inputs"),
         (lambda d: d.pop("scale_mm"), r"does not follow its schema (.|\n)*scale_mm(.|\n)*Field required"),
         (lambda d: d["config"].update(speed=1), r"config.speed(.|\n)*Extra inputs"),

@@ -20,15 +20,24 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import PhantomLungs, stored_as, to_labels
 from lpm.geometry.volumes import Volume
 from lpm.preparation import prepare
+from lpm.preparation.cases import Case, find_cases
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, PreparationConfig, SamplingConfig
 from lpm.preparation.meshing import mesh_structure
-from lpm.preparation.prepare import Case, CaseOutcome, find_cases, finish_cohort, prepare_case, prepare_cases
+from lpm.preparation.prepare import CaseOutcome, finish_cohort, prepare_case, prepare_cases
 
 Order = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]
-FILES = ["labels.nii.gz", "left_lung.ply", "off_surface.npz", "quality.json", "right_lung.ply", "surface.npz"]
+FILES = [
+    "labels.nii.gz",
+    "left_lung.ply",
+    "off_surface.npz",
+    "preview.png",
+    "quality.json",
+    "right_lung.ply",
+    "surface.npz",
+]
 
 
 def meshes_of(volume: Volume) -> dict[str, WorldMesh]:
@@ -131,12 +140,10 @@ def test_a_mask_cut_by_the_border_gives_a_closed_mesh_and_a_flag(
     cut = Volume(phantom_labels.voxels[:, :, : phantom_labels.voxels.shape[2] // 2], phantom_labels.world_from_voxel)
     case = write_case(tmp_path, "cut", cut)
     quality = prepare_case(case, tmp_path / "out", quick_config)
-    assert quality.flags == (
-        "left_lung cut by the image's superior border",
-        "right_lung cut by the image's superior border",
-    )
+    assert quality.verdict == "rejected"
     for value, (name, structure) in enumerate(quality.structures.items(), start=1):
         area_cm2 = np.count_nonzero(cut.voxels[:, :, -1] == value) * 0.25
+        assert f"{name} cut by the image's superior border ({area_cm2:.0f} cm2)" in quality.flags
         assert structure.cut_cm2 == {"superior": pytest.approx(area_cm2)}
         assert area_cm2 > 50
         (outcome,) = prepare_cases([case], tmp_path / "out", quick_config, jobs=1, resume=True)
@@ -190,7 +197,7 @@ def test_an_input_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_folder_without_volumes(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
-    with pytest.raises(FileError, match=r"holds no label map; expected files ending in .nii.gz"):
+    with pytest.raises(FileError, match=r"holds no label map and no scan; expected files ending in .nii.gz"):
         find_cases([tmp_path])
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lpm.preparation.cases import Case
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
-from lpm.preparation.prepare import Case, finish_cohort, prepare_cases
+from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 pytestmark = pytest.mark.real
 

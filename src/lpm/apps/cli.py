@@ -12,10 +12,13 @@ import typer
 from pydantic import ValidationError
 
 from lpm.apps.fit_verbs import fit_app
+from lpm.apps.segment_verb import SeriesOption
+from lpm.apps.segment_verb import segment as segment_verb
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, progress, screen
 from lpm.errors import CasesFailedError, FileError, InputError, LpmError
 from lpm.preparation.cohort import Manifest
 from lpm.preparation.config import PreparationConfig, StrictModel
+from lpm.preparation.segmenters import SegmenterName
 
 if TYPE_CHECKING:
     pass
@@ -27,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command(name="segment")(segment_verb)
 app.add_typer(fit_app, name="fit")
 T = TypeVar("T", bound=StrictModel)
 
@@ -118,7 +122,8 @@ def prepare(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Label maps (.nii.gz .nii .nrrd .mha), folders of them, or a folder of subject folders with labels.*",
+            help="Chest CTs or label maps (.nii.gz .nii .nrrd .mha, DICOM folder or .zip), folders of them, patterns, "
+            "or a .csv with columns subject, path and any others",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the cohort.")],
@@ -140,28 +145,42 @@ def prepare(
     config: Annotated[
         Path | None, typer.Option(help="TOML with the keys of PreparationConfig: [sampling] n_surface = 250000 ...")
     ] = None,
+    segmenter: Annotated[
+        SegmenterName | None, typer.Option(help="Finds the lungs of a CT; default thresholds, as in `lpm segment`.")
+    ] = None,
+    series: SeriesOption = None,
+    keep_rejected: Annotated[
+        bool, typer.Option("--keep-rejected", help="Cases that the quality gate rejects enter the split all the same.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler that takes the cases, instead of --jobs.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep cases that are finished with the same input and parameters.")
     ] = False,
 ) -> None:
-    """Turn masks or label maps into a cohort: clean meshes, surface and signed-distance samples, a manifest.
+    """Turn chest CTs or label maps into a cohort: clean meshes, surface and signed-distance samples, a manifest.
 
-    Any axis order, flip, spacing or oblique affine. One bad case never stops the others: it is named at the end and
-    the exit code is 1.
+    Any axis order, flip, spacing or oblique affine. Lungs are found in a CT as by `lpm segment`. Every case gets a
+    verdict (good, doubtful, rejected); OUT/sheet.html shows all, worst first. One bad case never stops the others: it
+    is named at the end and the exit code is 1.
 
     Example: lpm prepare masks/ --out cohort
     """
-    from lpm.preparation.prepare import find_cases, finish_cohort, prepare_cases
+    from lpm.preparation.cases import find_cases
+    from lpm.preparation.prepare import finish_cohort, prepare_cases
+    from lpm.preparation.workers import workers
 
     given: dict[str, Any] = {"structures": parse_labels(labels)} if labels else {}
-    given |= {key: value for key, value in (("scale", scale), ("seed", seed)) if value is not None}
+    named = {"scale": scale, "seed": seed, "segmenter": segmenter, "series": series}
+    given |= {key: value for key, value in named.items() if value is not None}
     chosen = _build(PreparationConfig, _merge(_read_config(config), given), str(config))
     cases, split_file = find_cases(inputs), split or _split_beside(inputs)
     outcomes = []
-    with progress() as bar:
+    with progress() as bar, workers(dask):
         task = bar.add_task("prepare", total=len(cases))
-        for outcome in prepare_cases(cases, out, chosen, jobs=jobs, resume=resume):
+        for outcome in prepare_cases(cases, out, chosen, jobs=-1 if dask else jobs, resume=resume):
             outcomes.append(outcome)
             bar.advance(task)
             flags = "; ".join(outcome.quality.flags) if outcome.quality else outcome.message
@@ -170,8 +189,10 @@ def prepare(
             )
             if outcome.trace:
                 bar.console.print(outcome.trace, markup=False)
-    manifest = finish_cohort(outcomes, out, chosen, split_file)
+    manifest = finish_cohort(outcomes, out, chosen, split_file, keep_rejected=keep_rejected)
     _print_cohort(manifest, out)
+    if rejected := sorted(set(manifest.subjects) - set(manifest.split)):
+        screen.print(f"rejected by the quality gate, in no split: {', '.join(rejected)}", soft_wrap=True)
     if manifest.failed:
         names = ", ".join(sorted(manifest.failed))
         raise CasesFailedError("prepare", f"{len(manifest.failed)} of {len(outcomes)} cases failed: {names}")
@@ -186,8 +207,8 @@ def _split_beside(inputs: list[Path]) -> Path | None:
 def _print_cohort(manifest: Manifest, out: Path) -> None:
     n_train = sum(part == "train" for part in manifest.split.values())
     screen.print(
-        f"{len(manifest.subjects)} subjects in {out} ({n_train} train, {len(manifest.split) - n_train} test, split: "
-        f"{manifest.split_source}), scale {manifest.scale_mm:.1f} mm",
+        f"{len(manifest.split)} subjects in {out} ({n_train} train, {len(manifest.split) - n_train} test, split: "
+        f"{manifest.split_source}), scale {manifest.scale_mm:.1f} mm; contact sheet {out / 'sheet.html'}",
         soft_wrap=True,
     )
 

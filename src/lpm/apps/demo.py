@@ -28,10 +28,11 @@ from lpm.geometry.surfaces import extract_surface
 from lpm.model.bundle import ModelBundle
 from lpm.model.config import ModelConfig, preset
 from lpm.preparation.augmentation import AugmentationConfig
+from lpm.preparation.cases import find_cases
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, SamplingConfig
-from lpm.preparation.prepare import find_cases, finish_cohort, prepare_cases
+from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 N_SUBJECTS = 16
 DATA = "generated lung-like shapes (lpm.geometry.phantoms); no patient data"

@@ -128,19 +128,29 @@ def write_volume(path: Path, volume: Volume) -> None:
     """
     if not is_volume_name(path):
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
-    lps_from_voxel = _RAS_FROM_LPS @ volume.world_from_voxel
-    direction = lps_from_voxel[:3, :3] / volume.spacing_mm
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
-        raise InputError(str(path), "axes are not at right angles", "an orthogonal affine", "resample it first")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(_storable(volume.voxels).transpose(2, 1, 0)))
-    image.SetSpacing(volume.spacing_mm.tolist())
-    image.SetDirection(direction.ravel().tolist())
-    image.SetOrigin(lps_from_voxel[:3, 3].tolist())
+    image = to_itk(volume, str(path))
     with atomic_file(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
             raise FileError(str(path), f"cannot be written ({_reason(error)})", hint="check free space") from error
+
+
+def to_itk(volume: Volume, subject: str = "volume") -> sitk.Image:
+    """The same as an image of ITK's, in LPS.
+
+    Raises:
+        InputError: The affine is sheared; ITK's images have orthogonal axes only.
+    """
+    lps_from_voxel = _RAS_FROM_LPS @ volume.world_from_voxel
+    direction = lps_from_voxel[:3, :3] / volume.spacing_mm
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise InputError(subject, "axes are not at right angles", "an orthogonal affine", "resample it first")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(_storable(volume.voxels).transpose(2, 1, 0)))
+    image.SetSpacing(volume.spacing_mm.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(lps_from_voxel[:3, 3].tolist())
+    return image
 
 
 def _storable(voxels: NDArray[Any]) -> NDArray[Any]:

@@ -92,6 +92,29 @@ def canonical(volume: Volume) -> Volume:
     return Volume(np.ascontiguousarray(voxels), affine)
 
 
+def on_grid(volume: Volume, grid: Volume) -> Volume:
+    """Values on a grid whose voxels are those of the volume, cropped or padded by whole voxels; 0 beyond.
+
+    Args:
+        volume: Any values.
+        grid: Of the same spacing and directions.
+
+    Raises:
+        InputError: The grid's voxels are not the volume's.
+    """
+    first = volume.to_voxel(grid.world_from_voxel[None, :3, 3])[0]
+    start = np.rint(first).astype(int)
+    is_shifted = np.allclose(first, start, atol=1e-2)
+    if not is_shifted or not np.allclose(volume.world_from_voxel[:3, :3], grid.world_from_voxel[:3, :3], atol=1e-4):
+        raise InputError("on_grid", "voxels between the volume's", "a part of its grid", "resample it first")
+    stop, shape = start + grid.voxels.shape, np.array(volume.voxels.shape)
+    found = np.zeros(grid.voxels.shape, dtype=volume.voxels.dtype)
+    kept = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(start, stop, shape, strict=True))
+    target = tuple(slice(k.start - a, k.stop - a) for k, a in zip(kept, start, strict=True))
+    found[target] = volume.voxels[kept]
+    return grid.with_voxels(found)
+
+
 def cropped(volume: Volume, inside: NDArray[np.bool_], margin: int) -> Volume:
     """Crop (and pad with zeros where needed) to the bounding box of ``inside`` plus a margin in voxels.
 

@@ -15,6 +15,7 @@ from lpm.geometry.volumes import Volume, canonical, cropped
 from lpm.preparation.cuts import Cut, find_cuts
 
 Mask = NDArray[np.bool_]
+_SAMPLES, _MOST_LABELS = 1_000_000, 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,13 @@ def integer_labels(volume: Volume, subject: str) -> Volume:
         given = f"{len(values)} values from {values[0]:g} to {values[-1]:g}"
         raise InputError(subject, given, "a label map of a few whole numbers", "give the mask, not the scan")
     return volume.with_voxels(volume.voxels.astype(np.uint16))
+
+
+def is_label_map(volume: Volume) -> bool:
+    """Whether values are few whole numbers from 0 on: labels, and no scan."""
+    sample = np.unique(volume.voxels.ravel()[:: max(volume.voxels.size // _SAMPLES, 1)])
+    is_few = len(sample) <= _MOST_LABELS and bool(np.array_equal(sample, np.round(sample)))
+    return is_few and float(sample[0]) >= 0
 
 
 def clean_labels(

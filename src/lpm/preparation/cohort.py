@@ -17,9 +17,10 @@ from lpm.files.meshes import read_mesh
 from lpm.geometry.frames import WorldFromModel
 from lpm.geometry.meshes import WorldMesh
 from lpm.preparation.config import PreparationConfig, StrictModel
+from lpm.preparation.gate import Verdict
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces
 
-COHORT_SCHEMA = 1
+COHORT_SCHEMA = 2
 UNIT_BALL_MARGIN = 1.05
 Split = Literal["train", "test"]
 M = TypeVar("M", bound=StrictModel)
@@ -45,7 +46,11 @@ class Quality(StrictModel):
 
     subject: str
     source: str
-    digest: str
+    digest: str = Field(description="of the input's bytes, the subject's name and every parameter")
+    content: str = Field(description="of the clean label map: equal for duplicates")
+    labels_from: str = Field(description="labels as given, or the segmenter")
+    notes: tuple[str, ...] = Field(description="what had to be mended in the scan")
+    verdict: Verdict
     flags: tuple[str, ...]
     center_mm: tuple[float, float, float]
     radius_mm: float
@@ -62,7 +67,8 @@ class Manifest(StrictModel):
     config: PreparationConfig
     split: dict[str, Split]
     split_source: str
-    subjects: dict[str, Quality]
+    subjects: dict[str, Quality] = Field(description="all that were prepared; those in no split were rejected")
+    attributes: dict[str, dict[str, str]] = Field(description="further columns of the table that named the cases")
     failed: dict[str, str]
 
 

@@ -43,6 +43,10 @@ class PreparationConfig(StrictModel):
         default_factory=lambda: dict(DEFAULT_STRUCTURES), description="label values of each structure"
     )
     scale: Literal["cohort", "subject"] = "cohort"
+    segmenter: Literal["thresholds", "lungmask", "totalsegmentator"] = Field(
+        "thresholds", description="finds the lungs of a scan; a label map needs none"
+    )
+    series: str | None = Field(None, description="DICOM series to take: its number or the end of its UID")
     meshing: MeshingConfig = MeshingConfig()
     sampling: SamplingConfig = SamplingConfig()
     seed: int = Field(0, ge=0, description="seed of the samples and of the split")
@@ -61,9 +65,12 @@ class PreparationConfig(StrictModel):
 def digest_case(path: Path, subject: str, config: PreparationConfig) -> str:
     """SHA-256 over the input's bytes, the subject's name (it keys the random stream) and the parameters."""
     hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            hasher.update(chunk)
+    inside = path.is_dir()
+    for one in sorted(found for found in path.rglob("*") if found.is_file()) if inside else [path]:
+        hasher.update(one.relative_to(path).as_posix().encode() if inside else b"")
+        with one.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                hasher.update(chunk)
     hasher.update(subject.encode())
     hasher.update(config.model_dump_json(exclude={"scale"}).encode())
     return hasher.hexdigest()

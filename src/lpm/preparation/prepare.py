@@ -1,12 +1,13 @@
-"""The stage `prepare`: scans' masks in, a cohort out. One bad case never stops the others."""
+"""The stage `prepare`: scans or masks in, a cohort out. One bad case never stops the others."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 import traceback
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,12 @@ from lpm.errors import FileError, InputError, LpmError
 from lpm.files.arrays import write_arrays
 from lpm.files.atomic import atomic_folder
 from lpm.files.meshes import write_mesh
-from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume, write_volume
+from lpm.files.scans import read_scan
+from lpm.files.volumes import write_volume
 from lpm.geometry.meshes import WorldMesh
-from lpm.preparation.cleaning import CleaningReport, clean_labels
+from lpm.geometry.volumes import Volume, canonical, on_grid
+from lpm.preparation.cases import Case
+from lpm.preparation.cleaning import CleanLabels, clean_labels, is_label_map
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
     UNIT_BALL_MARGIN,
@@ -32,17 +36,13 @@ from lpm.preparation.cohort import (
     split_at_random,
     write_manifest,
 )
-from lpm.preparation.config import PreparationConfig, digest_case
+from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, digest_case
+from lpm.preparation.gate import Verdict, judge_case, judge_cohort, judge_gas, verdict
+from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.meshing import MeshingReport, mesh_structure
-from lpm.preparation.sampling import sample_sdf, sample_surfaces
-
-
-@dataclass(frozen=True)
-class Case:
-    """One subject to prepare."""
-
-    subject: str
-    path: Path
+from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
+from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
+from lpm.preparation.segmenters import segmenter
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class CaseOutcome:
         message: Why it failed.
         quality: What was measured, unless it failed.
         trace: The traceback of a failure that LPM did not foresee.
+        attributes: What a table said of the subject.
     """
 
     subject: str
@@ -64,67 +65,31 @@ class CaseOutcome:
     message: str = ""
     quality: Quality | None = None
     trace: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
-def find_cases(inputs: Sequence[Path]) -> list[Case]:
-    """Turn files and folders into cases.
+@dataclass(frozen=True)
+class _Seen:
+    """A case as read.
 
-    A file is a case. A folder holds files, each a case, or subject folders with a ``labels.*`` (or a single volume).
-
-    Raises:
-        FileError: An input does not exist or holds no volume.
-        InputError: Two cases have the same name.
+    Args:
+        clean: Its lungs.
+        hu: The CT on their grid; None for a label map.
+        source: How its labels came about, for the record.
+        notes: What had to be mended in the scan.
     """
-    cases: list[Case] = []
-    for path in inputs:
-        if not path.exists():
-            raise FileError(str(path), "no such file or folder", "label maps or folders of them")
-        found = [Case(_stem(path), path)] if path.is_file() else _cases_in_folder(path)
-        if not found:
-            raise FileError(str(path), "holds no label map", f"files ending in {', '.join(VOLUME_SUFFIXES)}")
-        cases += found
-    names = [case.subject for case in cases]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError("cases", f"{twice} stand for more than one file", "one file a subject", "rename them")
-    return sorted(cases, key=lambda case: case.subject)
 
-
-def _cases_in_folder(folder: Path) -> list[Case]:
-    files = _volumes_in(folder)
-    if labels := _labels_of_subject(files):
-        return [Case(folder.resolve().name, labels)]
-    cases = [Case(_stem(path), path) for path in files]
-    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        volumes = _volumes_in(child)
-        chosen = _labels_of_subject(volumes) or (volumes[0] if len(volumes) == 1 else None)
-        if chosen is not None:
-            cases.append(Case(child.name, chosen))
-    return cases
-
-
-def _volumes_in(folder: Path) -> list[Path]:
-    """Hidden files are not cases: macOS leaves `._name` beside each, and a killed run leaves temporary ones."""
-    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in found if is_volume_name(path))
-
-
-def _labels_of_subject(files: Sequence[Path]) -> Path | None:
-    return next((path for path in files if _stem(path) == "labels"), None)
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in VOLUME_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return path.stem
+    clean: CleanLabels
+    hu: Volume | None
+    source: str
+    notes: tuple[str, ...] = ()
 
 
 def prepare_case(case: Case, out: Path, config: PreparationConfig) -> Quality:
-    """Clean, mesh and sample one case, and write its folder whole or not at all.
+    """Segment, clean, mesh and sample one case, and write its folder whole or not at all.
 
     Args:
-        case: Subject and label map.
+        case: Subject, and a label map or a scan.
         out: The cohort's folder.
         config: Everything that changes content.
 
@@ -132,43 +97,46 @@ def prepare_case(case: Case, out: Path, config: PreparationConfig) -> Quality:
         What was measured; also written as `quality.json`.
     """
     digest = digest_case(case.path, case.subject, config)
-    clean = clean_labels(read_volume(case.path), config.structures, case.subject)
-    meshed = {name: mesh_structure(mask, config.meshing) for name, mask in clean.masks.items()}
+    seen = _look_at(case, config)
+    meshed = {name: mesh_structure(mask, config.meshing) for name, mask in seen.clean.masks.items()}
     meshes = {name: mesh for name, (mesh, _) in meshed.items()}
-    quality = _assess(case, digest, meshes, clean.reports, {name: report for name, (_, report) in meshed.items()})
+    quality = _assess(case, digest, seen, meshes, {name: report for name, (_, report) in meshed.items()})
     rng = np.random.default_rng((config.seed, zlib.crc32(case.subject.encode())))
     surface = sample_surfaces(meshes, config.sampling.n_surface, rng=rng)
     off = sample_sdf(meshes, config.sampling, rng=rng)
     with atomic_folder(out / "subjects" / case.subject) as folder:
-        write_volume(folder / "labels.nii.gz", clean.labels)
+        write_volume(folder / "labels.nii.gz", seen.clean.labels)
         for name, mesh in meshes.items():
             write_mesh(folder / f"{name}.ply", mesh)
-        write_arrays(
-            folder / "surface.npz",
-            {
-                "points_mm": surface.points_mm.astype(np.float32),
-                "normals": surface.normals.astype(np.float32),
-                "structure": surface.structure,
-            },
-        )
-        write_arrays(
-            folder / "off_surface.npz",
-            {
-                "points_mm": off.points_mm.astype(np.float32),
-                "signed_distance_mm": off.signed_distance_mm.astype(np.float32),
-            },
-        )
+        _write_samples(folder, surface, off)
+        write_png(draw_preview(seen.clean.labels, seen.hu), folder / "preview.png")
         (folder / "quality.json").write_text(quality.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return quality
 
 
+def _look_at(case: Case, config: PreparationConfig) -> _Seen:
+    """Read a case: a label map as it is, the lungs of a scan by the segmenter."""
+    scan = read_scan(case.path, config.series)
+    if is_label_map(scan.volume):
+        return _Seen(clean_labels(scan.volume, config.structures, case.subject), None, "labels", scan.notes)
+    checked, chosen = hounsfield(scan.volume, case.subject), segmenter(config.segmenter)
+    labels = chosen.segment(checked, case.subject)
+    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), case.subject)
+    hu = on_grid(canonical(checked.volume), clean.labels)
+    return _Seen(clean, hu, f"segmented by {chosen.name}", scan.notes)
+
+
+def _write_samples(folder: Path, surface: StructureSurfaces, off: SdfSamples) -> None:
+    on_surface = {"points_mm": surface.points_mm.astype(np.float32), "normals": surface.normals.astype(np.float32)}
+    write_arrays(folder / "surface.npz", on_surface | {"structure": surface.structure})
+    beside = {"points_mm": off.points_mm, "signed_distance_mm": off.signed_distance_mm}
+    write_arrays(folder / "off_surface.npz", {name: values.astype(np.float32) for name, values in beside.items()})
+
+
 def _assess(
-    case: Case,
-    digest: str,
-    meshes: dict[str, WorldMesh],
-    cleaning: dict[str, CleaningReport],
-    meshing: dict[str, MeshingReport],
+    case: Case, digest: str, seen: _Seen, meshes: dict[str, WorldMesh], meshing: dict[str, MeshingReport]
 ) -> Quality:
+    cleaning = seen.clean.reports
     volumes = np.array([mesh.volume_ml for mesh in meshes.values()])
     centroids = np.stack([mesh.centroid for mesh in meshes.values()])
     center = (volumes @ centroids) / volumes.sum()
@@ -188,17 +156,30 @@ def _assess(
         )
         for name, mesh in meshes.items()
     }
-    flags = [f"{name} cut by the image's {face} border" for name, s in structures.items() for face in s.cut_cm2]
-    flags += [f"{name} mesh is not closed" for name, mesh in meshes.items() if not mesh.is_closed]
+    cuts = {name: report.cut_cm2 for name, report in cleaning.items()}
+    findings = list(judge_case(meshes, cuts, seen.clean.labels))
+    if seen.hu is not None:
+        findings += judge_gas(seen.hu, seen.clean.labels)
     return Quality(
         subject=case.subject,
         source=case.path.name,
         digest=digest,
-        flags=tuple(flags),
+        content=_content(seen.clean.labels),
+        labels_from=seen.source,
+        notes=seen.notes,
+        verdict=verdict(findings),
+        flags=tuple(finding.what for finding in findings),
         center_mm=(float(center[0]), float(center[1]), float(center[2])),
         radius_mm=radius,
         structures=structures,
     )
+
+
+def _content(labels: Volume) -> str:
+    """A digest of the lungs themselves, wherever they lie: equal for the same scan under two names."""
+    hasher = hashlib.sha256(np.round(labels.spacing_mm, 3).tobytes())
+    hasher.update(np.ascontiguousarray(labels.voxels).tobytes())
+    return hasher.hexdigest()
 
 
 def prepare_cases(
@@ -218,6 +199,10 @@ def prepare_cases(
 
 
 def _try_case(case: Case, out: Path, config: PreparationConfig, *, resume: bool) -> CaseOutcome:
+    return replace(_outcome(case, out, config, resume=resume), attributes=case.attributes)
+
+
+def _outcome(case: Case, out: Path, config: PreparationConfig, *, resume: bool) -> CaseOutcome:
     started = time.perf_counter()
     try:
         if resume and (quality := _finished(case, out, config)):
@@ -239,34 +224,50 @@ def _finished(case: Case, out: Path, config: PreparationConfig) -> Quality | Non
         quality = read_json_model(folder / "quality.json", Quality)
     except FileError:  # absent, damaged, or of another version: not finished, so it is done again
         return None
-    names = ["labels.nii.gz", "surface.npz", "off_surface.npz", *(f"{name}.ply" for name in quality.structures)]
+    names = [
+        "labels.nii.gz",
+        "preview.png",
+        "surface.npz",
+        "off_surface.npz",
+        *(f"{name}.ply" for name in quality.structures),
+    ]
     if not all((folder / name).is_file() for name in names):
         return None
     return quality if quality.digest == digest_case(case.path, case.subject, config) else None
 
 
 def finish_cohort(
-    outcomes: Sequence[CaseOutcome], out: Path, config: PreparationConfig, split_file: Path | None
+    outcomes: Sequence[CaseOutcome],
+    out: Path,
+    config: PreparationConfig,
+    split_file: Path | None,
+    *,
+    keep_rejected: bool = False,
 ) -> Manifest:
-    """Choose the split and the scale, and write the manifest of all cases that succeeded.
+    """Look at the cohort as a whole, choose the split and the scale, and write manifest and contact sheet.
 
     Args:
         outcomes: All cases of this run.
         out: The cohort's folder.
         config: What they were prepared with.
         split_file: A given split, or None for 75/25 by the config's seed.
+        keep_rejected: Whether cases that the quality gate rejected enter the split all the same.
 
     Raises:
         InputError: No case succeeded, or the split does not place one.
     """
-    subjects = {outcome.subject: outcome.quality for outcome in outcomes if outcome.quality is not None}
+    subjects = _gated({outcome.subject: outcome.quality for outcome in outcomes if outcome.quality is not None})
     failed = {outcome.subject: outcome.message for outcome in outcomes if outcome.quality is None}
     if not subjects:
         raise InputError("prepare", f"none of {len(outcomes)} cases succeeded", "at least one")
-    names = sorted(subjects)
+    _write_sheet(subjects, failed, out)
+    names = sorted(name for name, quality in subjects.items() if keep_rejected or quality.verdict != "rejected")
+    if not names:
+        hint = f"look at {out / 'sheet.html'}, or keep them with --keep-rejected"
+        raise InputError("prepare", f"all {len(subjects)} cases were rejected", "at least one good case", hint)
     split: dict[str, Split] = read_split(split_file, names) if split_file else split_at_random(names, config.seed)
     radii = [subjects[name].radius_mm for name in names if split[name] == "train"] or [
-        quality.radius_mm for quality in subjects.values()
+        subjects[name].radius_mm for name in names
     ]
     manifest = Manifest(
         schema_version=COHORT_SCHEMA,
@@ -276,8 +277,31 @@ def finish_cohort(
         config=config,
         split=split,
         split_source=split_file.name if split_file else f"75/25 by seed {config.seed}",
-        subjects={name: subjects[name] for name in names},
+        subjects={name: subjects[name] for name in sorted(subjects)},
+        attributes={one.subject: one.attributes for one in outcomes if one.subject in subjects and one.attributes},
         failed=failed,
     )
     write_manifest(out, manifest)
     return manifest
+
+
+def _gated(subjects: Mapping[str, Quality]) -> dict[str, Quality]:
+    """The same, with what only shows beside the other cases."""
+    sizes = {
+        name: np.array([q.radius_mm, *(s.volume_ml for s in q.structures.values())]) for name, q in subjects.items()
+    }
+    gated = dict(subjects)
+    for name, finding in judge_cohort({name: quality.content for name, quality in subjects.items()}, sizes):
+        before = gated[name]
+        worst: Verdict = "rejected" if finding.rejects or before.verdict == "rejected" else "doubtful"
+        gated[name] = before.model_copy(update={"verdict": worst, "flags": (*before.flags, finding.what)})
+    return gated
+
+
+def _write_sheet(subjects: Mapping[str, Quality], failed: Mapping[str, str], out: Path) -> None:
+    cards = [Card(name, "failed", (message,), (), None) for name, message in failed.items()]
+    for name, quality in subjects.items():
+        volumes = ", ".join(f"{structure} {q.volume_ml:,.0f} ml" for structure, q in quality.structures.items())
+        facts = (f"{quality.source}, {quality.labels_from}: {volumes}", *quality.notes)
+        cards.append(Card(name, quality.verdict, quality.flags, facts, out / "subjects" / name / "preview.png"))
+    write_sheet(cards, out / "sheet.html", f"Cohort {out.name}")

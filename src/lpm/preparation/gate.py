@@ -1,0 +1,128 @@
+"""The quality gate: which cases may enter a model. Limits are generous; what they stop is broken, not unusual."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+
+Verdict = Literal["good", "doubtful", "rejected"]
+_CUT_CM2, _MUCH_CUT_CM2 = 1.0, 40.0
+_TOTAL_ML = (1000.0, 11_000.0)
+_COLLAPSED_ML, _COLLAPSED_SHARE, _SMALL_SHARE = 250.0, 0.2, 0.33
+_FEW_SLICES, _THICK_MM = 25, 5.5
+_GAS_HU, _GAS_CORE_MM, _GAS_ML, _MUCH_GAS_ML = -970.0, 4.0, 25.0, 150.0
+_LEAST_COHORT, _FAR = 8, 6.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a case.
+
+    Args:
+        what: In words, with figures.
+        rejects: Whether the case must stay out of training.
+    """
+
+    what: str
+    rejects: bool = False
+
+
+def verdict(findings: list[Finding]) -> Verdict:
+    """What findings amount to."""
+    if any(finding.rejects for finding in findings):
+        return "rejected"
+    return "doubtful" if findings else "good"
+
+
+def judge_case(
+    meshes: Mapping[str, WorldMesh], cut_cm2: Mapping[str, Mapping[str, float]], labels: Volume
+) -> Iterator[Finding]:
+    """What a case's own lungs say.
+
+    Args:
+        meshes: By structure.
+        cut_cm2: By structure, its area in the image's outermost slices, by face.
+        labels: Clean, cropped, axes nearly along R, A, S.
+    """
+    for name, mesh in meshes.items():
+        if not mesh.is_closed:
+            yield Finding(f"{name} mesh is not closed", rejects=True)
+        for face, area in cut_cm2[name].items():
+            if area > _CUT_CM2:
+                yield Finding(f"{name} cut by the image's {face} border ({area:.0f} cm2)", area > _MUCH_CUT_CM2)
+    yield from _judge_sizes({name: mesh.volume_ml for name, mesh in meshes.items()})
+    slices = int((labels.voxels > 0).any(axis=(0, 1)).sum())
+    if slices < _FEW_SLICES:
+        yield Finding(f"only {slices} slices through the lungs", rejects=True)
+    elif labels.spacing_mm[2] > _THICK_MM:
+        yield Finding(f"slices {labels.spacing_mm[2]:.1f} mm apart")
+
+
+def _judge_sizes(volume_ml: Mapping[str, float]) -> Iterator[Finding]:
+    total = sum(volume_ml.values())
+    low, high = _TOTAL_ML
+    if set(volume_ml) != {"left_lung", "right_lung"}:
+        return
+    if not low <= total <= high:
+        yield Finding(f"total volume {total:,.0f} ml, outside {low:,.0f} to {high:,.0f} ml", rejects=True)
+    for name, own in volume_ml.items():
+        if own < _COLLAPSED_ML or own < _COLLAPSED_SHARE * total:
+            yield Finding(f"{name} collapsed or missing: {own:,.0f} of {total:,.0f} ml", rejects=True)
+        elif own < _SMALL_SHARE * total:
+            yield Finding(f"{name} is small: {own:,.0f} of {total:,.0f} ml")
+
+
+def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
+    """Gas in the mask that no lung holds: trachea, main bronchi or bowel.
+
+    Args:
+        hu: The CT.
+        labels: On the same grid.
+    """
+    smooth = ndimage.uniform_filter(hu.voxels, 3)
+    gas = (labels.voxels > 0) & (smooth < _GAS_HU)
+    if not gas.any():
+        return
+    core = ndimage.distance_transform_edt(gas, sampling=hu.spacing_mm) > _GAS_CORE_MM
+    found, _ = ndimage.label(gas)
+    held = np.isin(found, np.unique(found[core])[1:]) if core.any() else core
+    gas_ml = float(held.sum()) * hu.voxel_ml
+    if gas_ml > _GAS_ML:
+        yield Finding(f"trachea or bowel included: {gas_ml:.0f} ml of gas in the lungs", gas_ml > _MUCH_GAS_ML)
+
+
+def judge_cohort(content: Mapping[str, str], sizes: Mapping[str, Floats]) -> Iterator[tuple[str, Finding]]:
+    """What only shows beside the other cases: duplicates, and shapes far from all others.
+
+    Args:
+        content: By subject, a digest of its lungs.
+        sizes: By subject, positive measures such as volumes and extents.
+
+    Yields:
+        Subject and finding. Of duplicates, the first by name is kept.
+    """
+    same = defaultdict(list)
+    for subject in sorted(content):
+        same[content[subject]].append(subject)
+    for first, *others in same.values():
+        for subject in others:
+            yield subject, Finding(f"the same lungs as {first}", rejects=True)
+    if len(sizes) < _LEAST_COHORT:
+        return
+    names = sorted(sizes)
+    logs = np.log(np.stack([sizes[name] for name in names]))
+    middle = np.median(logs, axis=0)
+    spread = 1.4826 * np.median(np.abs(logs - middle), axis=0)
+    far = np.abs(logs - middle) / np.maximum(spread, 0.02)
+    for name, row in zip(names, far, strict=True):
+        if row.max() > _FAR:
+            yield name, Finding(f"shape outlier: a measure {row.max():.1f} spreads from the cohort's middle")

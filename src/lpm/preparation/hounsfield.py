@@ -1,0 +1,84 @@
+"""Scans in Hounsfield units: padding told from air, and what is no CT refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpm.errors import InputError
+from lpm.geometry.volumes import Volume
+
+AIR_HU = -1000.0
+_PADDING_HU = -1200.0
+_LOWEST_HU, _HIGHEST_HU = -1024.0, 3071.0
+_SAMPLES = 2_000_000
+_LEAST_AIR, _LEAST_TISSUE = 0.01, 0.05
+_STORED_OFFSET = 1024.0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT whose values are Hounsfield units.
+
+    Args:
+        volume: float32 HU between -1024 and 3071; padding set to air.
+        padding_share: Share of the voxels that were padding: outside the scanner's circle, or filled in.
+    """
+
+    volume: Volume
+    padding_share: float
+
+
+def hounsfield(volume: Volume, subject: str) -> Scan:
+    """Check that a volume holds Hounsfield units, and set what lies outside the scanner's view to air.
+
+    Values below -1200 HU are padding (-2048, -3024 and the like): nothing is less dense than a vacuum, -1024 HU at
+    the least. Values are then cut to -1024 ... 3071, what 12 bits hold.
+
+    Args:
+        volume: As read, with slope and intercept applied.
+        subject: Case name for messages.
+
+    Raises:
+        InputError: A label map, stored values without their intercept, values scaled to 0..1 or 0..255, or no chest.
+    """
+    voxels = volume.voxels
+    sample = voxels.ravel()[:: max(voxels.size // _SAMPLES, 1)].astype(np.float32)
+    known = sample[sample > _PADDING_HU]
+    if not len(known):
+        raise InputError(subject, f"all values are below {_PADDING_HU:.0f}", "Hounsfield units", "look at the scan")
+    _check(known, subject)
+    found = voxels.astype(np.float32)
+    is_padding = found <= _PADDING_HU
+    found[is_padding] = AIR_HU
+    np.clip(found, _LOWEST_HU, _HIGHEST_HU, out=found)
+    return Scan(volume.with_voxels(found), float(is_padding.mean()))
+
+
+def _check(values: NDArray[np.float32], subject: str) -> None:
+    low, high = float(values.min()), float(values.max())
+    given = f"values from {low:g} to {high:g}"
+    expected = "Hounsfield units: air near -1000, soft tissue near 40"
+    if high - low <= 260.0:
+        what = "a label map" if np.array_equal(values, np.round(values)) and high <= 64 else "a scaled picture"
+        raise InputError(subject, f"{given}, like {what}", expected, "give the CT itself, in Hounsfield units")
+    has_air = float((values < -700.0).mean()) > _LEAST_AIR
+    has_tissue = float(((values > -150.0) & (values < 250.0)).mean()) > _LEAST_TISSUE
+    if has_air and has_tissue:
+        return
+    shifted = values - _STORED_OFFSET
+    would_do = float((shifted < -700.0).mean()) > _LEAST_AIR and float((np.abs(shifted) < 200.0).mean()) > _LEAST_TISSUE
+    if low >= 0 and would_do:
+        raise InputError(subject, f"{given}, like stored values without their intercept", expected, "subtract 1024")
+    missing = "no air" if not has_air else "no soft tissue"
+    raise InputError(subject, f"{given}, with {missing}", expected, "is it a chest CT?")
+
+
+def normalised(scan: Scan) -> NDArray[np.float32]:
+    """Scale HU to -1 (air, -1000 HU and below) ... 1 (1000 HU and above): the paper's normalisation of its scans.
+
+    The model learns from shapes, so no figure of ours depends on it; it is here for those who train on intensities.
+    """
+    return np.asarray(np.clip(scan.volume.voxels / 1000.0, -1.0, 1.0), dtype=np.float32)
