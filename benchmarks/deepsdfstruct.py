@@ -51,8 +51,8 @@ SPECS: Json = {
     "SnapshotFrequency": 10_000,
     "AdditionalSnapshots": [],
     "LearningRateSchedule": [
-        {"Type": "Step", "Initial": 0.001, "Interval": 200, "Factor": 0.5},
-        {"Type": "Step", "Initial": 0.005, "Interval": 200, "Factor": 0.5},
+        {"Type": "Step", "Initial": 0.001, "Interval": 70, "Factor": 0.5},
+        {"Type": "Step", "Initial": 0.005, "Interval": 70, "Factor": 0.5},
     ],
     "SamplesPerScene": 4096,
     "ScenesPerBatch": 8,
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--cohort", type=Path, required=True)
     parser.add_argument("--points", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=180)
     given = parser.parse_args()
     experiment, started = given.work / "experiment", time.perf_counter()
     if not (experiment / "ModelParameters" / "latest.pth").exists():

@@ -16,15 +16,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 
 from lpm.files.atomic import write_text
+
+if TYPE_CHECKING:
+    from lpm.geometry.meshes import WorldMesh
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +53,8 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     for name, step in STEPS.items():
         path = arguments.work / f"{name}.json"
+        if name == "deepsdf" and "LPM_DEEPSDF_PYTHON" not in os.environ:
+            continue
         if arguments.only == name or (arguments.only is None and not path.exists()):
             print(f"== {name}", flush=True)
             result = step(arguments.lungs, arguments.work)
@@ -237,6 +242,60 @@ def speed(lungs: Path, work: Path) -> Json:
     return {"first": {"fit": fits[0], "mesh": meshes[0]}, "fit": fits[1:], "mesh": meshes[1:], "load": loads}
 
 
+def deepsdf(lungs: Path, work: Path) -> Json:
+    """DeepSDFStruct's DeepSDF on the same points as ours, if LPM_DEEPSDF_PYTHON names a Python that has it."""
+    from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
+    from lpm.evaluation.metrics import MetricsConfig, score
+    from lpm.fitting.config import FitConfig
+    from lpm.fitting.engine import fit_shape
+    from lpm.fitting.fit import extract_fit
+    from lpm.geometry.meshes import WorldMesh
+    from lpm.model.bundle import read_bundle
+    from lpm.preparation.cohort import Cohort
+
+    cohort, model = Cohort(work / "cohort"), read_bundle(work / "atlas")
+    subjects = cohort.subjects("test")
+    seen = {name: observed_points(cohort, name, EvaluationConfig(points=5000))[0] for name in subjects}
+    np.savez(work / "points.npz", **seen)
+    script = ROOT / "benchmarks" / "deepsdfstruct.py"
+    given = ["--cohort", work / "cohort", "--points", work / "points.npz", "--work", work / "deepsdf"]
+    subprocess.run([os.environ["LPM_DEEPSDF_PYTHON"], script, *given], check=True)
+    result, rows = json.loads((work / "deepsdf" / "result.json").read_text()), {}
+    for name in subjects:
+        started = time.perf_counter()
+        shape = fit_shape(model, seen[name], np.full(len(seen[name]), -1), FitConfig())
+        seconds = time.perf_counter() - started
+        own = extract_fit(model, shape, model.structures, 1.5).meshes.values()
+        theirs = np.load(work / "deepsdf" / f"{name}.npz", allow_pickle=False)
+        true, metrics = (
+            joined(cohort.meshes(name).values()),
+            MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=4.0),
+        )
+        meshes = {"own": joined(own), "theirs": WorldMesh(theirs["vertices"], theirs["faces"])}
+        rows[name] = {
+            key: score({"lungs": mesh}, {"lungs": true}, metrics, rng=subject_rng(name, 4)).assd_mm
+            for key, mesh in meshes.items()
+        } | {"own_seconds": seconds, "theirs_seconds": result["fit_seconds"][name]}
+    return {"subjects": rows, "training_seconds": result["training_seconds"]}
+
+
+def joined(meshes: Iterable[WorldMesh]) -> WorldMesh:
+    """Several meshes as one: what tells no lung from another is compared with both."""
+    from lpm.geometry.meshes import WorldMesh
+
+    parts = list(meshes)
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in parts)])
+    faces = [mesh.faces + start for mesh, start in zip(parts, starts, strict=False)]
+    return WorldMesh(np.concatenate([mesh.vertices for mesh in parts]), np.concatenate(faces))
+
+
+def segmentation(lungs: Path, work: Path) -> Json:
+    """The built-in segmenter on a real CT and on generated ones."""
+    out, script = work / "segmentation.raw.json", ROOT / "benchmarks" / "segmentation.py"
+    subprocess.run([sys.executable, script, "--ct", lungs.parent / "ct", "--out", out], check=True)
+    return dict(json.loads(out.read_text()))
+
+
 def extraction(lungs: Path, work: Path) -> Json:
     """Coarse to fine against the dense grid, 256 cells along each side of the cube that holds the model's box."""
     import torch
@@ -314,6 +373,8 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "evidence": evidence,
     "shape_space": shape_space,
     "speed": speed,
+    "deepsdf": deepsdf,
+    "segmentation": segmentation,
     "extraction": extraction,
     "signed_distances": signed_distances,
     "paper_presets": paper_presets,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lpm.apps.terminal import plain, progress, screen
 from lpm.preparation.segmenters import SegmenterName
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lpm.geometry.volumes import Volume
+    from lpm.preparation.hounsfield import Scan
 
 SegmenterOption = Annotated[
     SegmenterName,
@@ -27,11 +33,15 @@ def segment(
     out: Annotated[Path, typer.Option("--out", help="Label map to write, such as labels.nii.gz.")],
     segmenter: SegmenterOption = "thresholds",
     series: SeriesOption = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Add lung that dense disease hides, where the bundled model expects it.")
+    ] = False,
 ) -> None:
     """Find the lungs in a chest CT: labels 1 left, 2 right, on the CT's own grid.
 
     The built-in segmenter works by thresholds and shape: aerated lung with its vessels and nodules, without trachea,
-    main bronchi and the gas of stomach and bowel. Dense disease that touches the chest wall is left out.
+    main bronchi and the gas of stomach and bowel. Dense disease that touches the chest wall is left out unless --fill
+    asks for it.
 
     Example: lpm segment ct.nii.gz --out labels.nii.gz
     """
@@ -49,7 +59,10 @@ def segment(
         for note in read.notes:
             bar.console.print(plain(f"{scan.name}: {note}"), soft_wrap=True)
         bar.update(task, advance=1, description="find the lungs")
-        labels = find_segmenter(segmenter).segment(hounsfield(read.volume, scan.name), scan.name)
+        checked = hounsfield(read.volume, scan.name)
+        labels = find_segmenter(segmenter).segment(checked, scan.name)
+        if fill:
+            labels = _filled(checked, labels, bar)
         bar.update(task, advance=1, description=f"write {out.name}")
         write_volume(out, labels)
         bar.advance(task)
@@ -58,3 +71,16 @@ def segment(
         for value, name in ((1, "left lung"), (2, "right lung"))
     )
     screen.print(f"{out}: {volumes}", soft_wrap=True)
+
+
+def _filled(scan: Scan, labels: Volume, bar: Progress) -> Volume:
+    """Labels with what disease hid, and a line that says how much."""
+    import numpy as np
+
+    from lpm.fitting.disease import fill_disease
+    from lpm.lung_model import load
+
+    found = fill_disease(load().bundle, scan, labels, rng=np.random.default_rng(0))
+    added = ", ".join(f"{name} {ml:,.0f} ml" for name, ml in found.added_ml.items())
+    bar.console.print(f"added where the model expects lung and the scan shows tissue: {added}", soft_wrap=True)
+    return found.labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import joblib
 
@@ -35,7 +36,7 @@ def workers(cluster: str | None) -> Iterator[None]:
         hint = "pip install 'lungs-parametric-model[cluster]'"
         raise MissingExtraError("--dask", f"needs dask.distributed ({error})", "extra cluster", hint) from error
     try:
-        client = Client(cluster, timeout=_PATIENCE_S)
+        client: Any = Client(cluster, timeout=_PATIENCE_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise FileError("--dask", f"no scheduler at {cluster} ({error})", "tcp://HOST:8786", "start one") from error
     with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE_S):
