@@ -13,6 +13,7 @@ import pytest
 from lpm.apps.cli import run
 from lpm.files.points import write_points
 from lpm.files.volumes import read_volume, write_volume
+from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
 from lpm.preparation.cohort import Cohort
@@ -232,3 +233,49 @@ def test_help_does_not_import_torch() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, check=False, capture_output=True).returncode == 0
     )
+
+
+@pytest.fixture(scope="module")
+def chest_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(1)
+    ct, _ = render_scan(PhantomScan(random_lungs(rng=rng), spacing_mm=(3.0, 3.0, 3.0)), rng=rng)
+    path = tmp_path_factory.mktemp("ct") / "ct.nii.gz"
+    write_volume(path, ct)
+    return path
+
+
+def test_lungs_of_a_ct(chest_ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["segment", str(chest_ct), "--out", str(tmp_path / "labels.nii.gz"), "--fill"]) == 0
+    labels, ct = read_volume(tmp_path / "labels.nii.gz"), read_volume(chest_ct)
+    assert labels.voxels.shape == ct.voxels.shape
+    assert set(np.unique(labels.voxels)) == {0, 1, 2}
+    printed = capfd.readouterr().err
+    assert "left lung" in printed
+    assert "added where the model expects lung" in printed
+
+
+def test_a_ct_and_a_table_are_prepared(chest_ct: Path, tmp_path: Path) -> None:
+    table = chest_ct.parent / "cases.csv"
+    table.write_text("subject,path,height_cm\nann,ct.nii.gz,171\nbob,ct.nii.gz,180\n")
+    (tmp_path / "quick.toml").write_text(QUICK_TOML)
+    out = tmp_path / "cohort"
+    given = ["prepare", str(table), "--out", str(out), "--config", str(tmp_path / "quick.toml"), "--jobs", "1"]
+    assert run(given) == 0
+    cohort = Cohort(out)
+    assert cohort.manifest.attributes == {"ann": {"height_cm": "171"}, "bob": {"height_cm": "180"}}
+    assert cohort.subjects() == ["ann"], "bob is ann again"
+    assert run([*given, "--resume", "--keep-rejected"]) == 0
+    assert Cohort(out).subjects() == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["segment", "none.nii.gz", "--out", "x.nii.gz"], "no such file or folder"),
+        (["segment", "none.nii.gz", "--out", "x.stl"], "unknown kind '.stl'"),
+        (["download", "lungs", "--out", "x"], "one of covid19-ct"),
+    ],
+)
+def test_misuse_of_the_new_verbs(arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 1
+    assert message in " ".join(capfd.readouterr().err.split())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from pydantic import ValidationError
 
+from lpm.apps.download_verb import download
 from lpm.apps.fit_verbs import fit_app
 from lpm.apps.segment_verb import SeriesOption
 from lpm.apps.segment_verb import segment as segment_verb
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(download)
 app.command(name="segment")(segment_verb)
 app.add_typer(fit_app, name="fit")
 T = TypeVar("T", bound=StrictModel)
