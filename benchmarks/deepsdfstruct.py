@@ -24,7 +24,7 @@ import torch
 from DeepSDFStruct.deep_sdf.models import DeepSDFModel
 from DeepSDFStruct.deep_sdf.reconstruction import reconstruct_from_samples
 from DeepSDFStruct.deep_sdf.training import train_deep_sdf
-from DeepSDFStruct.deep_sdf.workspace import load_trained_model
+from DeepSDFStruct.deep_sdf.workspace import load_latent_vectors, load_trained_model
 from DeepSDFStruct.sampling import SampledSDF
 from DeepSDFStruct.SDF import SDFfromDeepSDF
 from skimage.measure import marching_cubes
@@ -125,7 +125,8 @@ def main() -> None:
         (experiment / "specs.json").write_text(json.dumps(SPECS | {"NumEpochs": given.epochs}))
         train_deep_sdf(str(experiment), str(given.work / "data"), device="cpu")
         (experiment / "seconds.json").write_text(json.dumps(time.perf_counter() - started))
-    model = load_trained_model(str(experiment), "latest", device="cpu")
+    decoder = load_trained_model(str(experiment), "latest", device="cpu").eval()
+    model = DeepSDFModel(decoder, load_latent_vectors(str(experiment), "latest", "cpu"), "cpu")
     manifest = json.loads((given.cohort / "cohort.json").read_text())
     seen, seconds = np.load(given.points, allow_pickle=False), {}
     for name in seen.files:

@@ -28,7 +28,7 @@ from lpm.preparation.config import StrictModel
 
 BUNDLE_SCHEMA = 1
 _MAX_PARAMETERS = 500_000_000
-_CHUNK = 32_768
+_CHUNK = 8192
 
 
 class BundleManifest(StrictModel):
