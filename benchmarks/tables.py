@@ -32,9 +32,8 @@ INTRODUCTION = """# Benchmarks
 Written by `python benchmarks/run.py --lungs FOLDER`; no number here is typed, and `make benchmarks` repeats them all.
 The lungs are 39 real ones (docs/model-card.md says where they come from), 29 to train on and 10 to test on, split by
 subject. Choices were made by cross-validation inside the 29; the ten test lungs decided nothing. Distances
-are from points to triangles, in mm; brackets are 95 % bootstrap intervals of the mean over the ten. LPM's figures in
-the section beside other methods, and those of `lite`, were measured before noise and outliers were estimated by a
-mixture; the others' are of the same points."""
+are from points to triangles, in mm; brackets are 95 % bootstrap intervals of the mean over the ten. The figures of
+`lite` were measured before noise and outliers were estimated by a mixture."""
 
 
 def bars(rows: Sequence[tuple[str, str, str, bool]]) -> str:
