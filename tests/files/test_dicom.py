@@ -231,3 +231,25 @@ def test_a_dicom_folder_is_known_from_others(tmp_path: Path) -> None:
     (tmp_path / "e" / "x.txt").write_text("text")
     assert is_dicom_folder(tmp_path / "d")
     assert not is_dicom_folder(tmp_path / "e")
+
+
+def test_places_stored_roundly_do_not_stretch_the_volume(tmp_path: Path) -> None:
+    write_series(tmp_path / "d", Writing(), n=41)
+    for path in (tmp_path / "d").iterdir():
+        image = pydicom.dcmread(path)
+        x, y, z = (float(value) for value in image.ImagePositionPatient)
+        image.ImagePositionPatient = [x, y, round((z - ORIGIN_LPS[2]) / 4.0 * 1.25 + 1e-6, 1)]
+        image.save_as(path)
+    (series,) = find_series(tmp_path / "d")
+    read = read_series(series, "d")
+    assert read.notes == ()
+    assert read.volume.spacing_mm[2] == pytest.approx(1.25, abs=0.01)
+
+
+def test_a_file_with_a_strange_header_is_passed_over(tmp_path: Path) -> None:
+    write_series(tmp_path / "d", Writing())
+    image = pydicom.dcmread(tmp_path / "d" / "2_000")
+    image.PixelSpacing = [0.7]
+    image.SeriesInstanceUID = generate_uid()
+    image.save_as(tmp_path / "d" / "strange")
+    assert len(find_series(tmp_path / "d")) == 1

@@ -128,7 +128,7 @@ def test_a_case_is_written_whole(tmp_path: Path, coarse_labels: Volume, quick_co
     quality = prepare_case(write_case(tmp_path, "a", coarse_labels), tmp_path / "out", quick_config)
     folder = tmp_path / "out" / "subjects" / "a"
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    assert quality.flags == ()
+    assert quality.flags == ("slices 8.0 mm apart",)
     assert json.loads((folder / "quality.json").read_text())["structures"].keys() == {"left_lung", "right_lung"}
     for structure in quality.structures.values():
         assert abs(structure.volume_change_percent) < 1.0
@@ -147,7 +147,7 @@ def test_a_mask_cut_by_the_border_gives_a_closed_mesh_and_a_flag(
         assert structure.cut_cm2 == {"superior": pytest.approx(area_cm2)}
         assert area_cm2 > 50
         (outcome,) = prepare_cases([case], tmp_path / "out", quick_config, jobs=1, resume=True)
-        finish_cohort([outcome], tmp_path / "out", quick_config, None)
+        finish_cohort([outcome], tmp_path / "out", quick_config, None, keep_rejected=True)
         mesh = Cohort(tmp_path / "out").mesh("cut", name)
         assert mesh.is_closed
         assert mesh.volume_ml == pytest.approx(np.count_nonzero(cut.voxels == value) * 0.125, rel=0.01)

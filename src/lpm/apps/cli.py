@@ -178,7 +178,8 @@ def prepare(
     named = {"scale": scale, "seed": seed, "segmenter": segmenter, "series": series}
     given |= {key: value for key, value in named.items() if value is not None}
     chosen = _build(PreparationConfig, _merge(_read_config(config), given), str(config))
-    cases, split_file = find_cases(inputs), split or _split_beside(inputs)
+    out = out.resolve()  # workers elsewhere may stand in another folder
+    cases, split_file = find_cases([path.absolute() for path in inputs]), split or _split_beside(inputs)
     outcomes = []
     with progress() as bar, workers(dask):
         task = bar.add_task("prepare", total=len(cases))

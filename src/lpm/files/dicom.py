@@ -7,6 +7,7 @@ slice, so that each slice's own slope and intercept apply. Nothing of a patient 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,6 @@ _TAGS = [
     "ImageOrientationPatient",
     "PixelSpacing",
     "SliceThickness",
-    "NumberOfFrames",
     "Rows",
     "Columns",
 ]
@@ -46,7 +46,8 @@ _RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
 _AIR_HU = -1024.0
 _LEAST_SLICES, _LEAST_EXTENT_MM = 20, 100.0
 _SAME_PLACE_MM = 0.01
-_UNEVEN = 0.1
+_LEAST_UID = 6
+_UNEVEN, _ROUNDED = 0.1, 0.2
 _MOST_MISSING_TOGETHER, _MOST_MISSING_SHARE = 3, 0.05
 _TILT_DEGREES = 0.5
 _MOST_VOXELS = 2048**3
@@ -108,8 +109,14 @@ class Series:
 
     @property
     def step_mm(self) -> float:
-        """Usual distance between slices."""
-        return float(np.median(np.diff(self.heights_mm))) if len(self.slices) > 1 else self.thickness_mm
+        """Usual distance between slices: the mean of those that are no gaps, for places may be stored roundly."""
+        if len(self.slices) < 2:
+            return self.thickness_mm
+        apart = np.diff(self.heights_mm)
+        usual = float(np.median(apart))
+        if usual < _SAME_PLACE_MM:
+            return self.thickness_mm
+        return float(apart[np.abs(apart - usual) < _ROUNDED * usual].mean())
 
     @property
     def is_axial(self) -> bool:
@@ -168,7 +175,9 @@ def unzipped(path: Path) -> Iterator[Path]:
                     raise FileError(str(path), f"{size / 1024**3:.0f} GiB unpacked", "at most 32 GiB", "unpack it")
                 for index, member in enumerate(members):
                     _unpack(archive, member, folder / f"{index:06d}.dcm")
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except FileError:
+            raise
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
             raise FileError(str(path), f"cannot be unpacked ({error})", "an intact zip without password") from error
         yield folder
 
@@ -208,11 +217,22 @@ def find_series(folder: Path) -> list[Series]:
 def _header(path: Path) -> pydicom.Dataset | None:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except (InvalidDicomError, OSError, ValueError, KeyError, NotImplementedError):
+        return header if _is_placed(header) else None
+    except (InvalidDicomError, OSError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError):
         return None
-    needed = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-    is_image = all(getattr(header, name, None) is not None for name in needed)
-    return header if is_image and len(header.ImageOrientationPatient) == 6 else None
+
+
+def _is_placed(header: pydicom.Dataset) -> bool:
+    """Whether an image has a place in the patient that can be used; values are converted here for the first time."""
+    lengths = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+    numbers = {name: np.array(header.get(name, ()), dtype=float) for name in lengths}
+    known = all(numbers[name].shape == (n,) and np.isfinite(numbers[name]).all() for name, n in lengths.items())
+    if not known or not header.get("SeriesInstanceUID") or int(header.Rows) * int(header.Columns) <= 0:
+        return False
+    int(header.get("AcquisitionNumber") or 0), int(header.get("SeriesNumber") or 0)
+    float(header.get("SliceThickness") or 0.0)
+    sides = np.linalg.norm(numbers["ImageOrientationPatient"].reshape(2, 3), axis=1)
+    return bool((sides > 0.5).all() and (numbers["PixelSpacing"] > 0).all())
 
 
 def _key(header: pydicom.Dataset) -> tuple[Any, ...]:
@@ -270,7 +290,7 @@ def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> 
 
     Args:
         found: All of a folder.
-        wanted: Series number, or (the end of) its UID; None to choose.
+        wanted: Series number, or (at least 6 characters of the end of) its UID; None to choose.
         subject: For messages.
 
     Raises:
@@ -278,7 +298,9 @@ def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> 
     """
     listed = "\n  ".join(str(series) for series in found)
     if wanted is not None:
-        named = [series for series in found if wanted == str(series.number) or series.uid.endswith(wanted)]
+        named = [series for series in found if wanted == str(series.number)]
+        if not named and len(wanted) >= _LEAST_UID:
+            named = [series for series in found if series.uid.endswith(wanted)]
         if len(named) != 1:
             raise InputError(
                 subject, f"--series {wanted}: {len(named)} of these", "one of them", f"choose:\n  {listed}"
@@ -346,6 +368,10 @@ def _untilted(series: Series, pixels: NDArray[np.float32]) -> tuple[NDArray[np.f
     spacing = series.pixel_mm[::-1]
     least = np.floor(sideways.min(axis=0) / spacing)
     room = np.ceil(sideways.max(axis=0) / spacing) - least
+    if (room > 2 * np.array(pixels.shape[:2])).any():
+        raise InputError(
+            str(series), f"slices up to {np.abs(sideways).max():.0f} mm beside each other", "a stack of slices"
+        )
     wide = np.full((*(np.array(pixels.shape[:2]) + room.astype(int)), pixels.shape[2]), _AIR_HU, dtype=np.float32)
     for k, moved in enumerate(sideways / spacing - least):
         plane = np.full(wide.shape[:2], _AIR_HU, dtype=np.float32)
@@ -359,7 +385,7 @@ def _evenly(series: Series, pixels: NDArray[np.float32], subject: str) -> tuple[
     """Slices at even distances; between far ones, interpolated ones."""
     heights, step = series.heights_mm - series.heights_mm[0], series.step_mm
     gaps = np.diff(heights) / step
-    if np.abs(gaps - 1.0).max() < _UNEVEN:
+    if np.abs(heights / step - np.arange(len(heights))).max() < _UNEVEN:
         return pixels, []
     n_missing = int(np.rint(gaps - 1.0).clip(min=0).sum())
     largest = int(gaps.argmax())

@@ -11,7 +11,7 @@ from typing import Any
 
 from lpm.errors import FileError, InputError, MissingExtraError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # what a broken connection loses at most
 _TIMEOUT_S = 30
 _ATTEMPTS = 5
 

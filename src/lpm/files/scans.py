@@ -33,8 +33,8 @@ def is_scan_name(path: Path) -> bool:
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds DICOM files, by itself or one folder further down."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """Whether a folder holds DICOM files, at any depth."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return holds_dicom(path for path in islice(files, _LOOKED_AT) if not is_scan_name(path))
 
 

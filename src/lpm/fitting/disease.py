@@ -65,7 +65,7 @@ def fill_disease(model: ModelBundle, scan: Scan, labels: Volume, *, rng: np.rand
     Returns:
         The labels as they were where no face was found that a lung does not have.
     """
-    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), "labels", need_all=False)
+    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), "labels", need_all=False, plain=False)
     meshes = {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
     samples = sample_surfaces(meshes, _POINTS, rng=rng)
     order = [model.structures.index(name) for name in meshes]

@@ -100,11 +100,13 @@ class AtlasDecoder(nn.Module):
         return found
 
     def _shapes_agree(self) -> bool:
+        if self.template.ndim != 4 or self.warp_lengths.ndim != 1 or len(self.warp_lengths) == 0:
+            return False
         n = len(self.template)
         corners = (self.lower, self.upper, self.displaced_lower, self.displaced_upper)
         return (
-            self.template.ndim == 4
-            and self.displacements.ndim == 6
+            self.displacements.ndim == 6
+            and self.displacements.shape[1] >= 1
             and len(self.displacements) == n
             and self.displacements.shape[2] == 3
             and min(*self.template.shape[1:], *self.displacements.shape[3:]) >= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lpm.errors import InputError
 from lpm.model.warp import WarpScale
@@ -93,6 +93,13 @@ class AtlasConfig(StrictModel):
         min_length=1,
         description="smooth displacements that no training lung need have taught, as in registration",
     )
+
+    @field_validator("warp_scales")
+    @classmethod
+    def _as_many_functions(cls, scales: tuple[WarpScale, ...]) -> tuple[WarpScale, ...]:
+        if len({scale.functions for scale in scales}) > 1:
+            raise ValueError("all scales of the warp have the same number of functions")
+        return scales
 
 
 _PRESETS: dict[str, ModelConfig] = {

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lpm.geometry.frames import Floats
 
 _LEAST_VARIANCE = 1e-6
+_ROUNDING = 1e-3
 _INVERSE_STEPS, _INVERSE_STEP = 15, 0.7
 
 
@@ -110,7 +111,7 @@ class Box:
 
     def shape_at(self, spacing: float) -> tuple[int, int, int]:
         """Nodes along each axis so that they lie at most `spacing` apart."""
-        i, j, k = (int(n) + 1 for n in torch.ceil((self.upper - self.lower) / spacing))
+        i, j, k = (int(n) + 1 for n in torch.ceil((self.upper - self.lower) / spacing - _ROUNDING))
         return i, j, k
 
     def wider(self, by: float) -> Box:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lpm.errors import FileError, InputError
+from lpm.files.dicom import holds_dicom
 from lpm.files.scans import is_dicom_folder, is_scan_name
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 
@@ -118,8 +119,7 @@ def _cases_in_folder(folder: Path) -> Iterator[Case]:
 
 def _is_plain_dicom(folder: Path) -> bool:
     """Whether the DICOM files lie in the folder itself, and not in folders of several subjects."""
-    has_files = any(path.is_file() and not path.name.startswith(".") for path in folder.iterdir())
-    return has_files and is_dicom_folder(folder)
+    return holds_dicom(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def _scans_in(folder: Path) -> list[Path]:

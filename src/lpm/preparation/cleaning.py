@@ -77,7 +77,12 @@ def is_label_map(volume: Volume) -> bool:
 
 
 def clean_labels(
-    volume: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool = True
+    volume: Volume,
+    structures: Mapping[str, tuple[int, ...]],
+    subject: str,
+    *,
+    need_all: bool = True,
+    plain: bool = True,
 ) -> CleanLabels:
     """Turn a label map, or a plain mask of both lungs, into one clean mask a structure.
 
@@ -88,12 +93,13 @@ def clean_labels(
         structures: Label values of each structure.
         subject: Case name for messages.
         need_all: Refuse a case that lacks a structure; otherwise it has fewer masks.
+        plain: Whether one value may stand for both lungs, to be told apart by side; a segmenter's does not.
 
     Raises:
         InputError: Empty, a structure missing, label values that no structure claims, or sides exchanged.
     """
     labels = canonical(integer_labels(volume, subject))
-    labels = _split_plain_mask(labels, structures, subject)
+    labels = _split_plain_mask(labels, structures, subject) if plain else labels
     _check_values(labels, structures, subject, need_all=need_all)
     masks: dict[str, Mask] = {}
     reports: dict[str, CleaningReport] = {}

@@ -94,7 +94,7 @@ def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
         return
     core = ndimage.distance_transform_edt(gas, sampling=hu.spacing_mm) > _GAS_CORE_MM
     found, _ = ndimage.label(gas)
-    held = np.isin(found, np.unique(found[core])[1:]) if core.any() else core
+    held = np.isin(found, np.unique(found[core])) if core.any() else core
     gas_ml = float(held.sum()) * hu.voxel_ml
     if gas_ml > _GAS_ML:
         yield Finding(f"trachea or bowel included: {gas_ml:.0f} ml of gas in the lungs", gas_ml > _MUCH_GAS_ML)

@@ -119,9 +119,12 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     scan = read_scan(case.path, config.series)
     if is_label_map(scan.volume):
         return _Seen(clean_labels(scan.volume, config.structures, case.subject), None, "labels", scan.notes)
+    if set(config.structures) != set(DEFAULT_STRUCTURES):
+        given = f"a scan, with the structures {', '.join(config.structures)}"
+        raise InputError(case.subject, given, "left_lung and right_lung, which segmenters find", "give label maps")
     checked, chosen = hounsfield(scan.volume, case.subject), segmenter(config.segmenter)
     labels = chosen.segment(checked, case.subject)
-    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), case.subject)
+    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), case.subject, plain=False)
     hu = on_grid(canonical(checked.volume), clean.labels)
     return _Seen(clean, hu, f"segmented by {chosen.name}", scan.notes)
 

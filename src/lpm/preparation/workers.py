@@ -40,4 +40,7 @@ def workers(cluster: str | None) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise FileError("--dask", f"no scheduler at {cluster} ({error})", "tcp://HOST:8786", "start one") from error
     with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE_S):
-        yield
+        try:
+            yield
+        except TimeoutError as error:
+            raise FileError("--dask", f"no worker came to {cluster}", "at least one", "start dask workers") from error
