@@ -15,6 +15,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "lpm"
 FLOORS = (
     "errors",
+    "extras",
     "geometry",
     "files",
     "preparation",
@@ -26,7 +27,7 @@ FLOORS = (
     "evaluation",
     "apps",
 )
-WITHOUT_TORCH = ("errors", "geometry", "files", "preparation")
+WITHOUT_TORCH = ("errors", "extras", "geometry", "files", "preparation")
 TORCH = {"torch", "lightning", "lightning_fabric", "safetensors.torch"}
 
 

@@ -1,5 +1,5 @@
-import builtins
 import importlib.util
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -225,14 +225,7 @@ def test_poisson_needs_two_structures():
 
 
 def test_poisson_without_open3d_names_the_extra(monkeypatch):
-    real = builtins.__import__
-
-    def without_open3d(name, *args, **kwargs):
-        if name == "open3d":
-            raise ImportError("No module named 'open3d'")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_open3d)
+    monkeypatch.setitem(sys.modules, "open3d", None)
     with pytest.raises(
         MissingExtraError, match=r"extra benchmarks.*pip install 'lungs-parametric-model\[benchmarks\]'"
     ):

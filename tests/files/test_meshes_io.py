@@ -76,9 +76,13 @@ def test_a_cloud_is_not_a_mesh(tmp_path: Path) -> None:
 
 def test_vtp_without_pyvista(tmp_path: Path, mesh: WorldMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyvista", None)
-    with pytest.raises(MissingExtraError, match=r"vtp needs pyvista\. Try: pip install .* or write .ply"):
+    with pytest.raises(
+        MissingExtraError, match=r"x.vtp: needs pyvista .* Try: pip install .*\[pictures\]', or write .ply"
+    ):
         write_mesh(tmp_path / "x.vtp", mesh)
     (tmp_path / "y.vtp").write_text("x")
-    with pytest.raises(MissingExtraError, match=r"vtp needs pyvista.* or convert to .ply"):
+    with pytest.raises(
+        MissingExtraError, match=r"y.vtp: needs pyvista .* Try: pip install .*\[pictures\]', or convert to .ply"
+    ):
         read_mesh(tmp_path / "y.vtp")
     assert not (tmp_path / "x.vtp").exists()

@@ -12,7 +12,8 @@ from pydantic import Field
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lpm.errors import InputError, MissingExtraError, NoSurfaceError
+from lpm.errors import InputError, NoSurfaceError
+from lpm.extras import import_extra
 from lpm.geometry.distances import closest_points, sdf_on_grid
 from lpm.geometry.frames import Floats, as_points
 from lpm.geometry.grids import Trilinear, VoxelGrid, grid_nodes, odd_grid, trilinear
@@ -329,7 +330,9 @@ class PoissonReconstruction:
         self._true_normals = true_normals
         if len(structures) != 2:
             raise InputError(self.name, f"structures {structures}", "two, a left and a right one")
-        self._open3d, self._structures, self._config = _import_open3d(), structures, config
+        libraries = " (and apt-get install libusb-1.0-0 libgl1 libgomp1)"
+        self._open3d = import_extra("open3d", "benchmarks", self.name, libraries)
+        self._structures, self._config = structures, config
 
     def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
         """Reconstruct one surface through all points, then tell the lungs apart by side.
@@ -379,15 +382,6 @@ class PoissonReconstruction:
         if len(mesh.triangles) == 0:
             raise NoSurfaceError(self.name, f"no surface through {len(points)} points", "points on a surface")
         return WorldMesh(np.asarray(mesh.vertices), np.asarray(mesh.triangles)).outward()
-
-
-def _import_open3d() -> Any:
-    try:
-        import open3d
-    except (ImportError, OSError) as error:  # OSError: installed, but a system library is missing
-        hint = "pip install 'lungs-parametric-model[benchmarks]' (and apt-get install libusb-1.0-0 libgl1 libgomp1)"
-        raise MissingExtraError("Poisson baseline", f"needs open3d ({error})", "extra benchmarks", hint) from error
-    return open3d
 
 
 def _area(mesh: WorldMesh) -> float:

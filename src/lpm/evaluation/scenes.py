@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from lpm.errors import FileError, MissingExtraError
+from lpm.errors import FileError
+from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh
@@ -133,7 +133,7 @@ def render(layers: Sequence[Layer], view: View, window: Window, height_px: int) 
     Raises:
         MissingExtraError: pyvista is not installed.
     """
-    pyvista = _pyvista()
+    pyvista = import_extra("pyvista", "pictures", "3D pictures")
     size = (round(height_px * window.half_size[0] / window.half_size[1]), height_px)
     with pyvista.vtk_verbosity("off"):  # without a display VTK warns, and then renders all the same
         plotter = pyvista.Plotter(off_screen=True, window_size=size, lighting="light kit")
@@ -167,14 +167,6 @@ def _aim(plotter: Any, view: View, window: Window) -> None:
     camera.focal_point, camera.position, camera.up = center, center + 2000.0 * view.axes[2], view.axes[1]
     camera.parallel_projection, camera.parallel_scale = True, float(window.half_size[1])
     plotter.renderer.ResetCameraClippingRange()
-
-
-def _pyvista() -> Any:
-    try:
-        return importlib.import_module("pyvista")
-    except ImportError as error:
-        hint = "pip install 'lungs-parametric-model[pictures]'"
-        raise MissingExtraError("3D pictures", "pyvista is not installed", "the extra 'pictures'", hint) from error
 
 
 # --- Lettering and files ---------------------------------------------------------------------------------------------

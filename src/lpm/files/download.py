@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lpm.errors import FileError, InputError, MissingExtraError
+from lpm.errors import FileError, InputError
+from lpm.extras import import_extra
 
 _CHUNK = 1 << 16  # what a broken connection loses at most
 _TIMEOUT_S = 30
@@ -81,8 +80,10 @@ def remote_files(data_set: DataSet) -> list[RemoteFile]:
         MissingExtraError: pooch is not installed.
         FileError: The archive cannot be asked, or does not hold the files.
     """
-    downloaders = _import("pooch.downloaders")
-    pooch = _import("pooch").create(path=".", base_url=f"doi:{data_set.doi}/", registry={})
+    downloaders = import_extra("pooch.downloaders", "download", "lpm download")
+    pooch = import_extra("pooch", "download", "lpm download").create(
+        path=".", base_url=f"doi:{data_set.doi}/", registry={}
+    )
     try:
         record = downloaders.doi_to_repository(data_set.doi, timeout=_TIMEOUT_S)
         record.populate_registry(pooch)
@@ -110,7 +111,7 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None) -> P
     """
     if Path(file.name).name != file.name or file.name.startswith("."):
         raise InputError("download", f"name {file.name!r}", "a plain file name")
-    pooch = _import("pooch")
+    pooch = import_extra("pooch", "download", "lpm download")
     pooch.get_logger().setLevel("ERROR")
 
     def resume(url: str, to: str, _: object) -> None:
@@ -132,7 +133,7 @@ def _fetch_part(url: str, part: Path, progress: Callable[[int, int | None], None
     Raises:
         FileError: It breaks too often, or the server refuses.
     """
-    requests = _import("requests")
+    requests = import_extra("requests", "download", "lpm download")
     reason = ""
     for _ in range(_ATTEMPTS):
         start = part.stat().st_size if part.exists() else 0
@@ -156,11 +157,3 @@ def _fetch_part(url: str, part: Path, progress: Callable[[int, int | None], None
             reason = f"{type(error).__name__}: {str(error)[:200]}"
     given = f"the connection broke {_ATTEMPTS} times ({reason})"
     raise FileError(url, given, "the whole file", "run the same command again: it goes on where it stopped")
-
-
-def _import(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        hint = "pip install 'lungs-parametric-model[download]'"
-        raise MissingExtraError("download", f"needs {module} ({error})", "extra download", hint) from error

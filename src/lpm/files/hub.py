@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
-from lpm.errors import FileError, InputError, MissingExtraError
+from lpm.errors import FileError, InputError
+from lpm.extras import import_extra
 
 PREFIX = "hf:"
 _FILES = ("bundle.json", "weights.safetensors")
@@ -25,19 +25,10 @@ def fetch_repository(name: str) -> Path:
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise InputError("model", repr(name), "hf:owner/repository or hf:owner/repository@revision")
-    hub = _hub()
+    hub = import_extra("huggingface_hub", "hub", "model")
     try:
         paths = [Path(hub.hf_hub_download(repository, file, revision=revision or None)) for file in _FILES]
     except Exception as error:  # the hub raises many kinds, all of which mean that the files are not to be had
         given = f"cannot be fetched ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
         raise FileError(name, given, " and ".join(_FILES), "check name and network") from error
     return paths[0].parent
-
-
-def _hub() -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        hint = "pip install 'lungs-parametric-model[hub]'"
-        raise MissingExtraError("model", "needs huggingface_hub", "extra hub", hint) from error
-    return huggingface_hub

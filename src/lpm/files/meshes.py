@@ -8,6 +8,7 @@ import numpy as np
 import trimesh
 
 from lpm.errors import FileError, MissingExtraError
+from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
 from lpm.geometry.meshes import WorldMesh
 
@@ -40,13 +41,8 @@ def write_mesh(path: Path, mesh: WorldMesh) -> None:
 
 
 def _write_vtp(path: Path, mesh: WorldMesh) -> None:
-    try:
-        import pyvista as pv
-    except ImportError as error:
-        raise MissingExtraError(
-            str(path), "vtp needs pyvista", hint="pip install 'lungs-parametric-model[pictures]', or write .ply"
-        ) from error
-    pv.PolyData.from_regular_faces(mesh.vertices, mesh.faces.astype(int)).save(str(path))
+    pyvista = import_extra("pyvista", "pictures", str(path), ", or write .ply")
+    pyvista.PolyData.from_regular_faces(mesh.vertices, mesh.faces.astype(int)).save(str(path))
 
 
 def read_mesh(path: Path) -> WorldMesh:
@@ -72,11 +68,6 @@ def read_mesh(path: Path) -> WorldMesh:
 
 
 def _read_vtp(path: Path) -> WorldMesh:
-    try:
-        import pyvista as pv
-    except ImportError as error:
-        raise MissingExtraError(
-            str(path), "vtp needs pyvista", hint="pip install 'lungs-parametric-model[pictures]', or convert to .ply"
-        ) from error
-    data = pv.read(str(path)).triangulate()
+    pyvista = import_extra("pyvista", "pictures", str(path), ", or convert to .ply")
+    data = pyvista.read(str(path)).triangulate()
     return WorldMesh(np.asarray(data.points, dtype=np.float64), np.asarray(data.regular_faces))

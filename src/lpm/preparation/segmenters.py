@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 
-from lpm.errors import InputError, MissingExtraError
+from lpm.errors import InputError
+from lpm.extras import import_extra
 from lpm.files.volumes import to_itk
 from lpm.geometry.volumes import Volume
 from lpm.preparation.hounsfield import Scan
@@ -33,14 +33,6 @@ def segmenter(name: SegmenterName) -> Segmenter:
         "totalsegmentator": TotalSegmentatorSegmenter(),
     }
     return found[name]
-
-
-def _import(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        hint = f"pip install 'lungs-parametric-model[{extra}]'"
-        raise MissingExtraError("segment", f"needs {module} ({error})", f"extra {extra}", hint) from error
 
 
 def _checked(values: np.ndarray, grid: Volume, who: str, subject: str) -> Volume:
@@ -73,7 +65,7 @@ class LungmaskSegmenter:
 
     def segment(self, scan: Scan, subject: str) -> Volume:
         """Labels on the scan's own grid; see `Segmenter`."""
-        inferer = _import("lungmask", "lungmask").LMInferer(modelname=self.model, tqdm_disable=True)
+        inferer = import_extra("lungmask", "lungmask", "segment").LMInferer(modelname=self.model, tqdm_disable=True)
         found = np.asarray(inferer.apply(to_itk(scan.volume))).transpose(2, 1, 0)
         exchanged = np.where(found == 1, RIGHT, np.where(found == 2, LEFT, 0))  # its 1 is the right lung
         return _checked(exchanged, scan.volume, self.name, subject)
@@ -98,14 +90,16 @@ class TotalSegmentatorSegmenter:
 
     def segment(self, scan: Scan, subject: str) -> Volume:
         """Labels on the scan's own grid; see `Segmenter`."""
-        api = _import("totalsegmentator.python_api", "totalsegmentator")
-        classes = _import("totalsegmentator.map_to_binary", "totalsegmentator").class_map["total"]
-        image = _import("nibabel", "totalsegmentator").Nifti1Image(scan.volume.voxels, scan.volume.world_from_voxel)
+        api, mapping, nibabel = (
+            import_extra(module, "totalsegmentator", "segment")
+            for module in ("totalsegmentator.python_api", "totalsegmentator.map_to_binary", "nibabel")
+        )
+        image = nibabel.Nifti1Image(scan.volume.voxels, scan.volume.world_from_voxel)
         options: dict[str, Any] = {"fast": self.fast, "device": self.device, "quiet": True}
         answer = api.totalsegmentator(image, None, ml=True, roi_subset=list(_LOBES), **options)
         lobes = np.asarray(answer.dataobj)
         found = np.zeros(lobes.shape, dtype=np.uint8)
-        for number, lobe in classes.items():
+        for number, lobe in mapping.class_map["total"].items():
             if lobe in _LOBES:
                 found[lobes == number] = _LOBES[lobe]
         return _checked(found, scan.volume, self.name, subject)

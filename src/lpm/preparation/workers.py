@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import joblib
 
-from lpm.errors import FileError, MissingExtraError
+from lpm.errors import FileError
+from lpm.extras import import_extra
 
 _PATIENCE_S = 60
 
@@ -30,13 +30,9 @@ def workers(cluster: str | None) -> Iterator[None]:
     if cluster is None:
         yield
         return
+    distributed = import_extra("distributed", "cluster", "--dask")
     try:
-        from distributed import Client
-    except ImportError as error:
-        hint = "pip install 'lungs-parametric-model[cluster]'"
-        raise MissingExtraError("--dask", f"needs dask.distributed ({error})", "extra cluster", hint) from error
-    try:
-        client: Any = Client(cluster, timeout=_PATIENCE_S)  # type: ignore[no-untyped-call]
+        client = distributed.Client(cluster, timeout=_PATIENCE_S)
     except (OSError, ValueError) as error:
         raise FileError("--dask", f"no scheduler at {cluster} ({error})", "tcp://HOST:8786", "start one") from error
     with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE_S):
