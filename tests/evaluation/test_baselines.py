@@ -1,5 +1,3 @@
-import importlib.util
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,20 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lpm.errors import InputError, MissingExtraError, NoSurfaceError
+from lpm.errors import InputError
 from lpm.evaluation.baselines import (
     BaselinesConfig,
     MeanShape,
     NearestLung,
     PcaOfGrids,
-    PoissonReconstruction,
     build_baselines,
-    cut_at,
     fit_field,
-    gap_between,
-    pieces_of,
     sdf_on_grid,
-    surface_on_grid,
     train_grids,
 )
 from lpm.evaluation.metrics import surface_scores
@@ -34,7 +27,6 @@ from lpm.preparation.sampling import sample_surfaces
 FAST = BaselinesConfig(names=("mean", "nearest", "pca"), spacing_mm=6.0, margin_mm=18.0)
 SIDES = ("left_lung", "right_lung")
 RADII = (24.0, 27.0, 30.0, 33.0, 36.0)
-needs_open3d = pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="open3d (extra benchmarks) absent")
 
 
 def rng(seed=0):
@@ -116,19 +108,6 @@ def test_points_outside_a_grid_take_its_border_and_no_slope_across_it():
     assert np.einsum("nc,nca->a", values[around.node], around.slope)[0] == 0.0
 
 
-def test_a_shape_that_leaves_its_grid_is_still_closed():
-    grid = odd_grid(np.full(3, -10.0), np.full(3, 10.0), 2.0)
-    mesh = surface_on_grid(np.linalg.norm(grid_nodes(grid), axis=-1) - 12.0, grid)
-    assert mesh.is_closed
-    assert mesh.volume_ml > 0
-
-
-def test_a_field_that_is_negative_nowhere_is_refused():
-    grid = odd_grid(np.zeros(3), np.full(3, 8.0), 2.0)
-    with pytest.raises(NoSurfaceError, match="never cross"):
-        surface_on_grid(np.ones(grid.shape), grid)
-
-
 # Learning and fitting
 
 
@@ -180,91 +159,6 @@ def test_too_few_or_broken_points_are_refused(grids, kind):
         kind(grids, FAST).reconstruct(np.zeros((9, 3)))
     with pytest.raises(InputError, match=r"NaN or infinite"):
         kind(grids, FAST).reconstruct(np.full((20, 3), np.nan))
-
-
-# Poisson
-
-
-@needs_open3d
-def test_poisson_with_known_sides_follows_dense_points():
-    true = lungs(30.0)
-    samples = sample_surfaces(true, 3000, rng=rng())
-    by_side = {name: samples.points_mm[samples.structure == index] for index, name in enumerate(SIDES)}
-    found = PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5)).reconstruct_sides(by_side)
-    assert assd(found, true) < 1.0
-
-
-@needs_open3d
-def test_poisson_with_unknown_sides_names_them_by_side():
-    true = lungs(20.0)
-    found = PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5)).reconstruct(points_on(true, 3000))
-    assert tuple(found) == SIDES
-    assert found["left_lung"].vertices[:, 0].mean() < found["right_lung"].vertices[:, 0].mean()
-    with pytest.raises(InputError, match="3 points; expected at least 10"):
-        PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5)).reconstruct(np.zeros((3, 3)))
-
-
-@needs_open3d
-def test_poisson_with_true_normals_is_better_and_needs_them():
-    true = lungs(30.0)
-    samples = sample_surfaces(true, 600, rng=rng())
-    told = PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5), true_normals=True)
-    alone = PoissonReconstruction(SIDES, BaselinesConfig(poisson_depth=5))
-    assert told.name != alone.name
-    error = assd(told.reconstruct(samples.points_mm, samples.normals), true)
-    assert error < 1.5
-    assert error <= assd(alone.reconstruct(samples.points_mm), true) + 0.05
-    with pytest.raises(InputError, match="no normals"):
-        told.reconstruct(samples.points_mm)
-
-
-@needs_open3d
-def test_poisson_needs_two_structures():
-    with pytest.raises(InputError, match="two, a left and a right one"):
-        PoissonReconstruction(("lungs",), BaselinesConfig())
-
-
-def test_poisson_without_open3d_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "open3d", None)
-    with pytest.raises(
-        MissingExtraError, match=r"extra benchmarks.*pip install 'lungs-parametric-model\[benchmarks\]'"
-    ):
-        PoissonReconstruction(SIDES, BaselinesConfig())
-
-
-def test_pieces_are_those_that_share_no_vertex():
-    pair = lungs(20.0)
-    left, right = pair["left_lung"], pair["right_lung"]
-    n = len(left.vertices)
-    both = WorldMesh(np.concatenate([left.vertices, right.vertices]), np.concatenate([left.faces, right.faces + n]))
-    assert sorted(len(piece.vertices) for piece in pieces_of(both)) == sorted([n, len(right.vertices)])
-    assert len(pieces_of(left)) == 1
-
-
-def test_gap_lies_between_two_groups_of_any_size():
-    x = np.concatenate([rng().normal(-50, 5, 900), rng().normal(60, 5, 100)])
-    assert -30 < gap_between(x) < 40
-    assert gap_between(np.zeros(5)) == 0.0
-
-
-def test_a_closed_mesh_is_cut_into_two_closed_ones():
-    ball = ellipsoid(30.0, (0, 0, 0))
-    smaller, larger = cut_at(ball, 0.0, 3.0)
-    assert smaller.is_closed
-    assert larger.is_closed
-    assert smaller.vertices[:, 0].max() == pytest.approx(0.0, abs=0.1)
-    assert smaller.volume_ml == pytest.approx(0.5 * ball.volume_ml, rel=0.05)
-    assert larger.volume_ml == pytest.approx(smaller.volume_ml, rel=0.02)
-
-
-def test_an_open_mesh_is_shared_out_and_a_one_sided_one_refused():
-    ball = ellipsoid(30.0, (0, 0, 0))
-    opened = WorldMesh(ball.vertices, ball.faces[1:])
-    smaller, larger = cut_at(opened, 0.0, 3.0)
-    assert len(smaller.faces) + len(larger.faces) == len(opened.faces)
-    assert not smaller.is_closed
-    with pytest.raises(NoSurfaceError, match=r"on one side of R = 100.0 mm"):
-        cut_at(ball, 100.0, 3.0)
 
 
 # All of them

@@ -98,6 +98,12 @@ def test_other_shapes_are_not_points(shape: tuple[int, ...]) -> None:
         as_points(np.zeros(shape))
 
 
+def test_too_few_points_are_counted() -> None:
+    assert len(as_points(np.zeros((3, 3)), "cloud", at_least=3)) == 3
+    with pytest.raises(InputError, match=r"cloud: 3 points; expected at least 4\. Try: give more"):
+        as_points(np.zeros((3, 3)), "cloud", at_least=4)
+
+
 def test_points_with_nan_are_counted() -> None:
     with pytest.raises(InputError, match="2 of 3 points are NaN or infinite"):
         as_points([[0, 0, np.nan], [np.inf, 0, 0], [0, 0, 0]])

@@ -5,6 +5,7 @@ import pytest
 
 from lpm.errors import NoSurfaceError
 from lpm.geometry.distances import closest_points
+from lpm.geometry.grids import VoxelGrid, grid_nodes, odd_grid
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import Ellipsoid, to_mask
 from lpm.geometry.surfaces import (
@@ -14,6 +15,7 @@ from lpm.geometry.surfaces import (
     level_that_keeps_volume,
     smooth_mask,
     smooth_surface,
+    surface_on_grid,
 )
 from lpm.geometry.volumes import Volume
 
@@ -101,3 +103,30 @@ def test_decimation_reduces_and_stays_closed_and_close() -> None:
     assert coarse.is_closed
     assert closest_points(fine, coarse.vertices).distance.max() < 1.0
     assert decimate(fine, len(fine.faces)) is fine
+
+
+def ball_on_grid(radius_mm: float) -> tuple[np.ndarray, VoxelGrid]:
+    grid = odd_grid(np.full(3, -10.0), np.full(3, 10.0), 2.0)
+    return np.linalg.norm(grid_nodes(grid) - (0.5, 0.0, -0.5), axis=-1) - radius_mm, grid
+
+
+def test_a_field_on_a_grid_has_its_surface_where_it_vanishes() -> None:
+    mesh = surface_on_grid(*ball_on_grid(7.0))
+    assert mesh.is_closed
+    assert mesh.enclosed_volume > 0
+    assert np.linalg.norm(mesh.vertices - (0.5, 0.0, -0.5), axis=1) == pytest.approx(7.0, abs=0.2)
+
+
+def test_a_shape_that_leaves_its_grid_is_still_closed() -> None:
+    mesh = surface_on_grid(*ball_on_grid(12.0))
+    assert mesh.is_closed
+    assert mesh.volume_ml > 0
+    within = mesh.vertices[(np.abs(mesh.vertices) < 9.9).all(axis=1)]
+    assert np.linalg.norm(within - (0.5, 0.0, -0.5), axis=1) == pytest.approx(12.0, abs=0.2)
+    assert surface_on_grid(*ball_on_grid(40.0)).is_closed
+
+
+def test_a_field_that_is_negative_nowhere_is_refused() -> None:
+    _, grid = ball_on_grid(7.0)
+    with pytest.raises(NoSurfaceError, match="never cross"):
+        surface_on_grid(np.ones(grid.shape), grid)

@@ -6,9 +6,7 @@ import torch
 
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.grids import VoxelGrid, grid_nodes
-from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.surfaces import extract_surface
-from lpm.geometry.volumes import Volume
+from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.config import RegistrationConfig
 from lpm.model.registration import Correspondence, GroupRegistration, StructureFields
 from lpm.model.warp import WarpScale
@@ -54,9 +52,7 @@ def test_the_average_keeps_a_notch_that_a_mean_of_distances_loses(found: tuple[t
     along = np.stack([np.linspace(0.0, 45.0, 46), np.zeros(46), np.zeros(46)], axis=1)
 
     def depth(field: torch.Tensor) -> float:
-        affine = np.diag([GRID.spacing_mm] * 3 + [1.0])
-        affine[:3, 3] = GRID.origin_mm
-        mesh: WorldMesh = extract_surface(Volume(field.numpy(), affine), 0.0, inside_is_above=False).outward()
+        mesh = surface_on_grid(field.numpy(), GRID).outward()
         return float((signed_distance(mesh, along) < 0).sum())
 
     single = np.mean([depth(each) for each in distances[2:3]])

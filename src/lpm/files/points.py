@@ -62,9 +62,7 @@ def read_points(path: Path) -> PointFile:
         raise
     except Exception as error:  # every reader has exceptions of its own for damaged bytes
         raise FileError(str(path), f"cannot be read as points ({_reason(error)})", "an intact file") from error
-    points = as_points(raw, str(path))
-    if len(points) < MIN_POINTS:
-        raise InputError(str(path), f"{len(points)} points", f"at least {MIN_POINTS}")
+    points = as_points(raw, str(path), at_least=MIN_POINTS)
     return PointFile(points, structure)
 
 

@@ -13,18 +13,19 @@ from lpm.errors import FrameError, InputError
 Floats = NDArray[np.float64]
 
 
-def as_points(array: ArrayLike, subject: str = "points") -> Floats:
+def as_points(array: ArrayLike, subject: str = "points", *, at_least: int = 0) -> Floats:
     """Check an array of points.
 
     Args:
         array: (n, 3) finite numbers.
         subject: What to call the array in an error.
+        at_least: How many points there must be.
 
     Returns:
         (n, 3) float64.
 
     Raises:
-        InputError: The shape is not (n, 3), or a value is NaN or infinite.
+        InputError: The shape is not (n, 3), a value is NaN or infinite, or there are too few.
     """
     try:
         points = np.asarray(array, dtype=np.float64)
@@ -37,6 +38,8 @@ def as_points(array: ArrayLike, subject: str = "points") -> Floats:
         raise InputError(
             subject, f"{bad} of {len(points)} points are NaN or infinite", "finite coordinates", "drop them"
         )
+    if len(points) < at_least:
+        raise InputError(subject, f"{len(points)} points", f"at least {at_least}", "give more of them")
     return points
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,12 @@ class VoxelGrid:
     origin_mm: Floats
     spacing_mm: float
     shape: tuple[int, int, int]
+
+    def volume(self, values: NDArray[Any]) -> Volume:
+        """Wrap values at the voxel centres as a volume."""
+        affine = np.diag([self.spacing_mm] * 3 + [1.0])
+        affine[:3, 3] = self.origin_mm
+        return Volume(values, affine)
 
 
 def grid_around(meshes: Sequence[WorldMesh], spacing_mm: float) -> VoxelGrid:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import fast_simplification
 import numpy as np
 import trimesh
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
 from lpm.errors import NoSurfaceError
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 
@@ -85,6 +89,26 @@ def extract_surface(field: Volume, level: float, *, inside_is_above: bool = True
     mesh = WorldMesh(field.to_world(vertices.astype(np.float64)), faces.astype(np.int64))
     is_mirrored = np.linalg.det(field.world_from_voxel[:3, :3]) < 0
     return mesh.flipped() if is_mirrored else mesh
+
+
+def surface_on_grid(field: NDArray[Any], grid: VoxelGrid) -> WorldMesh:
+    """Zero level of a field that is negative inside, closed even where the shape leaves the grid.
+
+    Args:
+        field: (i, j, k) at the grid's nodes.
+        grid: Where they lie.
+
+    Returns:
+        Outward mesh in RAS mm.
+
+    Raises:
+        NoSurfaceError: The field is negative nowhere.
+    """
+    if (field <= 0).sum() > (field[1:-1, 1:-1, 1:-1] <= 0).sum():
+        i, j, k = (n + 2 for n in field.shape)
+        grid = VoxelGrid(grid.origin_mm - grid.spacing_mm, grid.spacing_mm, (i, j, k))
+        field = np.pad(field, 1, constant_values=grid.spacing_mm)
+    return extract_surface(grid.volume(field), 0.0, inside_is_above=False)
 
 
 def smooth_surface(mesh: WorldMesh, iterations: int) -> WorldMesh:

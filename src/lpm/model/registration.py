@@ -19,14 +19,12 @@ from dataclasses import dataclass
 import joblib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lpm.geometry.distances import sdf_on_grid
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid
-from lpm.geometry.surfaces import extract_surface
-from lpm.geometry.volumes import Volume
+from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.config import RegistrationConfig
 from lpm.model.warp import Box, Eigenfunctions, WarpScale, inverted
 
@@ -264,12 +262,5 @@ def _average(structure: StructureFields, known: Correspondence) -> Tensor:
     for distances, displacement in zip(structure.distances, back, strict=True):
         total += structure.box.distance(distances, there + known.box.sample(displacement, there))
     mean = (total / len(back)).reshape(structure.grid.shape).numpy()
-    return torch.from_numpy(_redistanced(mean, structure.grid))
-
-
-def _redistanced(field: NDArray[np.float32], grid: VoxelGrid) -> NDArray[np.float32]:
-    """The distances to a field's zero level, of its largest piece."""
-    affine = np.diag([grid.spacing_mm] * 3 + [1.0])
-    affine[:3, 3] = grid.origin_mm
-    mesh = extract_surface(Volume(field, affine), 0.0, inside_is_above=False).largest_pieces(1).outward()
-    return sdf_on_grid(mesh, grid).astype(np.float32)
+    mesh = surface_on_grid(mean, structure.grid).largest_piece().outward()
+    return torch.from_numpy(sdf_on_grid(mesh, structure.grid).astype(np.float32))
