@@ -16,18 +16,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil
 
 from lpm.files.atomic import write_text
-
-if TYPE_CHECKING:
-    from lpm.geometry.meshes import WorldMesh
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]
@@ -249,7 +246,7 @@ def deepsdf(lungs: Path, work: Path) -> Json:
     from lpm.fitting.config import FitConfig
     from lpm.fitting.engine import fit_shape
     from lpm.fitting.fit import extract_fit
-    from lpm.geometry.meshes import WorldMesh
+    from lpm.geometry.meshes import WorldMesh, joined
     from lpm.model.bundle import read_bundle
     from lpm.preparation.cohort import Cohort
 
@@ -277,16 +274,6 @@ def deepsdf(lungs: Path, work: Path) -> Json:
             for key, mesh in meshes.items()
         } | {"own_seconds": seconds, "theirs_seconds": result["fit_seconds"][name]}
     return {"subjects": rows, "training_seconds": result["training_seconds"]}
-
-
-def joined(meshes: Iterable[WorldMesh]) -> WorldMesh:
-    """Several meshes as one: what tells no lung from another is compared with both."""
-    from lpm.geometry.meshes import WorldMesh
-
-    parts = list(meshes)
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in parts)])
-    faces = [mesh.faces + start for mesh, start in zip(parts, starts, strict=False)]
-    return WorldMesh(np.concatenate([mesh.vertices for mesh in parts]), np.concatenate(faces))
 
 
 def segmentation(lungs: Path, work: Path) -> Json:
