@@ -5,7 +5,7 @@ import pytest
 
 from lpm.errors import InputError
 from lpm.geometry.volumes import Volume
-from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels
+from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels, is_label_map
 from lpm.preparation.config import DEFAULT_STRUCTURES
 
 
@@ -113,6 +113,7 @@ def test_cut_faces_are_named_in_the_patient_and_not_in_the_array() -> None:
 
 
 def test_whole_numbers_in_floats_are_labels() -> None:
+    assert is_label_map(volume(two_boxes().astype(np.float32)))
     assert integer_labels(volume(two_boxes().astype(np.float32)), "x").voxels.dtype == np.uint16
 
 
@@ -126,6 +127,7 @@ def test_whole_numbers_in_floats_are_labels() -> None:
     ],
 )
 def test_a_scan_is_not_a_label_map(voxels: np.ndarray) -> None:
+    assert not is_label_map(volume(voxels))
     with pytest.raises(InputError, match=r"case-7: \d+ values from .* expected a label map .*give the mask, not"):
         clean(voxels)
 

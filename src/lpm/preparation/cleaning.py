@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from lpm.geometry.volumes import Volume, canonical, cropped
 from lpm.preparation.cuts import Cut, find_cuts
 
 Mask = NDArray[np.bool_]
-_SAMPLES, _MOST_LABELS = 1_000_000, 256
+_SAMPLES, _MOST_LABELS, _LARGEST_LABEL = 1_000_000, 256, 65535
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,21 @@ def integer_labels(volume: Volume, subject: str) -> Volume:
         InputError: Values are not whole numbers, negative, or too many to be labels (a CT, not its mask).
     """
     values = np.unique(volume.voxels)
-    is_whole = np.array_equal(values, np.round(values))
-    if not is_whole or values[0] < 0 or values[-1] > 65535 or len(values) > 256:
+    if not _are_labels(values):
         given = f"{len(values)} values from {values[0]:g} to {values[-1]:g}"
         raise InputError(subject, given, "a label map of a few whole numbers", "give the mask, not the scan")
     return volume.with_voxels(volume.voxels.astype(np.uint16))
 
 
 def is_label_map(volume: Volume) -> bool:
-    """Whether values are few whole numbers from 0 on: labels, and no scan."""
-    sample = np.unique(volume.voxels.ravel()[:: max(volume.voxels.size // _SAMPLES, 1)])
-    is_few = len(sample) <= _MOST_LABELS and bool(np.array_equal(sample, np.round(sample)))
-    return is_few and float(sample[0]) >= 0
+    """Whether an image is a label map and no scan, by a sample of its values."""
+    return _are_labels(np.unique(volume.voxels.ravel()[:: max(volume.voxels.size // _SAMPLES, 1)]))
+
+
+def _are_labels(values: NDArray[Any]) -> bool:
+    """Whether values, each once and in order, are few whole numbers from 0 on."""
+    is_whole = bool(np.array_equal(values, np.round(values)))
+    return is_whole and len(values) <= _MOST_LABELS and 0 <= float(values[0]) and float(values[-1]) <= _LARGEST_LABEL
 
 
 def clean_labels(
