@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from lpm.apps.prepare_verb import PreparationRun, prepare_to_folder
 from lpm.apps.stages import EvaluationRun, TrainingRun, evaluate_to_folder, train_model
 from lpm.errors import FileError
 from lpm.evaluation.evaluate import EvaluationConfig
@@ -28,11 +29,9 @@ from lpm.geometry.surfaces import extract_surface
 from lpm.model.bundle import ModelBundle
 from lpm.model.config import ModelConfig, preset
 from lpm.preparation.augmentation import AugmentationConfig
-from lpm.preparation.cases import find_cases
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, SamplingConfig
-from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 N_SUBJECTS = 16
 DATA = "generated lung-like shapes (lpm.geometry.phantoms); no patient data"
@@ -128,13 +127,7 @@ def _write_scans(demo: _Demo) -> None:
 
 def _prepare(demo: _Demo, bar: Progress) -> Cohort:
     config = PreparationConfig(seed=demo.seed, sampling=SamplingConfig(n_surface=40_000, n_off_surface=40_000))
-    cases = find_cases([demo.scans])
-    task = bar.add_task("prepare", total=len(cases))
-    outcomes = []
-    for outcome in prepare_cases(cases, demo.cohort, config, jobs=2, resume=True):
-        outcomes.append(outcome)
-        bar.advance(task)
-    finish_cohort(outcomes, demo.cohort, config, None)
+    prepare_to_folder(PreparationRun((demo.scans,), demo.cohort, config, resume=True), bar)
     return Cohort(demo.cohort)
 
 

@@ -77,23 +77,33 @@ def train_model(run: TrainingRun, bar: Progress) -> ModelBundle:
     return bundle
 
 
-def train_atlas(
-    cohort: Path, out: Path, config: AtlasConfig, bar: Progress, *, split: Literal["train", "all"], data: str, jobs: int
-) -> ModelBundle:
+@dataclass(frozen=True)
+class AtlasRun:
+    """What `lpm train --preset atlas` was asked for."""
+
+    cohort: Path
+    out: Path
+    config: AtlasConfig
+    split: Literal["train", "all"] = "train"
+    jobs: int = 1
+    data: str = "not stated"
+
+
+def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     """Make an atlas and write it.
 
     Raises:
         FileError: The folder holds a model.
     """
-    if (out / "bundle.json").exists():
-        raise FileError(str(out), "holds a model", "a new folder", "another --out")
-    prepared = Cohort(cohort)
-    build = AtlasBuild(prepared, prepared.subjects(split), config, jobs=jobs)
+    if (run.out / "bundle.json").exists():
+        raise FileError(str(run.out), "holds a model", "a new folder", "another --out")
+    cohort = Cohort(run.cohort)
+    build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, jobs=run.jobs)
     task = bar.add_task("signed distances of the training lungs", total=build.n_steps)
     for done in build.steps():
         bar.update(task, advance=1, description=done)
-    bundle = bundle_of_atlas(build, data)
-    write_bundle(out, bundle)
+    bundle = bundle_of_atlas(build, run.data)
+    write_bundle(run.out, bundle)
     return bundle
 
 
