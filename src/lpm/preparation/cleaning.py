@@ -77,7 +77,7 @@ def is_label_map(volume: Volume) -> bool:
 def _are_labels(values: NDArray[Any]) -> bool:
     """Whether values, each once and in order, are few whole numbers from 0 on."""
     is_whole = bool(np.array_equal(values, np.round(values)))
-    return is_whole and len(values) <= _MOST_LABELS and 0 <= float(values[0]) and float(values[-1]) <= _LARGEST_LABEL
+    return is_whole and len(values) <= _MOST_LABELS and float(values[0]) >= 0 and float(values[-1]) <= _LARGEST_LABEL
 
 
 def clean_labels(
