@@ -22,7 +22,9 @@ SegmenterOption = Annotated[
 ]
 SeriesOption = Annotated[
     str | None,
-    typer.Option("--series", help="DICOM series: its number or the end of its UID; default the thin axial chest CT."),
+    typer.Option(
+        "--series", help="DICOM series: number or end of UID (2:1: acquisition 1); default thin axial chest CT."
+    ),
 ]
 
 

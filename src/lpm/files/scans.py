@@ -1,17 +1,17 @@
-"""A CT as people have it: a NIfTI, NRRD or MHA file, a folder of DICOM files, or a zip of one."""
+"""A CT as people have it: a NIfTI, NRRD or MHA file, a folder of DICOM files, one of these files, or a zip of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from lpm.errors import FileError
-from lpm.files.dicom import choose_series, find_series, holds_dicom, is_dicom, read_series, unzipped
+from lpm.files.dicom_folder import files_of_series, find_series, holds_dicom, is_dicom, visible_files
+from lpm.files.dicom_series import Series, choose_series
+from lpm.files.dicom_volume import read_series
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume
+from lpm.files.zips import unzipped
 from lpm.geometry.volumes import Volume
-
-_LOOKED_AT = 50
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,34 @@ def is_scan_name(path: Path) -> bool:
     return is_volume_name(path) or path.suffix.lower() == ".zip"
 
 
+def is_dicom_file(path: Path) -> bool:
+    """Whether a path is a single DICOM file, whatever its name; names of other scans are believed."""
+    return path.is_file() and not is_scan_name(path) and is_dicom(path)
+
+
 def is_dicom_folder(folder: Path) -> bool:
     """Whether a folder holds DICOM files, at any depth."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return holds_dicom(path for path in islice(files, _LOOKED_AT) if not is_scan_name(path))
+    return holds_dicom(path for path in visible_files(folder) if not is_scan_name(path))
+
+
+def scan_files(path: Path) -> list[Path]:
+    """All files that a scan is made of: for a DICOM file those of its series, for a folder all of it; sorted.
+
+    Raises:
+        FileError: A DICOM file without a series.
+    """
+    if path.is_dir():
+        return sorted(found for found in path.rglob("*") if found.is_file())
+    return files_of_series(path) if is_dicom_file(path) else [path]
 
 
 def read_scan(path: Path, series: str | None = None) -> ScanFile:
     """Read a scan.
 
     Args:
-        path: A volume file, a DICOM folder, one of its files, or a zip.
-        series: Which DICOM series: its number or (the end of) its UID; None for the thin-slice axial chest CT.
+        path: A volume file, a DICOM folder, a zip, or a DICOM file, which stands for its series in its folder.
+        series: Which DICOM series: its number or (the end of) its UID, with ``:`` and the acquisition number where it
+            has several; None for the thin-slice axial chest CT, of one patient.
 
     Raises:
         FileError: Missing, damaged, or of another kind.
@@ -53,17 +69,23 @@ def read_scan(path: Path, series: str | None = None) -> ScanFile:
         return ScanFile(read_volume(path))
     if path.is_file() and path.suffix.lower() == ".zip":
         with unzipped(path) as folder:
-            return _read_folder(folder, path.name, series)
+            return _read(find_series(folder, str(path)), path.name, series)
     if path.is_dir():
-        return _read_folder(path, path.name, series)
-    if path.is_file() and is_dicom(path):
-        return _read_folder(path.parent, path.parent.name, series)
+        return _read(find_series(path), path.name, series)
+    if is_dicom_file(path):
+        return _read(_series_with(path, series), path.name, series)
     what = "no such file or folder" if not path.exists() else f"unknown kind {path.suffix!r}"
     raise FileError(str(path), what, f"a DICOM folder, a zip of one, or a file ending in {', '.join(VOLUME_SUFFIXES)}")
 
 
-def _read_folder(folder: Path, subject: str, wanted: str | None) -> ScanFile:
-    found = find_series(folder)
+def _series_with(path: Path, wanted: str | None) -> list[Series]:
+    """The series of a file; of its acquisitions the file's own, if that could be a chest CT."""
+    found = find_series(path)
+    own = [series for series in found if path in {each.path for each in series.slices}]
+    return own if wanted is None and any(series.is_chest_ct for series in own) else found
+
+
+def _read(found: list[Series], subject: str, wanted: str | None) -> ScanFile:
     chosen = choose_series(found, wanted, subject)
     read = read_series(chosen, subject)
     which = () if len(found) == 1 else (f"of {len(found)} series: {chosen}",)

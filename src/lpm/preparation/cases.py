@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lpm.errors import FileError, InputError
-from lpm.files.dicom import holds_dicom
+from lpm.files.dicom_folder import holds_dicom
 from lpm.files.scans import is_dicom_folder, is_scan_name
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 

@@ -1,0 +1,171 @@
+"""What a DICOM series is to LPM: images that make one volume; and which of several series is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lpm.errors import InputError
+from lpm.geometry.frames import Floats
+
+SAME_PLACE_MM = 0.01
+_LEAST_SLICES, _LEAST_EXTENT_MM = 20, 100.0
+_LEAST_UID = 6
+_ROUNDED = 0.2
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image of a series.
+
+    Args:
+        path: Its file.
+        position_mm: (3,) centre of the first voxel, LPS.
+        acquisition: Its acquisition number, 0 if there is none.
+    """
+
+    path: Path
+    position_mm: Floats
+    acquisition: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """Images that make one volume.
+
+    Args:
+        uid: Series instance UID.
+        patient: Patient ID, name or study UID: tells patients apart, and enters no output.
+        number: Series number, 0 if there is none.
+        description: What the scanner called it.
+        modality: CT, MR, ...
+        kind: ``ImageType``, such as ORIGINAL PRIMARY AXIAL.
+        orientation: (2, 3) directions of rows and columns, LPS.
+        pixel_mm: (2,) distance between rows, and between columns.
+        shape: Rows and columns.
+        thickness_mm: Nominal slice thickness.
+        slices: Sorted along the normal.
+        acquisition: Which acquisition of a series that has several at the same places; None if it has not.
+    """
+
+    uid: str
+    patient: str
+    number: int
+    description: str
+    modality: str
+    kind: tuple[str, ...]
+    orientation: Floats
+    pixel_mm: Floats
+    shape: tuple[int, int]
+    thickness_mm: float
+    slices: tuple[Slice, ...]
+    acquisition: int | None = None
+
+    @property
+    def normal(self) -> Floats:
+        """(3,) direction in which slices follow each other, LPS."""
+        normal: Floats = np.cross(self.orientation[0], self.orientation[1])
+        return np.divide(normal, np.linalg.norm(normal))
+
+    @property
+    def heights_mm(self) -> Floats:
+        """(n,) place of each slice along the normal."""
+        return np.array([each.position_mm @ self.normal for each in self.slices])
+
+    @property
+    def step_mm(self) -> float:
+        """Usual distance between slices: the mean of those that are no gaps, for places may be stored roundly."""
+        if len(self.slices) < 2:
+            return self.thickness_mm
+        apart = np.diff(self.heights_mm)
+        usual = float(np.percentile(apart, 50, method="lower"))
+        if usual < SAME_PLACE_MM:
+            return self.thickness_mm
+        return float(apart[np.abs(apart - usual) < _ROUNDED * usual].mean())
+
+    @property
+    def repeats_places(self) -> bool:
+        """Whether several images lie at one place: such a series is no single volume."""
+        return bool((np.diff(self.heights_mm) < SAME_PLACE_MM).any())
+
+    @property
+    def is_axial(self) -> bool:
+        """Whether the slices lie across the body, tilted or not."""
+        return bool(abs(self.normal[2]) > 0.8)
+
+    @property
+    def is_chest_ct(self) -> bool:
+        """Whether it could be a chest CT: axial, with enough slices over enough of the body, no localizer."""
+        extent = float(np.ptp(self.heights_mm)) + self.step_mm
+        is_picture = {"LOCALIZER", "MIP", "MPR"} & set(self.kind)
+        return (
+            self.modality == "CT"
+            and self.is_axial
+            and len(self.slices) >= _LEAST_SLICES
+            and extent >= _LEAST_EXTENT_MM
+            and not is_picture
+        )
+
+    @property
+    def label(self) -> str:
+        """What ``--series`` calls it: its number, and the acquisition where it is one of several."""
+        return str(self.number) if self.acquisition is None else f"{self.number}:{self.acquisition}"
+
+    def __str__(self) -> str:
+        """One line for a list."""
+        plane = "axial" if self.is_axial else "not axial"
+        what = f"{len(self.slices)} slices, {self.step_mm:.2f} mm apart, {plane}"
+        return f"series {self.label} ({self.modality}, {self.description or 'no description'}): {what}, {self.uid}"
+
+
+def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> Series:
+    """The series that was asked for, or the thin-slice axial chest CT.
+
+    Args:
+        found: All of a folder.
+        wanted: Series number, or (at least 6 characters of the end of) its UID; either with ``:`` and the acquisition
+            number behind it, where a series has several; None to choose.
+        subject: For messages.
+
+    Raises:
+        InputError: No series, or several, answer to it; or, where none was asked for, they are of several patients or
+            none is an axial CT of a chest's length.
+    """
+    if wanted is not None:
+        return _named(found, wanted, subject)
+    patients = sorted({series.patient for series in found})
+    if len(patients) > 1:
+        given = f"series of {len(patients)} patients ({', '.join(patients)})"
+        hint = f"give the folder of one patient, or name a series with --series:\n  {_listed(found)}"
+        raise InputError(subject, given, "one patient a folder", hint)
+    chests = [series for series in found if series.is_chest_ct]
+    if not chests:
+        what = f"no axial CT series of {_LEAST_SLICES} slices and {_LEAST_EXTENT_MM:.0f} mm"
+        raise InputError(subject, what, "one", f"name one with --series:\n  {_listed(found)}")
+    return min(chests, key=lambda series: (round(series.step_mm, 2), -len(series.slices), series.number))
+
+
+def _named(found: Sequence[Series], wanted: str, subject: str) -> Series:
+    """The one that answers; of several stacks with one UID, such as a CT with its localizer, the only chest CT."""
+    which, colon, acquisition = wanted.partition(":")
+    named = [series for series in found if which == str(series.number)]
+    if not named and len(which) >= _LEAST_UID:
+        named = [series for series in found if series.uid.endswith(which)]
+    if colon:
+        named = [series for series in named if {str(each.acquisition) for each in series.slices} == {acquisition}]
+    chests = [series for series in named if series.is_chest_ct]
+    if len({series.uid for series in named}) == 1 and len(chests) == 1:
+        return chests[0]
+    if len(named) != 1:
+        given = f"--series {wanted}: {len(named)} of these"
+        raise InputError(subject, given, "one of them", f"choose:\n  {_listed(found)}")
+    return named[0]
+
+
+def _listed(found: Sequence[Series]) -> str:
+    """A line each, with the patient where there are several."""
+    several = len({series.patient for series in found}) > 1
+    return "\n  ".join(f"patient {series.patient}, {series}" if several else str(series) for series in found)

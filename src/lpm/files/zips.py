@@ -1,0 +1,69 @@
+"""A zip whose files may be looked at: unpacked into a temporary folder, within limits, under names of our own."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lpm.errors import FileError
+
+_MOST_MEMBERS = 100_000
+_MOST_UNZIPPED = 32 * 1024**3
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
+
+@contextmanager
+def unzipped(path: Path) -> Iterator[Path]:
+    """Give a temporary folder with a zip's files; nothing in the zip chooses a path.
+
+    Raises:
+        FileError: No zip, damaged, with more than 100,000 files, or larger than 32 GiB when unpacked.
+    """
+    with TemporaryDirectory(prefix="lpm-") as name:
+        folder = Path(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                _check_limits(members, path)
+                for index, member in enumerate(members):
+                    _unpack(archive, member, folder / f"{index:06d}.dcm")
+        except FileError:
+            raise
+        except _DAMAGE as error:
+            raise FileError(str(path), f"cannot be unpacked ({error})", "an intact zip without password") from error
+        yield folder
+
+
+def _check_limits(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    """What the zip's table of contents claims, before anything is unpacked."""
+    if len(members) > _MOST_MEMBERS:
+        given, hint = f"{len(members):,} files", "zip the one series, or unpack it and give the folder"
+        raise FileError(str(path), given, f"at most {_MOST_MEMBERS:,}", hint)
+    size = sum(member.file_size for member in members)
+    if size > _MOST_UNZIPPED:
+        raise FileError(str(path), f"{size / 1024**3:.0f} GiB unpacked", "at most 32 GiB", "unpack it")
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
+    """A member may claim a size and hold another: no more than it claims is written."""
+    with archive.open(member) as source, to.open("wb") as target:
+        left = member.file_size
+        while left > 0 and (chunk := source.read(min(1 << 20, left))):
+            target.write(chunk)
+            left -= len(chunk)

@@ -1,0 +1,105 @@
+"""DICOM series as hospitals give them, written slice by slice, for tests of everything that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+
+from lpm.geometry.frames import Floats
+from lpm.geometry.volumes import Volume
+
+SPACING_MM = (1.5, 2.0, 4.0)
+ORIGIN_LPS = np.array([-30.0, 20.0, -200.0])
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a series is written."""
+
+    number: int = 2
+    modality: str = "CT"
+    description: str = "CHEST THIN"
+    tilt_mm: float = 0.0
+    orientation: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
+    step_mm: float = 4.0
+    compressed: bool = False
+    left_out: tuple[int, ...] = ()
+    acquisition: int = 1
+    kind: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "AXIAL")
+    patient: str = "1"
+    sideways_mm: Callable[[int], float] | None = None
+    columns: int = 16
+
+
+def hu_at(points_ras: Floats) -> Floats:
+    """Values that tell every place and direction apart."""
+    x, y, z = points_ras.T
+    return np.round(4.0 * x + 2.0 * y + 1.0 * z)
+
+
+def write_series(folder: Path, how: Writing, n: int = 30, uid: str | None = None) -> str:
+    """Write a series whose values are `hu_at`; slopes and intercepts differ from slice to slice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    uid = uid or generate_uid()
+    rows, columns = 12, how.columns
+    sideways = how.sideways_mm or (lambda k: k * how.tilt_mm)
+    row, column = np.array(how.orientation[:3], dtype=float), np.array(how.orientation[3:], dtype=float)
+    normal = np.cross(row, column)
+    for k in range(n):
+        if k in how.left_out:
+            continue
+        position = ORIGIN_LPS + k * how.step_mm * normal + sideways(k) * column
+        j, i = np.indices((rows, columns)).reshape(2, -1)
+        places = position + i[:, None] * row * SPACING_MM[0] + j[:, None] * column * SPACING_MM[1]
+        values = hu_at(places * [-1.0, -1.0, 1.0]).reshape(rows, columns)
+        _write(folder / f"{how.number}_{k:03d}", how, uid, k, position, values)
+    return str(uid)
+
+
+def _write(path: Path, how: Writing, uid: str, k: int, position: Floats, values: Floats) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+    image.PatientName, image.PatientID, image.StudyInstanceUID = "A^B", how.patient, "1.2.3"
+    image.SeriesInstanceUID, image.SeriesNumber, image.SeriesDescription = uid, how.number, how.description
+    image.Modality, image.ImageType, image.AcquisitionNumber = how.modality, list(how.kind), how.acquisition
+    image.InstanceNumber, image.SliceThickness = k + 1, how.step_mm
+    image.ImagePositionPatient = [f"{value:.6f}" for value in position]
+    image.ImageOrientationPatient = list(how.orientation)
+    image.PixelSpacing = [SPACING_MM[1], SPACING_MM[0]]
+    image.Rows, image.Columns = values.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
+    image.RescaleSlope, image.RescaleIntercept = 1, -1024 - (k % 2)
+    image.PixelData = (values + 1024 + (k % 2)).astype("<u2").tobytes()
+    if how.compressed:
+        image.compress(RLELossless)
+    image.save_as(path, enforce_file_format=True)
+
+
+def rewrite(paths: Iterable[Path], **values: object) -> None:
+    """Give some files other values of their headers; None takes one away."""
+    for path in paths:
+        image = pydicom.dcmread(path)
+        for name, value in values.items():
+            if value is None:
+                delattr(image, name)
+            else:
+                setattr(image, name, value)
+        image.save_as(path)
+
+
+def check(volume: Volume, *, tolerance: float = 0.51) -> None:
+    """Every voxel has the value of its place."""
+    inner = np.stack([axis.ravel() for axis in np.indices(volume.voxels.shape)], axis=1)
+    expected = hu_at(volume.to_world(inner))
+    np.testing.assert_allclose(volume.voxels.ravel(), expected, atol=tolerance)
