@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lpm.errors import FileError, InputError
-from lpm.files.dicom_folder import holds_dicom
-from lpm.files.scans import is_dicom_folder, is_scan_name
+from lpm.files.dicom_folder import holds_dicom, series_uid
+from lpm.files.scans import is_dicom_file, is_dicom_folder, is_scan_name
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 
 _KNOWN = ", ".join(VOLUME_SUFFIXES)
@@ -21,7 +21,7 @@ class Case:
 
     Args:
         subject: Its name.
-        path: A label map or a scan: a volume file, a DICOM folder, a zip of one.
+        path: A label map or a scan: a volume file, a DICOM folder, a zip of one, a DICOM file (for its series).
         attributes: What a table said of the subject, such as age or height.
     """
 
@@ -37,29 +37,52 @@ def find_cases(inputs: Sequence[Path]) -> list[Case]:
     folders with a ``labels.*`` (or a single volume, or DICOM). A ``.csv`` names cases in columns ``subject`` and
     ``path`` (relative to the table); further columns are kept as attributes.
 
+    DICOM files that are named one by one or by a pattern are slices, not cases: those of one folder are one case of
+    that folder's name, made of their series if they are all of one, else of the folder as if it had been named.
+
     Raises:
         FileError: An input does not exist or holds no volume.
         InputError: Two cases have the same name, or a table lacks its columns.
     """
-    cases: list[Case] = []
-    for given in inputs:
-        for path in _matches(given):
-            found = list(_cases_of(path))
-            if not found:
-                raise FileError(str(path), "holds no label map and no scan", f"files ending in {_KNOWN}, or DICOM")
-            cases += found
+    paths = [path for given in inputs for path in _matches(given)]
+    slices = {path for path in paths if _is_slice(path)}
+    cases = list(_cases_of_slices(sorted(slices)))
+    for path in (path for path in paths if path not in slices):
+        found = list(_cases_of(path))
+        if not found:
+            raise FileError(str(path), "holds no label map and no scan", f"files ending in {_KNOWN}, or DICOM")
+        cases += found
     names = [case.subject for case in cases]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError("cases", f"{twice} stand for more than one file", "one file a subject", "rename them")
+        raise InputError(
+            "cases",
+            f"{twice} stand for more than one file",
+            "one file a subject",
+            "rename them, or name them in a .csv",
+        )
     return sorted(cases, key=lambda case: case.subject)
 
 
+def _is_slice(path: Path) -> bool:
+    return path.suffix.lower() != ".csv" and is_dicom_file(path)
+
+
+def _cases_of_slices(slices: Sequence[Path]) -> Iterator[Case]:
+    """One for each folder that DICOM files lie in."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in slices:
+        by_folder.setdefault(path.parent.resolve(), []).append(path)
+    for folder, files in by_folder.items():
+        first_of = {uid: path for path in reversed(files) if (uid := series_uid(path))}
+        yield Case(folder.name, next(iter(first_of.values())) if len(first_of) == 1 else files[0].parent)
+
+
 def _matches(given: Path) -> list[Path]:
-    """The path itself, or what a pattern stands for."""
+    """The path itself, or what a pattern stands for; like a shell's, a pattern leaves hidden files alone."""
     if given.exists():
         return [given]
     root = Path(given.anchor)
-    matches = sorted(root.glob(str(given.relative_to(root))))
+    matches = sorted(path for path in root.glob(str(given.relative_to(root))) if not path.name.startswith("."))
     if not matches:
         raise FileError(str(given), "no such file or folder", "label maps, scans, folders of them, or a .csv")
     return matches

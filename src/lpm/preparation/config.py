@@ -46,7 +46,7 @@ class PreparationConfig(StrictModel):
     segmenter: Literal["thresholds", "lungmask", "totalsegmentator"] = Field(
         "thresholds", description="finds the lungs of a scan; a label map needs none"
     )
-    series: str | None = Field(None, description="DICOM series to take: its number or the end of its UID")
+    series: str | None = Field(None, description="DICOM series: number or end of UID; 2:1 for acquisition 1")
     meshing: MeshingConfig = MeshingConfig()
     sampling: SamplingConfig = SamplingConfig()
     seed: int = Field(0, ge=0, description="seed of the samples and of the split")
@@ -64,10 +64,12 @@ class PreparationConfig(StrictModel):
 
 def digest_case(path: Path, subject: str, config: PreparationConfig) -> str:
     """SHA-256 over the input's bytes, the subject's name (it keys the random stream) and the parameters."""
+    from lpm.files.scans import scan_files  # SimpleITK and pydicom: only where files are read
+
     hasher = hashlib.sha256()
-    inside = path.is_dir()
-    for one in sorted(found for found in path.rglob("*") if found.is_file()) if inside else [path]:
-        hasher.update(one.relative_to(path).as_posix().encode() if inside else b"")
+    files, folder = scan_files(path), path if path.is_dir() else path.parent  # of a DICOM file, all of its series
+    for one in files:
+        hasher.update(b"" if files == [path] else one.relative_to(folder).as_posix().encode())
         with one.open("rb") as file:
             while chunk := file.read(1 << 20):
                 hasher.update(chunk)
