@@ -38,7 +38,7 @@ class Series:
 
     Args:
         uid: Series instance UID.
-        patient: Patient ID, name or study UID: tells patients apart, and enters no output.
+        patient: Patient ID, else name, else study UID: named only where a folder of several is refused.
         number: Series number, 0 if there is none.
         description: What the scanner called it.
         modality: CT, MR, ...
