@@ -95,7 +95,7 @@ def turned_view(
     Args:
         shape: Rows and columns.
         mm_per_px: Of rows and of columns, on the detector.
-        degrees: 0 is frontal; 90 lateral, the front on the left of the picture; between, the patient turns to his right.
+        degrees: 0 is frontal; 90 lateral, the front on the left of the picture.
         center_mm: (3,) world point on the middle ray.
         beam: Parallel or cone.
 
