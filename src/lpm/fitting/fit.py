@@ -118,27 +118,13 @@ class Fit:
 
     def summary(self) -> dict[str, Any]:
         """Return what `fit.json` holds."""
-        residuals = np.abs(self.shape.residuals_mm)
         return {
             "observed": self.observed,
             "notes": list(self.notes),
             "beta": self.beta.tolist(),
             "mahalanobis": float(np.linalg.norm(self.beta)),
-            "pose": {
-                "translation_mm": self.shape.pose.translation_mm.tolist(),
-                "axis_scale": self.shape.pose.axis_scale.tolist(),
-                "rotation_rad": self.shape.pose.rotation_rad.tolist(),
-                "world_from_model": world_from_model(self.model, self.shape.pose).to_dict(),
-            },
-            "residuals_mm": {
-                "mean_absolute": float(residuals.mean()),
-                "median_absolute": float(np.median(residuals)),
-                "p95_absolute": float(np.percentile(residuals, 95)),
-                "n": len(residuals),
-                "unexplained_by_the_model": self.shape.unexplained_mm,
-                "noise": self.shape.noise_mm,
-                "n_outliers": self.shape.n_outliers,
-            },
+            "pose": self._pose_summary(),
+            "residuals_mm": self._residual_summary(),
             "stop_reason": self.shape.stop_reason,
             "iterations": self.shape.iterations,
             "volume_ml": {name: mesh.volume_ml for name, mesh in self.lungs.items()},
@@ -152,6 +138,27 @@ class Fit:
                 "training_subjects": len(self.model.manifest.training_subjects),
                 "versions": self.model.manifest.versions,
             },
+        }
+
+    def _pose_summary(self) -> dict[str, Any]:
+        pose = self.shape.pose
+        return {
+            "translation_mm": pose.translation_mm.tolist(),
+            "axis_scale": pose.axis_scale.tolist(),
+            "rotation_rad": pose.rotation_rad.tolist(),
+            "world_from_model": world_from_model(self.model, pose).to_dict(),
+        }
+
+    def _residual_summary(self) -> dict[str, float]:
+        residuals = np.abs(self.shape.residuals_mm)
+        return {
+            "mean_absolute": float(residuals.mean()),
+            "median_absolute": float(np.median(residuals)),
+            "p95_absolute": float(np.percentile(residuals, 95)),
+            "n": len(residuals),
+            "unexplained_by_the_model": self.shape.unexplained_mm,
+            "noise": self.shape.noise_mm,
+            "n_outliers": self.shape.n_outliers,
         }
 
     def write(self, folder: str | Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None) -> None:

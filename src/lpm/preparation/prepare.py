@@ -20,10 +20,11 @@ from lpm.files.atomic import atomic_folder
 from lpm.files.meshes import write_mesh
 from lpm.files.scans import read_scan
 from lpm.files.volumes import write_volume
+from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical, on_grid
 from lpm.preparation.cases import Case
-from lpm.preparation.cleaning import CleanLabels, clean_labels, is_label_map
+from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, is_label_map
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
     UNIT_BALL_MARGIN,
@@ -37,7 +38,7 @@ from lpm.preparation.cohort import (
     write_manifest,
 )
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, digest_case
-from lpm.preparation.gate import Verdict, judge_case, judge_cohort, judge_gas, verdict
+from lpm.preparation.gate import Finding, Verdict, judge_case, judge_cohort, judge_gas, verdict
 from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.meshing import MeshingReport, mesh_structure
 from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
@@ -139,30 +140,7 @@ def _write_samples(folder: Path, surface: StructureSurfaces, off: SdfSamples) ->
 def _assess(
     case: Case, digest: str, seen: _Seen, meshes: dict[str, WorldMesh], meshing: dict[str, MeshingReport]
 ) -> Quality:
-    cleaning = seen.clean.reports
-    volumes = np.array([mesh.volume_ml for mesh in meshes.values()])
-    centroids = np.stack([mesh.centroid for mesh in meshes.values()])
-    center = (volumes @ centroids) / volumes.sum()
-    radius = max(float(np.linalg.norm(mesh.vertices - center, axis=1).max()) for mesh in meshes.values())
-    structures = {
-        name: StructureQuality(
-            volume_ml=mesh.volume_ml,
-            mask_ml=meshing[name].mask_ml,
-            removed_islands=cleaning[name].removed_islands,
-            removed_ml=cleaning[name].removed_ml,
-            filled_ml=cleaning[name].filled_ml,
-            cut_cm2=cleaning[name].cut_cm2,
-            sigma_mm=meshing[name].sigma_mm,
-            smoothing_change_percent=meshing[name].smoothing_change_percent,
-            volume_change_percent=meshing[name].volume_change_percent,
-            faces=len(mesh.faces),
-        )
-        for name, mesh in meshes.items()
-    }
-    cuts = {name: report.cut_cm2 for name, report in cleaning.items()}
-    findings = list(judge_case(meshes, cuts, seen.clean.labels))
-    if seen.hu is not None:
-        findings += judge_gas(seen.hu, seen.clean.labels)
+    center, findings = _center_of(meshes), _judge(seen, meshes)
     return Quality(
         subject=case.subject,
         source=case.path.name,
@@ -173,8 +151,40 @@ def _assess(
         verdict=verdict(findings),
         flags=tuple(finding.what for finding in findings),
         center_mm=(float(center[0]), float(center[1]), float(center[2])),
-        radius_mm=radius,
-        structures=structures,
+        radius_mm=max(float(np.linalg.norm(mesh.vertices - center, axis=1).max()) for mesh in meshes.values()),
+        structures={
+            name: _structure_quality(mesh, seen.clean.reports[name], meshing[name]) for name, mesh in meshes.items()
+        },
+    )
+
+
+def _center_of(meshes: Mapping[str, WorldMesh]) -> Floats:
+    """(3,) centre of the volume that the meshes enclose together."""
+    volumes = np.array([mesh.volume_ml for mesh in meshes.values()])
+    centroids = np.stack([mesh.centroid for mesh in meshes.values()])
+    return np.asarray((volumes @ centroids) / volumes.sum())
+
+
+def _judge(seen: _Seen, meshes: Mapping[str, WorldMesh]) -> list[Finding]:
+    cuts = {name: report.cut_cm2 for name, report in seen.clean.reports.items()}
+    findings = list(judge_case(meshes, cuts, seen.clean.labels))
+    if seen.hu is not None:
+        findings += judge_gas(seen.hu, seen.clean.labels)
+    return findings
+
+
+def _structure_quality(mesh: WorldMesh, cleaning: CleaningReport, meshing: MeshingReport) -> StructureQuality:
+    return StructureQuality(
+        volume_ml=mesh.volume_ml,
+        mask_ml=meshing.mask_ml,
+        removed_islands=cleaning.removed_islands,
+        removed_ml=cleaning.removed_ml,
+        filled_ml=cleaning.filled_ml,
+        cut_cm2=cleaning.cut_cm2,
+        sigma_mm=meshing.sigma_mm,
+        smoothing_change_percent=meshing.smoothing_change_percent,
+        volume_change_percent=meshing.volume_change_percent,
+        faces=len(mesh.faces),
     )
 
 
@@ -264,19 +274,13 @@ def finish_cohort(
     if not subjects:
         raise InputError("prepare", f"none of {len(outcomes)} cases succeeded", "at least one")
     _write_sheet(subjects, failed, out)
-    names = sorted(name for name, quality in subjects.items() if keep_rejected or quality.verdict != "rejected")
-    if not names:
-        hint = f"look at {out / 'sheet.html'}, or keep them with --keep-rejected"
-        raise InputError("prepare", f"all {len(subjects)} cases were rejected", "at least one good case", hint)
+    names = _accepted(subjects, out, keep_rejected=keep_rejected)
     split: dict[str, Split] = read_split(split_file, names) if split_file else split_at_random(names, config.seed)
-    radii = [subjects[name].radius_mm for name in names if split[name] == "train"] or [
-        subjects[name].radius_mm for name in names
-    ]
     manifest = Manifest(
         schema_version=COHORT_SCHEMA,
         structures=tuple(config.structures),
         scale=config.scale,
-        scale_mm=UNIT_BALL_MARGIN * max(radii),
+        scale_mm=_scale_mm(subjects, split),
         config=config,
         split=split,
         split_source=split_file.name if split_file else f"75/25 by seed {config.seed}",
@@ -286,6 +290,25 @@ def finish_cohort(
     )
     write_manifest(out, manifest)
     return manifest
+
+
+def _accepted(subjects: Mapping[str, Quality], out: Path, *, keep_rejected: bool) -> list[str]:
+    """Names of the cases that enter the split.
+
+    Raises:
+        InputError: All were rejected.
+    """
+    names = sorted(name for name, quality in subjects.items() if keep_rejected or quality.verdict != "rejected")
+    if not names:
+        hint = f"look at {out / 'sheet.html'}, or keep them with --keep-rejected"
+        raise InputError("prepare", f"all {len(subjects)} cases were rejected", "at least one good case", hint)
+    return names
+
+
+def _scale_mm(subjects: Mapping[str, Quality], split: Mapping[str, Split]) -> float:
+    """What brings all training subjects into the unit ball; all subjects, if none is to train on."""
+    trained = [subjects[name].radius_mm for name, part in split.items() if part == "train"]
+    return UNIT_BALL_MARGIN * max(trained or [subjects[name].radius_mm for name in split])
 
 
 def _gated(subjects: Mapping[str, Quality]) -> dict[str, Quality]:
