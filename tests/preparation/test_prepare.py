@@ -256,6 +256,24 @@ def test_what_nobody_foresaw_is_a_failed_case_with_its_trace(
     assert "Traceback" in outcome.trace
 
 
+@pytest.mark.parametrize("kind", ["absent", "older"])
+def test_folders_that_workers_wrote_elsewhere_are_missed(
+    tmp_path: Path, two_cases: list[Case], quick_config: PreparationConfig, kind: str
+) -> None:
+    out = tmp_path / "out"
+    outcomes = run(two_cases, out, quick_config)
+    folder = out / "subjects" / "b"
+    if kind == "absent":
+        folder.rename(tmp_path / "on another machine")
+    else:
+        text = (folder / "quality.json").read_text()
+        (folder / "quality.json").write_text(text.replace('"digest": "', '"digest": "0'))
+    expected = r"out: lacks what workers prepared of b; expected .* share with this machine, or --jobs"
+    with pytest.raises(FileError, match=expected):
+        finish_cohort(list(outcomes.values()), out, quick_config, None)
+    assert not (out / "cohort.json").exists()
+
+
 def test_a_cohort_of_failures_only(tmp_path: Path, quick_config: PreparationConfig) -> None:
     outcome = CaseOutcome("x", "failed", 0.0, "x: broken")
     with pytest.raises(InputError, match="prepare: none of 1 cases succeeded"):

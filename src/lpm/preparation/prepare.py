@@ -268,7 +268,9 @@ def finish_cohort(
 
     Raises:
         InputError: No case succeeded, or the split does not place one.
+        FileError: A case's folder is not there: a worker elsewhere wrote it out of sight.
     """
+    _check_written(outcomes, out)
     subjects = _gated({outcome.subject: outcome.quality for outcome in outcomes if outcome.quality is not None})
     failed = {outcome.subject: outcome.message for outcome in outcomes if outcome.quality is None}
     if not subjects:
@@ -290,6 +292,26 @@ def finish_cohort(
     )
     write_manifest(out, manifest)
     return manifest
+
+
+def _check_written(outcomes: Sequence[CaseOutcome], out: Path) -> None:
+    """Whether what workers say they wrote is here.
+
+    Raises:
+        FileError: It is not, or something older is.
+    """
+    missing = sorted(one.subject for one in outcomes if one.quality is not None and not _is_written(one.quality, out))
+    if missing:
+        given = f"lacks what workers prepared of {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
+        hint = "give a folder that all workers share with this machine, or --jobs instead of --dask"
+        raise FileError(str(out), given, "the folder of every subject", hint)
+
+
+def _is_written(quality: Quality, out: Path) -> bool:
+    try:
+        return read_json_model(out / "subjects" / quality.subject / "quality.json", Quality) == quality
+    except FileError:
+        return False
 
 
 def _accepted(subjects: Mapping[str, Quality], out: Path, *, keep_rejected: bool) -> list[str]:
