@@ -12,8 +12,7 @@ from lpm.apps.configuration import build_config
 from lpm.apps.segment_verb import SeriesOption
 from lpm.apps.terminal import parse_labels, plain, progress, screen
 from lpm.errors import CasesFailedError
-from lpm.preparation.config import PreparationConfig
-from lpm.preparation.segmenters import SegmenterName
+from lpm.preparation.config import PreparationConfig, SegmenterName
 
 if TYPE_CHECKING:
     from rich.progress import Progress

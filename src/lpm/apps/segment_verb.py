@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lpm.apps.terminal import plain, progress, screen
-from lpm.preparation.segmenters import SegmenterName
+from lpm.preparation.config import SegmenterName
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -47,27 +47,48 @@ def segment(
 
     Example: lpm segment ct.nii.gz --out labels.nii.gz
     """
-    from lpm.errors import FileError
-    from lpm.files.scans import read_scan
-    from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, write_volume
-    from lpm.preparation.hounsfield import hounsfield
+    from lpm.files.volumes import write_volume
     from lpm.preparation.segmenters import segmenter as find_segmenter
 
-    if not is_volume_name(out):
-        raise FileError(str(out), f"unknown kind {out.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
+    _check_label_name(out)
     with progress() as bar:
         task = bar.add_task(f"read {scan.name}", total=3)
-        read = read_scan(scan, series)
-        for note in read.notes:
-            bar.console.print(plain(f"{scan.name}: {note}"), soft_wrap=True)
+        checked = _read(scan, series, bar)
         bar.update(task, advance=1, description="find the lungs")
-        checked = hounsfield(read.volume, scan.name)
         labels = find_segmenter(segmenter).segment(checked, scan.name)
         if fill:
             labels = _filled(checked, labels, bar)
         bar.update(task, advance=1, description=f"write {out.name}")
         write_volume(out, labels)
         bar.advance(task)
+    _print_volumes(out, labels)
+
+
+def _check_label_name(out: Path) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Raises:
+        FileError: No volume is written under such a name.
+    """
+    from lpm.errors import FileError
+    from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
+
+    if not is_volume_name(out):
+        raise FileError(str(out), f"unknown kind {out.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
+
+
+def _read(scan: Path, series: str | None, bar: Progress) -> Scan:
+    """A CT in Hounsfield units, and lines that say what had to be chosen or mended."""
+    from lpm.files.scans import read_scan
+    from lpm.preparation.hounsfield import hounsfield
+
+    read = read_scan(scan, series)
+    for note in read.notes:
+        bar.console.print(plain(f"{scan.name}: {note}"), soft_wrap=True)
+    return hounsfield(read.volume, scan.name)
+
+
+def _print_volumes(out: Path, labels: Volume) -> None:
     volumes = ", ".join(
         f"{name} {float((labels.voxels == value).sum()) * labels.voxel_ml:,.0f} ml"
         for value, name in ((1, "left lung"), (2, "right lung"))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+SegmenterName = Literal["thresholds", "lungmask", "totalsegmentator"]
 DEFAULT_STRUCTURES: dict[str, tuple[int, ...]] = {"left_lung": (1,), "right_lung": (2,)}
 
 
@@ -43,9 +44,7 @@ class PreparationConfig(StrictModel):
         default_factory=lambda: dict(DEFAULT_STRUCTURES), description="label values of each structure"
     )
     scale: Literal["cohort", "subject"] = "cohort"
-    segmenter: Literal["thresholds", "lungmask", "totalsegmentator"] = Field(
-        "thresholds", description="finds the lungs of a scan; a label map needs none"
-    )
+    segmenter: SegmenterName = Field("thresholds", description="finds the lungs of a scan; a label map needs none")
     series: str | None = Field(None, description="DICOM series: number or end of UID; 2:1 for acquisition 1")
     meshing: MeshingConfig = MeshingConfig()
     sampling: SamplingConfig = SamplingConfig()

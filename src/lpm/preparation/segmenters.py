@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import version
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,10 +14,10 @@ from lpm.errors import FileError, InputError, MissingExtraError
 from lpm.extras import import_extra
 from lpm.files.volumes import to_itk
 from lpm.geometry.volumes import Volume
+from lpm.preparation.config import SegmenterName
 from lpm.preparation.hounsfield import Scan
 from lpm.preparation.segmentation import LEFT, RIGHT, Segmenter, ThresholdSegmenter
 
-SegmenterName = Literal["thresholds", "lungmask", "totalsegmentator"]
 _LOBES = {
     "lung_upper_lobe_left": LEFT,
     "lung_lower_lobe_left": LEFT,
