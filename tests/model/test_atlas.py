@@ -84,6 +84,15 @@ def test_a_bundle_comes_back_from_disk(tiny_atlas: ModelBundle, tmp_path: Path) 
     assert 0 < np.abs(difference).max() < 0.2  # the fields are stored in half precision
 
 
+def test_the_history_says_how_well_the_lungs_were_registered(tiny_atlas: ModelBundle) -> None:
+    first, last = tiny_atlas.manifest.loss_history
+    assert list(first) == ["round", "left_lung_error_mm", "right_lung_error_mm"]
+    assert (first["round"], last["round"]) == (1, 2)
+    for name in ("left_lung_error_mm", "right_lung_error_mm"):
+        assert 0.0 < last[name] < 1.5
+        assert first[name] != last[name]
+
+
 def test_two_subjects_are_too_few(tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     with pytest.raises(InputError, match="atlas: 2 training subjects; expected at least 3"):

@@ -30,6 +30,9 @@ def found() -> tuple[torch.Tensor, Correspondence]:
     vertices = NODES[np.abs(distances[2].numpy().ravel()) < 4.0]
     registration = GroupRegistration([StructureFields(distances, GRID, vertices)], QUICK, jobs=1)
     assert len(list(registration.rounds())) == len(registration) == 10
+    first, last = registration.errors_mm
+    assert first != last
+    assert last[0] == pytest.approx(np.mean(registration.found[0].errors_mm))
     return distances, registration.found[0]
 
 

@@ -102,6 +102,9 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     task = bar.add_task("signed distances of the training lungs", total=build.n_steps)
     for done in build.steps():
         bar.update(task, advance=1, description=done)
+    for row in build.history:
+        errors = ", ".join(f"{name} {row[f'{name}_error_mm']:.2f} mm" for name in cohort.structures)
+        bar.console.print(f"round {row['round']:.0f}: training lungs and displaced average differ by {errors}")
     bundle = bundle_of_atlas(build, run.data)
     write_bundle(run.out, bundle)
     return bundle

@@ -182,6 +182,8 @@ class AtlasBuild:
     Attributes:
         decoder: After `steps`.
         codes: (n, latent_size) latents of the subjects (their warp is zero), after `steps`.
+        history: A row a round of registration: by structure, how much the distances of a lung and of the displaced
+            average differ near the lung's surface, in mm, the mean over the lungs.
         seconds: What it took.
 
     Raises:
@@ -190,6 +192,7 @@ class AtlasBuild:
 
     decoder: AtlasDecoder
     codes: Tensor
+    history: tuple[dict[str, float], ...]
     seconds: float
 
     def __init__(self, cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, *, jobs: int) -> None:
@@ -205,6 +208,7 @@ class AtlasBuild:
         registration = GroupRegistration(structures, self.config.registration, jobs=self.jobs)
         for number in registration.rounds():
             yield f"register the training lungs, round {number} of {self.config.registration.rounds + 1}"
+        self.history = _history(self.cohort.structures, registration.errors_mm)
         found = registration.found
         moved = torch.stack([each.displacements for each in found], dim=1).numpy()
         mean, shape = moved.mean(axis=0), moved.shape[1:]
@@ -228,6 +232,12 @@ class AtlasBuild:
         self.codes = torch.zeros(len(self.subjects), self.decoder.latent_size)
         self.codes[:, : scores.shape[1]] = torch.from_numpy(scores)
         self.seconds = time.perf_counter() - started
+
+
+def _history(structures: Sequence[str], errors_mm: Sequence[Sequence[float]]) -> tuple[dict[str, float], ...]:
+    names = [f"{name}_error_mm" for name in structures]
+    rounds = enumerate(errors_mm, start=1)
+    return tuple({"round": number, **dict(zip(names, row, strict=True))} for number, row in rounds)
 
 
 def whitened_components(

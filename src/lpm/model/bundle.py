@@ -164,7 +164,7 @@ def bundle_of_atlas(build: AtlasBuild, data: str) -> ModelBundle:
         n_modes=latents.n_modes,
         training_subjects=tuple(build.subjects),
         training_shapes=len(build.subjects),
-        loss_history=(),
+        loss_history=build.history,
         training_seconds=build.seconds,
         data=data,
     )

@@ -106,12 +106,14 @@ class GroupRegistration:
         jobs: Worker processes.
 
     Attributes:
-        found: A correspondence a structure, after `rounds`.
+        found: A correspondence a structure, of the last round that ended.
+        errors_mm: A row a round: the mean of each structure's errors.
     """
 
     def __init__(self, structures: Sequence[StructureFields], config: RegistrationConfig, *, jobs: int) -> None:
         self.structures, self.config, self.jobs = structures, config, jobs
         self.found: tuple[Correspondence, ...] = ()
+        self.errors_mm: list[tuple[float, ...]] = []
         self.n_subjects = len(structures[0].distances)
 
     def __len__(self) -> int:
@@ -142,6 +144,7 @@ class GroupRegistration:
                 _correspondence(*each, self.config.spacing_mm)
                 for each in zip(self.structures, templates, bases, parts, strict=True)
             )
+            self.errors_mm.append(tuple(float(np.mean(each.errors_mm)) for each in self.found))
             starts = [[coefficients for coefficients, _ in part] for part in parts]
             if number < self.config.rounds:
                 templates = [_average(each, own) for each, own in zip(self.structures, self.found, strict=True)]
