@@ -7,6 +7,7 @@ hung: the patient's right is on the left of a frontal picture, the front is on t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -116,3 +117,51 @@ def turned_view(
     origin = middle - 0.5 * (shape[1] - 1) * by_column - 0.5 * (shape[0] - 1) * by_row
     source = None if beam.source_detector_mm is None else middle - beam.source_detector_mm * forward
     return View(shape, origin, by_column, by_row, forward, source)
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """How one world coordinate becomes a pixel's row or column: ``pixel = offset_px + sign * mm / mm_per_px``.
+
+    Args:
+        axis: x (right), y (front) or z (head) of the patient.
+        sign: -1 where pixels run against the axis.
+        offset_px: Pixel of the coordinate 0.
+        mm_per_px: Distance between pixels.
+    """
+
+    axis: Literal["x", "y", "z"]
+    sign: Literal[-1, 1]
+    offset_px: float
+    mm_per_px: float
+
+    @property
+    def step_mm(self) -> Floats:
+        """(3,) from a pixel to the next."""
+        return np.asarray(self.sign * self.mm_per_px * np.eye(3)["xyz".index(self.axis)])
+
+    @property
+    def first_mm(self) -> Floats:
+        """(3,) where pixel 0 lies along the axis; 0 along the others."""
+        return -self.offset_px * self.step_mm
+
+
+def axis_view(shape: tuple[int, int], column: AxisMap, row: AxisMap) -> View:
+    """A parallel view along a world axis, from the maps of its columns and rows.
+
+    The beam goes towards whoever looks at the picture, as in a PA view.
+
+    Args:
+        shape: Rows and columns.
+        column: Of the coordinate that columns show.
+        row: Of the coordinate that rows show.
+
+    Raises:
+        InputError: Rows and columns show the same axis, or a size is not positive.
+    """
+    if column.axis == row.axis or min(*shape, column.mm_per_px, row.mm_per_px) <= 0:
+        given = f"columns along {column.axis}, rows along {row.axis}, shape {shape}"
+        raise InputError("X-ray geometry", given, "two axes and positive sizes", "such as x and z for a frontal view")
+    normal = np.cross(row.step_mm, column.step_mm)
+    beam = normal / np.linalg.norm(normal)
+    return View(shape, column.first_mm + row.first_mm, column.step_mm, row.step_mm, beam)
