@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lpm.files.volumes import write_volume
+from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
-from lpm.geometry.volumes import Volume
+from lpm.geometry.volumes import Volume, cropped
 from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.gate import Finding, judge_cohort, judge_gas, verdict
+from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 QUICK = PreparationConfig(sampling=SamplingConfig(n_surface=500, n_off_surface=500))
@@ -110,6 +111,46 @@ def test_gas_in_the_mask_is_found() -> None:
     with_airway = np.where(pieces == number, 1, true.voxels)
     (finding,) = judge_gas(ct, true.with_voxels(with_airway))
     assert "trachea or bowel included" in finding.what
+    assert not finding.rejects
+
+
+@pytest.fixture(scope="module", params=[(3.0, 3.0, 3.0), (2.0, 2.0, 5.0)], ids=str)
+def scan(request: pytest.FixtureRequest) -> tuple[Volume, Volume]:
+    """A CT and the labels of its lungs."""
+    rng = np.random.default_rng(1)
+    return render_scan(PhantomScan(random_lungs(rng=rng), spacing_mm=request.param), rng=rng)
+
+
+@pytest.mark.parametrize(("gas_ml", "verdicts"), [(10.0, []), (60.0, [False]), (200.0, [True])])
+def test_much_gas_in_the_mask_rejects(scan: tuple[Volume, Volume], gas_ml: float, verdicts: list[bool]) -> None:
+    ct, true = scan
+    left = ct.to_world(np.argwhere(true.voxels == 1))
+    center = np.array([*left[:, :2].mean(axis=0), left[:, 2].min()])  # a stomach under the left dome
+    radii_mm = (3000.0 * gas_ml / (4.0 * np.pi)) ** (1 / 3) * np.array([1.5, 1.0, 1 / 1.5])
+    places = ct.to_world(np.indices(ct.voxels.shape).reshape(3, -1).T)
+    stomach = ((((places - center) / radii_mm) ** 2).sum(axis=1) < 1.0).reshape(ct.voxels.shape)
+    noisy = np.random.default_rng(2).normal(-1000.0, 25.0, ct.voxels.shape)
+    image = np.where(stomach, noisy, ct.voxels)
+    found = list(judge_gas(ct.with_voxels(image), true.with_voxels(np.where(stomach, 1, true.voxels))))
+    assert [finding.rejects for finding in found] == verdicts
+    for finding in found:
+        assert float(finding.what.split(": ")[1].split(" ml")[0]) == pytest.approx(gas_ml, rel=0.06)
+
+
+@pytest.mark.real
+def test_good_lungs_of_a_real_scan_hold_no_gas(real_lungs: Path) -> None:
+    folder = real_lungs.parent / "ct" / "LIDC-IDRI-0001"
+    scan = hounsfield(read_volume(folder / "ct.nii.gz"), "LIDC")
+    lobes = read_volume(folder / "totalsegmentator_labels.nii.gz")
+    left, right = (np.isin(lobes.voxels, values) for values in ((10, 11), (12, 13, 14)))
+    lungs = cropped(lobes.with_voxels(np.where(left, 1, np.where(right, 2, 0))), left | right, margin=6)
+    ct = cropped(scan.volume, left | right, margin=6)
+    assert list(judge_gas(ct, lungs)) == []
+    stomach = np.zeros(ct.voxels.shape, dtype=bool)
+    stomach[40:140, 40:120, 0:20] = True  # 198 ml
+    with_gas = ct.with_voxels(np.where(stomach, -1000.0, ct.voxels))
+    (finding,) = judge_gas(with_gas, lungs.with_voxels(np.where(stomach, 1, lungs.voxels)))
+    assert finding.rejects
 
 
 def test_a_shape_far_from_all_others_is_named() -> None:

@@ -19,6 +19,11 @@ _CUT_CM2, _MUCH_CUT_CM2 = 1.0, 40.0
 _TOTAL_ML = (1000.0, 11_000.0)
 _COLLAPSED_ML, _COLLAPSED_SHARE, _SMALL_SHARE = 250.0, 0.2, 0.33
 _FEW_SLICES, _THICK_MM = 25, 5.5
+# Gas: looked at on generated scans (voxels of 1 to 5 mm; lungs of -850 to -950 HU, noise of 25 and 60 HU) and on
+# LIDC-IDRI-0001. True lungs hold none of it, but for -950 HU, noise of 60 HU and voxels of 3 mm together (42 ml); nor
+# do the lungs that the built-in segmenter or TotalSegmentator finds in the real scan. Of 20 to 200 ml of gas included
+# on purpose, 94 to 102 % are seen. The generated airway has 34 ml and is doubtful, as are 60 ml of stomach gas; 200 ml,
+# as a stomach or a loop of bowel holds, are rejected.
 _GAS_HU, _GAS_CORE_MM, _GAS_ML, _MUCH_GAS_ML = -970.0, 4.0, 25.0, 150.0
 _LEAST_COHORT, _FAR = 8, 6.0
 
@@ -95,6 +100,8 @@ def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
     core = ndimage.distance_transform_edt(gas, sampling=hu.spacing_mm) > _GAS_CORE_MM
     found, _ = ndimage.label(gas)
     held = np.isin(found, np.unique(found[core])) if core.any() else core
+    # the mean over 3 x 3 x 3 voxels took a layer off all around: a quarter of 200 ml in voxels of 3 mm
+    held = ndimage.binary_dilation(held, np.ones((3, 3, 3))) & (labels.voxels > 0)
     gas_ml = float(held.sum()) * hu.voxel_ml
     if gas_ml > _GAS_ML:
         yield Finding(f"trachea or bowel included: {gas_ml:.0f} ml of gas in the lungs", gas_ml > _MUCH_GAS_ML)
