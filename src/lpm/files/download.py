@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 from lpm.errors import FileError, InputError
 from lpm.extras import import_extra
@@ -13,8 +17,12 @@ from lpm.extras import import_extra
 _CHUNK = 1 << 16  # what a broken connection loses at most
 _TIMEOUT_S = 30
 _ATTEMPTS = 5
+_BUSY = (429, 500, 502, 503, 504)
+_LONGEST_PAUSE_S = 60.0
+_AGAIN = "run the same command again: it goes on where it stopped"
 
 Progress = Callable[[str, int, int | None], None]
+Wait = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -93,13 +101,16 @@ def remote_files(data_set: DataSet) -> list[RemoteFile]:
         raise FileError(data_set.name, given, f"https://doi.org/{data_set.doi}", "check the network") from error
 
 
-def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None) -> Path:
+def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None, *, wait: Wait = time.sleep) -> Path:
     """Fetch a file, unless it is there already with the right checksum.
+
+    A connection that breaks is taken up again, and a server that is busy (429, 5xx) is asked again, each after a pause.
 
     Args:
         file: What to fetch.
         folder: Where to.
         progress: Told name, bytes so far and bytes in all (None if the server does not say).
+        wait: Waits for the seconds that it is given.
 
     Returns:
         Path of the whole file; until it is whole and checked it has another name.
@@ -107,7 +118,7 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None) -> P
     Raises:
         InputError: The name is no plain name.
         MissingExtraError: pooch is not installed.
-        FileError: The connection breaks too often, or the checksum is wrong.
+        FileError: The connection breaks too often, the server stays busy, the checksum is wrong, or the disk refuses.
     """
     if Path(file.name).name != file.name or file.name.startswith("."):
         raise InputError("download", f"name {file.name!r}", "a plain file name")
@@ -116,44 +127,90 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None) -> P
 
     def resume(url: str, to: str, _: object) -> None:
         part = folder / f".{file.name}.part"
-        _fetch_part(url, part, lambda done, total: progress(file.name, done, total) if progress else None)
+        _fetch_part(url, part, lambda done, total: progress(file.name, done, total) if progress else None, wait)
         shutil.move(part, to)
 
     try:
         found = pooch.retrieve(file.url, known_hash=file.checksum, fname=file.name, path=folder, downloader=resume)
+    except FileError:
+        raise
+    except OSError as error:  # those of the network are told apart before
+        given = f"cannot be written ({error.strerror or error})"
+        hint = f"free some space or check permissions, and {_AGAIN}"
+        raise FileError(str(folder / file.name), given, "a disk with room for the file", hint) from error
     except ValueError as error:
         given = f"the download's checksum is not {file.checksum}"
         raise FileError(file.name, given, "an intact download", "try again; the source may have changed") from error
     return Path(found)
 
 
-def _fetch_part(url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
-    """Append what is missing of a file; a connection that breaks is taken up again.
+def _fetch_part(url: str, part: Path, progress: Callable[[int, int | None], None], wait: Wait) -> None:
+    """Append what is missing of a file; a connection that breaks is taken up again, a busy server asked again.
 
     Raises:
-        FileError: It breaks too often, or the server refuses.
+        FileError: That happens too often, or the server refuses.
     """
     requests = import_extra("requests", "download", "lpm download")
-    reason = ""
-    for _ in range(_ATTEMPTS):
-        start = part.stat().st_size if part.exists() else 0
-        headers = {"Range": f"bytes={start}-"} if start else {}
+    for attempt in range(_ATTEMPTS):
         try:
-            with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-                if answer.status_code == 416:  # nothing is missing
+            with requests.get(url, headers=_headers(part), stream=True, timeout=_TIMEOUT_S) as answer:
+                if answer.status_code not in _BUSY:
+                    _append(answer, part, progress)
                     return
-                answer.raise_for_status()
-                start = start if answer.status_code == 206 else 0
-                length = answer.headers.get("Content-Length")
-                total = start + int(length) if length else None
-                with part.open("ab" if start else "wb") as file:
-                    for chunk in answer.iter_content(_CHUNK):
-                        file.write(chunk)
-                        progress(file.tell(), total)
-                return
+                what, reason = "the server was busy", f"{answer.status_code} {answer.reason}"
+                pause_s = _pause_s(url, attempt, answer.headers.get("Retry-After"))
         except requests.exceptions.HTTPError as error:
             raise FileError(url, f"refused ({error})", "an answer", "check the address") from error
         except requests.exceptions.RequestException as error:
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
-    given = f"the connection broke {_ATTEMPTS} times ({reason})"
-    raise FileError(url, given, "the whole file", "run the same command again: it goes on where it stopped")
+            what, reason = "the connection broke", f"{type(error).__name__}: {str(error)[:200]}"
+            pause_s = _pause_s(url, attempt)
+        if attempt + 1 < _ATTEMPTS:
+            wait(pause_s)
+    raise FileError(url, f"{what} {_ATTEMPTS} times ({reason})", "the whole file", _AGAIN)
+
+
+def _headers(part: Path) -> dict[str, str]:
+    """Ask for bytes as they are, since compressed ones could not be counted, from the first that is missing."""
+    start = part.stat().st_size if part.exists() else 0
+    return {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+
+
+def _append(answer: Any, part: Path, progress: Callable[[int, int | None], None]) -> None:
+    """Write an answer behind what is there, or in its place if the server sends all of it."""
+    if answer.status_code == 416:  # nothing is missing
+        return
+    answer.raise_for_status()
+    start = part.stat().st_size if answer.status_code == 206 else 0
+    length = answer.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    with part.open("ab" if start else "wb") as file:
+        for chunk in answer.iter_content(_CHUNK):
+            file.write(chunk)
+            progress(file.tell(), total)
+
+
+def _pause_s(url: str, attempt: int, retry_after: str | None = None) -> float:
+    """Seconds until the next attempt: what the server asks for, else twice as long each time.
+
+    Raises:
+        FileError: The server asks for more patience than a command should have.
+    """
+    asked_s = _asked_s(retry_after)
+    if asked_s is None:
+        return min(2.0**attempt, _LONGEST_PAUSE_S)
+    if asked_s > _LONGEST_PAUSE_S:
+        given = f"the server is busy and asks to wait {asked_s:.0f} s"
+        raise FileError(url, given, f"at most {_LONGEST_PAUSE_S:.0f} s", f"after that time, {_AGAIN}")
+    return asked_s
+
+
+def _asked_s(retry_after: str | None) -> float | None:
+    """Read Retry-After (RFC 9110): seconds, or a date; None if it is neither."""
+    text = (retry_after or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max((then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
