@@ -279,7 +279,8 @@ def deepsdf(lungs: Path, work: Path) -> Json:
 def segmentation(lungs: Path, work: Path) -> Json:
     """The built-in segmenter on a real CT and on generated ones."""
     out, script = work / "segmentation.raw.json", ROOT / "benchmarks" / "segmentation.py"
-    subprocess.run([sys.executable, script, "--ct", lungs.parent / "ct", "--out", out], check=True)
+    given = ["--ct", lungs.parent / "ct", "--lungs", lungs, "--model", work / "atlas", "--out", out]
+    subprocess.run([sys.executable, script, *given], check=True)
     return dict(json.loads(out.read_text()))
 
 

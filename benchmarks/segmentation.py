@@ -1,6 +1,8 @@
 """The built-in segmenter on a real CT, beside TotalSegmentator's lobes, and on generated CTs whose lungs are known.
 
-python benchmarks/segmentation.py --ct shared/data/ct --out segmentation.raw.json
+Disease is painted into the real CT, and into generated CTs that hold the test subjects' lungs, for `--fill`.
+
+python benchmarks/segmentation.py --ct DATA/ct --lungs DATA/lungs --model W/atlas --out segmentation.raw.json
 """
 
 from __future__ import annotations
@@ -9,21 +11,29 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+import torch
+from scipy import ndimage, signal
 
 from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
+from lpm.fitting.disease import fill_disease
+from lpm.geometry.frames import Floats
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
-from lpm.geometry.phantoms import random_lungs
-from lpm.geometry.volumes import Volume
-from lpm.preparation.hounsfield import hounsfield
+from lpm.geometry.phantoms import PHANTOM_STRUCTURES, random_lungs
+from lpm.geometry.volumes import Volume, canonical
+from lpm.model.bundle import read_bundle
+from lpm.preparation.hounsfield import Scan, hounsfield
 from lpm.preparation.segmentation import ThresholdSegmenter
 
 LOBES = {1: (10, 11), 2: (12, 13, 14)}
+COARSE_MM = (3.0, 3.0, 5.0)
+SICK_SHARE, SICK_HU, SICK_NOISE_HU = 0.3, 35.0, 25.0
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "no table": {"with_table": False},
@@ -64,6 +74,36 @@ def generated(index: int, name: str) -> tuple[str, dict[str, float]]:
     return name, dice(found, true) | {"if_exchanged": max(dice(exchanged, true).values())}
 
 
+class RealLungs:
+    """The lungs of a label map in the place of a phantom's: `render_scan` puts a body around them."""
+
+    def __init__(self, labels: Volume) -> None:
+        self.labels, self.fields = canonical(labels), {}
+        for value, name in enumerate(PHANTOM_STRUCTURES, start=1):
+            mask, step = self.labels.voxels == value, self.labels.spacing_mm
+            outside, inside = (ndimage.distance_transform_edt(each, sampling=step) for each in (~mask, mask))
+            self.fields[name] = (outside - inside).astype(np.float32)
+        places = self.labels.to_world(np.argwhere(self.labels.voxels > 0).astype(np.float64))
+        self.bounds_mm = places.min(axis=0), places.max(axis=0)
+        self.center_mm = 0.5 * (self.bounds_mm[0] + self.bounds_mm[1])
+        self.half_width_mm, self.half_depth_mm, half_height = 0.5 * (self.bounds_mm[1] - self.bounds_mm[0])
+        self.height_mm = 2.0 * half_height
+
+    def implicit(self, structure: str, points_mm: Floats) -> Floats:
+        """(n,) signed distance."""
+        inverse = np.linalg.inv(self.labels.world_from_voxel)
+        voxels = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
+        within = np.clip(voxels, 0, np.array(self.labels.voxels.shape) - 1)
+        beyond = np.linalg.norm((voxels - within) * self.labels.spacing_mm, axis=1)
+        return ndimage.map_coordinates(self.fields[structure], within.T, order=1) + beyond
+
+
+def sides_of_lobes(folder: Path, scan: Scan) -> Volume:
+    lobes = read_volume(folder / "totalsegmentator_labels.nii.gz").voxels
+    sides = sum(side * np.isin(lobes, values) for side, values in LOBES.items())
+    return scan.volume.with_voxels(np.asarray(sides, dtype=np.uint8))
+
+
 def real(folder: Path) -> dict[str, float]:
     """In this process, alone: its peak memory is the segmenter's."""
     started = time.perf_counter()
@@ -71,26 +111,91 @@ def real(folder: Path) -> dict[str, float]:
     found = ThresholdSegmenter().segment(scan, folder.name)
     seconds = time.perf_counter() - started
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    lobes = read_volume(folder / "totalsegmentator_labels.nii.gz").voxels
-    sides = sum(side * np.isin(lobes, values) for side, values in LOBES.items())
-    true = scan.volume.with_voxels(np.asarray(sides, dtype=np.uint8))
-    return dice(found, true) | {"seconds": seconds, "peak_gib": peak_gib}
+    return dice(found, sides_of_lobes(folder, scan)) | {"seconds": seconds, "peak_gib": peak_gib}
+
+
+def coarse(folder: Path) -> dict[str, float]:
+    """The CT with large voxels, made by cutting off frequencies: its edges ring."""
+    scan = hounsfield(read_volume(folder / "ct.nii.gz"), folder.name)
+    true = sides_of_lobes(folder, scan)
+    voxels, affine = scan.volume.voxels, scan.volume.world_from_voxel.copy()
+    for axis, (step, wanted) in enumerate(zip(scan.volume.spacing_mm, COARSE_MM, strict=True)):
+        n = round(voxels.shape[axis] * step / wanted)
+        affine[:3, axis] *= voxels.shape[axis] / n
+        voxels = signal.resample(voxels, n, axis=axis)
+    small = Volume(voxels.astype(np.float32), affine)
+    found = ThresholdSegmenter().segment(hounsfield(small, folder.name), folder.name)
+    to_fine = np.linalg.inv(affine) @ scan.volume.world_from_voxel
+    factors, shape = np.diag(to_fine)[:3], scan.volume.voxels.shape
+    shares = [
+        ndimage.affine_transform((found.voxels == side) * 1.0, factors, output_shape=shape, order=1, mode="nearest")
+        for side in (1, 2)
+    ]
+    labels = 1 * (shares[0] >= 0.5) + 2 * (shares[1] >= 0.5)
+    return dice(true.with_voxels(labels.astype(np.uint8)), true)
+
+
+def painted(scan: Scan, true: Volume, side: int, *, rng: np.random.Generator) -> Scan:
+    """The lowest and hindmost part of a lung as dense as tissue."""
+    places = np.argwhere(true.voxels == side)
+    depth = true.to_world(places.astype(np.float64)) @ np.array([0.0, 0.75, 0.65])
+    sick = tuple(places[depth < np.quantile(depth, SICK_SHARE)].T)
+    voxels = scan.volume.voxels.copy()
+    voxels[sick] = SICK_HU + rng.normal(0.0, SICK_NOISE_HU, len(sick[0]))
+    return Scan(scan.volume.with_voxels(voxels), scan.padding_share)
+
+
+def before_and_after(model: Path, scan: Scan, true: Volume, name: str) -> dict[str, Any]:
+    """Dice without and with `--fill`."""
+    torch.set_num_threads(1)
+    found = ThresholdSegmenter().segment(scan, name)
+    filled = fill_disease(read_bundle(model), scan, found, rng=np.random.default_rng(0))
+    return {"plain": dice(found, true), "filled": dice(filled.labels, true)}
+
+
+def sick_lungs(lungs: Path, model: Path, subject: str, side: int) -> tuple[str, dict[str, Any]]:
+    """A generated CT around a real subject's lungs; side 0 is in good health."""
+    rng = np.random.default_rng((11, side))
+    shape = RealLungs(read_volume(lungs / subject / "labels.nii.gz"))
+    ct, true = render_scan(PhantomScan(shape), rng=rng)  # type: ignore[arg-type]
+    scan = hounsfield(ct, subject)
+    scan = painted(scan, true, side, rng=rng) if side else scan
+    return f"{subject}, {('healthy', 'left', 'right')[side]}", before_and_after(model, scan, true, subject)
+
+
+def sick_ct(folder: Path, model: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The real CT with disease painted into either lung."""
+    scan = hounsfield(read_volume(folder / "ct.nii.gz"), folder.name)
+    true = sides_of_lobes(folder, scan)
+    for side, name in ((0, "healthy"), (1, "left"), (2, "right")):
+        sick = painted(scan, true, side, rng=np.random.default_rng(side)) if side else scan
+        yield f"{folder.name} (the CT), {name}", before_and_after(model, sick, true, folder.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ct", type=Path, required=True, help="folder of folders with ct.nii.gz and lobes")
+    parser.add_argument("--lungs", type=Path, required=True, help="folder of label maps, with split.json")
+    parser.add_argument("--model", type=Path, required=True, help="trained on the train split")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
-    scans = {folder.name: real(folder) for folder in sorted(given.ct.iterdir()) if (folder / "ct.nii.gz").exists()}
+    folders = [folder for folder in sorted(given.ct.iterdir()) if (folder / "ct.nii.gz").exists()]
+    scans = {folder.name: real(folder) | {"coarse": coarse(folder)} for folder in folders}
     print(scans, flush=True)
     tasks = (joblib.delayed(generated)(index, name) for index, name in enumerate(VARIANTS))
     found = {}
     for name, scores in joblib.Parallel(n_jobs=given.jobs, return_as="generator")(tasks):
         found[name] = scores
         print(name, {key: round(value, 4) for key, value in scores.items()}, flush=True)
-    write_text(given.out, json.dumps({"real": scans, "generated": found}, indent=1) + "\n")
+    filled = {name: scores for folder in folders for name, scores in sick_ct(folder, given.model)}
+    print(filled, flush=True)
+    test = json.loads((given.lungs / "split.json").read_text())["test"]
+    sick = (joblib.delayed(sick_lungs)(given.lungs, given.model, name, side) for name in test for side in range(3))
+    for name, scores in joblib.Parallel(n_jobs=given.jobs, return_as="generator")(sick):
+        filled[name] = scores
+        print(name, scores, flush=True)
+    write_text(given.out, json.dumps({"real": scans, "generated": found, "filled": filled}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

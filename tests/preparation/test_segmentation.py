@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lpm.errors import InputError, MissingExtraError
 from lpm.files.volumes import read_volume
@@ -48,6 +49,15 @@ def test_lungs_are_found_and_sides_are_right(changes: dict[str, object]) -> None
     ct, true = scan(**changes)
     found = ThresholdSegmenter().segment(hounsfield(ct, "phantom"), "phantom")
     assert min(dice(found, true)) > 0.96
+
+
+def test_lungs_that_touch_are_one_piece_of_air_and_two_lungs() -> None:
+    ct, true = scan(touching=True)
+    air = ndimage.label((ct.voxels < -400.0) & (true.voxels > 0))[0]
+    sizes = np.bincount(air.ravel())[1:]
+    assert sizes.max() > 0.99 * sizes.sum()
+    found = ThresholdSegmenter().segment(hounsfield(ct, "phantom"), "phantom")
+    assert min(dice(found, true)) > 0.99
 
 
 @pytest.mark.parametrize(("order", "flips"), ORIENTATIONS)

@@ -31,8 +31,10 @@ from lpm.preparation.sampling import sample_surfaces
 from lpm.preparation.segmentation import as_stored
 
 _POINTS = 3000
-_DEEP_MM = (12.0, 8.0, 8.0)
-_BESIDE_MM = 6.0
+_DEEP_MM = (12.0, 8.0, 6.0, 5.0)
+_FACE_MM = 8.0
+_OUT_MM, _UNLIKE = 5.0, 1.25
+_BESIDE_MM = 10.0
 _LEAST_SHARE = 0.02
 _TISSUE_HU = (-300.0, 200.0)
 _STIFF = FitConfig(residual=ResidualConfig(sd_mm=0.0), prior_noise_mm=4.0, prior_points=300.0)
@@ -71,16 +73,19 @@ def fill_disease(model: ModelBundle, scan: Scan, labels: Volume, *, rng: np.rand
     order = [model.structures.index(name) for name in meshes]
     structure = np.array(order, dtype=np.int64)[samples.structure]
     own = _lungs_own(model, samples.points_mm, structure)
+    added = dict.fromkeys(meshes, 0.0)
     if own.all():
-        return Filled(labels, dict.fromkeys(meshes, 0.0))
+        return Filled(labels, added)
     shape = fit_shape(model, samples.points_mm[own], structure[own], FitConfig())
     lungs = extract_fit(model, shape, list(meshes), _SPACING_MM).meshes
     found, hu = canonical(labels), canonical(scan.volume).voxels
     is_free = (found.voxels == 0) & (hu > _TISSUE_HU[0]) & (hu < _TISSUE_HU[1])
-    whole, added = found.voxels.copy(), {}
+    whole = found.voxels.copy()
     for name, mesh in lungs.items():
-        value = DEFAULT_STRUCTURES[name][0]
-        more = _beside(voxelise_on(mesh, found) & is_free, found.voxels == value, found)
+        value, mine = DEFAULT_STRUCTURES[name][0], structure == model.structures.index(name)
+        hidden = voxelise_on(mesh, found) & is_free
+        hidden[hidden] = _behind_a_face(np.argwhere(hidden), found, samples.points_mm[mine], own[mine])
+        more = _beside(hidden, found.voxels == value, found)
         whole[more] = value
         added[name] = float(more.sum()) * found.voxel_ml
     return Filled(as_stored(found.with_voxels(whole), labels), added)
@@ -89,13 +94,30 @@ def fill_disease(model: ModelBundle, scan: Scan, labels: Volume, *, rng: np.rand
 def _lungs_own(model: ModelBundle, points_mm: Floats, structure: np.ndarray) -> np.ndarray:
     """(n,) which points lie on the lungs' own surface, and not on a face that disease made."""
     own = np.ones(len(points_mm), dtype=bool)
+    healthy: set[int] = set()
     for deep_mm in _DEEP_MM:
         shape = fit_shape(model, points_mm[own], structure[own], _STIFF)
-        is_deep = _values(model, shape, points_mm, structure) < -deep_mm
-        if is_deep.mean() < _LEAST_SHARE:
+        values = _values(model, shape, points_mm, structure)
+        is_deep = values < -deep_mm
+        for number in np.unique(structure):
+            mine = structure == number
+            # a lung that the model does not know lies too far out as often as too deep
+            least = max(_LEAST_SHARE, _UNLIKE * float((values[mine] > _OUT_MM).mean()))
+            if number in healthy or is_deep[mine].mean() < least:
+                is_deep[mine] = False
+            if deep_mm <= _FACE_MM and not is_deep[mine].any():
+                healthy.add(int(number))
+        if is_deep.any():
+            own = cKDTree(points_mm[is_deep]).query(points_mm)[0] > _BESIDE_MM
+        elif deep_mm <= _FACE_MM:
             return np.ones(len(points_mm), dtype=bool)
-        own = cKDTree(points_mm[is_deep]).query(points_mm)[0] > _BESIDE_MM
     return own
+
+
+def _behind_a_face(voxels: np.ndarray, grid: Volume, points_mm: Floats, own: np.ndarray) -> np.ndarray:
+    """(n,) which voxels have a face, not the lung's own surface, as the nearest part of what was found."""
+    nearest = cKDTree(points_mm).query(grid.to_world(voxels.astype(np.float64)), workers=-1)[1]
+    return np.asarray(~own[nearest])
 
 
 def _values(model: ModelBundle, shape: FittedShape, points_mm: Floats, structure: np.ndarray) -> Floats:

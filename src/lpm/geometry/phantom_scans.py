@@ -18,6 +18,7 @@ from lpm.geometry.volumes import Volume
 _AIR, _FAT, _MUSCLE, _BLOOD, _BONE, _LUNG, _TABLE = -1000.0, -90.0, 45.0, 50.0, 450.0, -850.0, -150.0
 _CHEST_WALL_MM, _SKIN_MM = 9.0, 24.0
 _RIBS, _RIB_MM = 11, 5.5
+_BULGE_MM, _PLEURA_MM, _PLEURA = 14.0, 1.0, -450.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def render_scan(phantom: PhantomScan, *, rng: np.random.Generator) -> tuple[Volu
     grid = _grid(phantom)
     points = _points(grid)
     fields = {name: _over(grid, lungs.implicit(name, points)) for name in PHANTOM_STRUCTURES}
+    if phantom.touching:
+        fields = _met(fields, lungs, grid, points)
     either = np.minimum(*fields.values())
     tissue = _tissue(phantom, grid, points, either)
     labels = np.zeros(grid.voxels.shape, dtype=np.uint8)
@@ -75,12 +78,25 @@ def render_scan(phantom: PhantomScan, *, rng: np.random.Generator) -> tuple[Volu
     lung = _lung(phantom, grid, rng)
     image = np.where((labels > 0) & ~sick, lung, tissue)
     image[sick] = 35.0
+    pleura = np.abs(fields[PHANTOM_STRUCTURES[0]] - fields[PHANTOM_STRUCTURES[1]]) < _PLEURA_MM
+    image[pleura & (labels > 0)] = _PLEURA
     image = _with_airway(phantom, grid, points, image, labels > 0)
     image = gaussian_filter(image.astype(np.float32), 0.5 / np.array(phantom.spacing_mm))
     image += rng.normal(0.0, phantom.noise_hu, image.shape).astype(np.float32)
     if phantom.padding_hu is not None:
         image[_outside_circle(grid)] = phantom.padding_hu
     return grid.with_voxels(np.round(image).astype(np.float32)), grid.with_voxels(labels)
+
+
+def _met(
+    fields: dict[str, NDArray[np.float32]], lungs: PhantomLungs, grid: Volume, points: Floats
+) -> dict[str, NDArray[np.float32]]:
+    """Lungs that bulge towards each other in front, above the heart, until they share a face."""
+    local = points - np.array(lungs.center_mm) - np.array([0.0, 0.6 * lungs.half_depth_mm, 0.15 * lungs.height_mm])
+    away = np.linalg.norm(local / np.array([30.0, 0.3 * lungs.half_depth_mm, 0.2 * lungs.height_mm]), axis=1)
+    bulge = _over(grid, _BULGE_MM * np.clip(1.5 - away, 0.0, 1.0))
+    left, right = (fields[name] - bulge for name in PHANTOM_STRUCTURES)
+    return dict(zip(PHANTOM_STRUCTURES, (np.maximum(left, left - right), np.maximum(right, right - left)), strict=True))
 
 
 def _grid(phantom: PhantomScan) -> Volume:
