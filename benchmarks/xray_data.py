@@ -1,0 +1,155 @@
+"""The radiographs that the reader learns from: real ones with field masks, simulated ones with path lengths."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from lpm.files.volumes import read_volume
+from lpm.geometry.volumes import Volume
+
+STORED_PX = 256
+LATERAL_FIELD_MM = 30.0
+"""More lung than this along a ray, both together, and the lateral picture shows it."""
+VIEWS = ("frontal", "lateral")
+HOSPITALS = {"CHNCXR": "Shenzhen", "MCUCXR": "Montgomery"}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Radiographs squashed to squares.
+
+    Args:
+        names: n of them.
+        images: (n, 256, 256) uint8, bright = dense.
+        fields: (n, 2, 256, 256) 0 or 1, left and right; of a lateral view both together, twice.
+        paths_mm: (n, 2, 256, 256) path length through the left and the right lung.
+        known: (n, 2) whether the fields are known, and the path lengths.
+        sides_mm: (n, 2) height and width of the picture; 1, 1 where nobody knows.
+        lateral: (n,) whether seen from the side.
+    """
+
+    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    fields: NDArray[np.bool_]
+    paths_mm: NDArray[np.float16]
+    known: NDArray[np.bool_]
+    sides_mm: NDArray[np.float32]
+    lateral: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def only(self, names: set[str]) -> Pictures:
+        """Those of some subjects."""
+        return self._where(np.array([name in names for name in self.names]))
+
+    def of_view(self, *, lateral: bool) -> Pictures:
+        """Those of one view."""
+        return self._where(self.lateral == lateral)
+
+    def _where(self, kept: NDArray[np.bool_]) -> Pictures:
+        chosen = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
+        arrays = (self.images, self.fields, self.paths_mm, self.known, self.sides_mm, self.lateral)
+        return Pictures(chosen, *(array[kept] for array in arrays))
+
+
+def split_real(names: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Train and test by image, the same share of each hospital."""
+    rng = np.random.default_rng(seed)
+    test: list[str] = []
+    for prefix in HOSPITALS:
+        ours = sorted(name for name in names if name.startswith(prefix))
+        test += sorted(rng.permutation(ours)[: round(share * len(ours))].tolist())
+    return [name for name in names if name not in set(test)], test
+
+
+def left_and_right(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(2, rows, columns) the patient's left and right field of a mask of both: by pieces, or by the middle.
+
+    The patient's right is on the picture's left.
+    """
+    middle = np.average(np.arange(mask.shape[1]), weights=mask.sum(axis=0))
+    pieces, count = ndimage.label(mask)
+    sides = np.zeros((2, *mask.shape), bool)
+    for piece in range(1, count + 1):
+        own = pieces == piece
+        columns = np.nonzero(own)[1]
+        across = np.mean(columns < middle)
+        if 0.2 < across < 0.8:  # one piece over both sides
+            sides[0] |= own & (np.arange(mask.shape[1]) >= middle)
+            sides[1] |= own & (np.arange(mask.shape[1]) < middle)
+        else:
+            sides[0 if across < 0.5 else 1] |= own
+    return sides
+
+
+def load_real(folder: Path) -> Pictures:
+    """`images/` and `masks/` of the same names."""
+    files = sorted((folder / "images").glob("*.png"))
+    images = np.stack([_grey(file) for file in files])
+    masks = [_grey(folder / "masks" / file.name) > 127 for file in files]
+    fields = np.stack([left_and_right(mask) for mask in masks])
+    known = np.tile([True, False], (len(files), 1))
+    ones = np.ones((len(files), 2), np.float32)
+    names, paths = tuple(file.stem for file in files), np.zeros(fields.shape, np.float16)
+    return Pictures(names, images, fields, paths, known, ones, np.zeros(len(files), bool))
+
+
+def load_simulated(folder: Path) -> Pictures:
+    """`<subject>/{frontal,lateral}.png` with `views.json` and `labels.nii.gz`."""
+    found: list[tuple[str, NDArray[Any], NDArray[Any], tuple[float, float], bool]] = []
+    for file in sorted(folder.glob("*/views.json")):
+        views = json.loads(file.read_text())
+        labels = read_volume(file.parent / "labels.nii.gz")
+        for view in VIEWS:
+            image = _grey(file.parent / f"{view}.png")
+            paths = path_lengths(labels, views[view], image.shape, drop=1 if view == "frontal" else 0)
+            sides = (
+                image.shape[0] * views[view]["row"]["mm_per_px"],
+                image.shape[1] * views[view]["column"]["mm_per_px"],
+            )
+            smaller = np.stack([_squash(image), *(_squash(path) for path in paths)])
+            found.append((file.parent.name, smaller[0].round().astype(np.uint8), smaller[1:], sides, view == "lateral"))
+    names, images, maps, sides, seen = zip(*found, strict=True)
+    paths, lateral = np.stack(maps).astype(np.float16), np.array(seen)
+    together = paths.astype(np.float32).sum(axis=1, keepdims=True) > LATERAL_FIELD_MM
+    fields = np.repeat(together, 2, axis=1) & lateral[:, None, None, None]
+    known = np.stack([lateral, np.ones_like(lateral)], axis=1)
+    return Pictures(tuple(names), np.stack(images), fields, paths, known, np.float32(sides), lateral)
+
+
+def path_lengths(labels: Volume, view: dict[str, Any], shape: tuple[int, int], drop: int) -> NDArray[np.float32]:
+    """(2, rows, columns) mm through the left and the right lung along world axis `drop`, by a view's map to pixels."""
+    order = np.argmax(np.abs(labels.world_from_voxel[:3, :3]), axis=0)
+    voxels = np.moveaxis(labels.voxels, range(3), order)
+    step, origin = np.zeros(3), np.zeros(3)
+    for axis, world in enumerate(order):
+        step[world] = labels.world_from_voxel[world, axis]
+        origin[world] = labels.world_from_voxel[world, 3]
+    rows, columns = np.indices(shape)
+    across = 1 - drop
+    places = [
+        ((pixel - view[name]["offset_px"]) * view[name]["mm_per_px"] / view[name]["sign"] - origin[axis]) / step[axis]
+        for pixel, name, axis in ((columns, "column", across), (rows, "row", 2))
+    ]
+    lengths = [(voxels == side).sum(axis=drop).astype(np.float32) * abs(step[drop]) for side in (1, 2)]
+    return np.stack([ndimage.map_coordinates(length, places, order=1) for length in lengths])
+
+
+def _grey(file: Path) -> NDArray[np.uint8]:
+    with Image.open(file) as image:
+        return np.asarray(image.convert("L"))
+
+
+def _squash(image: NDArray[Any]) -> NDArray[np.float32]:
+    """To 256 x 256, averaging what falls together."""
+    small = Image.fromarray(image.astype(np.float32)).resize((STORED_PX, STORED_PX), Image.Resampling.BOX)
+    return np.asarray(small)

@@ -1,0 +1,49 @@
+"""A few figures of a lung field, to tell one that looks like a chest's from one that does not."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def field_figures(
+    fields: NDArray[np.float32], extent: tuple[float, float], *, lateral: bool = False
+) -> dict[str, float]:
+    """Figures of a frontal field; none of a lateral one, and none where a side shows next to nothing.
+
+    Args:
+        fields: (2, r, c) probabilities, left and right.
+        extent: Height and width of the picture in shares of its longer side.
+        lateral: Seen from the side.
+    """
+    shown = fields > 0.5
+    if lateral or min(side.mean() for side in shown) < 0.002:
+        return {}
+    pixel = np.array(extent) / shown.shape[1:]
+    boxes = [_box(side) * np.repeat(pixel, 2) for side in shown]
+    areas = [side.sum() * pixel.prod() for side in shown]
+    left, right = boxes
+    heights = [box[1] - box[0] for box in boxes]
+    width = max(left[3], right[3]) - min(left[2], right[2])
+    height = max(left[1], right[1]) - min(left[0], right[0])
+    doubtful = ((fields > 0.1) & (fields < 0.9)).sum() / shown.sum()
+    return {
+        "the ratio of the areas": float(np.log(areas[0] / areas[1])),
+        "the ratio of the heights": float(np.log(heights[0] / heights[1])),
+        "width over height": float(np.log(width / height)),
+        "the filling of the box": float((areas[0] + areas[1]) / (width * height)),
+        "the gap between the lungs": float((left[2] - right[3]) / width),
+        "the difference of the tops": float((left[0] - right[0]) / height),
+        "the doubtful share": float(np.log(doubtful + 1e-3)),
+    }
+
+
+def strangeness(figures: dict[str, float], typical: dict[str, float], spread: dict[str, float]) -> dict[str, float]:
+    """How many standard deviations each figure lies from the usual."""
+    return {name: abs(value - typical[name]) / spread[name] for name, value in figures.items() if name in typical}
+
+
+def _box(shown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Top, bottom, left, right edge in pixels."""
+    rows, columns = np.nonzero(shown.any(axis=1))[0], np.nonzero(shown.any(axis=0))[0]
+    return np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1], dtype=np.float64)
