@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lpm.errors import FileError, InputError
-from lpm.files.xrays import Xray, read_xray
+from lpm.files.xrays import Xray, read_xray, write_picture
 
 ROWS, COLUMNS = 90, 120
 
@@ -254,3 +254,10 @@ def test_no_file_is_refused(tmp_path: Path, what: str) -> None:
         (tmp_path / "a.png").mkdir()
     with pytest.raises(FileError, match=rf"a.png: {what}; expected one radiograph. Try: a PNG, JPEG, TIFF or DICOM"):
         read_xray(tmp_path / "a.png")
+
+
+def test_a_written_picture_is_read(tmp_path: Path) -> None:
+    write_picture(tmp_path / "b" / "a.png", chest().astype(np.uint16) * 257)
+    np.testing.assert_allclose(read_xray(tmp_path / "b" / "a.png").pixels, EXPECTED, atol=1e-6)
+    with pytest.raises(FileError, match=r"a.png: cannot be written .*check free space"):
+        write_picture(tmp_path / "b" / "a.png" / "a.png", chest().astype(np.uint16))

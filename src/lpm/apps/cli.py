@@ -15,6 +15,7 @@ from lpm.apps.prepare_verb import prepare
 from lpm.apps.segment_verb import segment
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, plain, progress, screen
 from lpm.apps.train_verb import train
+from lpm.apps.xray_verb import xray
 from lpm.errors import CasesFailedError, InputError, LpmError
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (download, segment, prepare, train):
+for verb in (download, segment, prepare, train, xray):
     app.command()(verb)
 app.add_typer(fit_app, name="fit")
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lpm.errors import FileError, InputError
+from lpm.files.atomic import atomic_file
 from lpm.files.dicom_folder import is_dicom
 from lpm.files.xray_dicom import read_dicom_xray
 from lpm.files.xray_image import MOST_MEGAPIXELS, Xray, check_size, expected_spacing, is_spacing, scaled
 
-__all__ = ["Xray", "read_xray"]
+__all__ = ["Xray", "read_xray", "write_picture"]
 
 _KINDS = ("PNG", "JPEG", "TIFF")
 _COLOURED, _MOST_COLOURED = 16, 0.02
@@ -117,3 +118,17 @@ def _grey_of_colours(path: Path, image: Image.Image) -> NDArray[np.uint8]:
         given = f"{share:.0%} of the pixels are coloured"
         raise InputError(str(path), given, "a grey radiograph", "save it as grey if it is one, and no photograph")
     return np.asarray(image.convert("RGB").convert("L"))
+
+
+def write_picture(path: Path, levels: NDArray[np.uint16]) -> None:
+    """Write a PNG of 16 bits whole or not at all.
+
+    Args:
+        path: Ends in .png.
+        levels: (rows, columns).
+
+    Raises:
+        FileError: The disk refuses.
+    """
+    with atomic_file(path) as temporary:
+        Image.fromarray(levels).save(temporary, format="PNG")
