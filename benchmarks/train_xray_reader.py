@@ -56,14 +56,14 @@ class TrainingConfig:
 
     network: XrayNetworkConfig = field(default_factory=XrayNetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    counts: tuple[int, int, int, int] = (9, 4, 3, 1)  # real, simulated frontal, simulated lateral, none of these
+    counts: tuple[int, int, int, int] = (8, 5, 4, 1)  # real, simulated frontal, simulated lateral, none of these
     steps: int = 1500
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
     averaging: float = 0.997
     volume_weight: float = 0.3
     path_weight: float = 8.0
-    answer_weight: float = 0.1
+    answer_weight: float = 0.2
     test_share: float = 0.2
     seed: int = 0
 
@@ -104,12 +104,12 @@ def _field_loss(logits: Tensor, true: Tensor) -> Tensor:
     return entropy + (1 - dice).mean()
 
 
-def train(real: Pictures, simulated: Pictures, config: TrainingConfig, work: Path) -> tuple[nn.Module, list[dict]]:
+def train(
+    augmentation: Augmentation, network: XrayNetwork, config: TrainingConfig, work: Path
+) -> tuple[XrayNetwork, list[dict[str, float]]]:
     """The average of the last steps' networks, and the losses."""
-    torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    augmentation = Augmentation(real, simulated, config.augmentation, config.network.size_px)
-    network = XrayNetwork(config.network).to(memory_format=torch.channels_last).train()
+    network = network.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -207,10 +207,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=TrainingConfig.steps)
     parser.add_argument("--hold-out", action="store_true", help="keep the validation subjects out, for choices")
     parser.add_argument("--errors", type=Path, help="bundle whose errors, of held-out subjects, this one states")
-    parser.add_argument("--network", type=Path, help="saved network: write its bundle without training")
+    parser.add_argument("--start", type=Path, help="average.pt of an earlier run to go on from")
+    parser.add_argument("--learning-rate", type=float, default=TrainingConfig.learning_rate)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    config = TrainingConfig(steps=given.steps)
+    config = TrainingConfig(steps=given.steps, learning_rate=given.learning_rate)
     given.work.mkdir(parents=True, exist_ok=True)
     real, simulated = load_real(given.data / "xrays"), load_simulated(given.data / "lungs")
     names, test_names = split_real(list(real.names), config.test_share, config.seed)
@@ -219,13 +220,16 @@ def main() -> None:
         names, _ = split_real(names, 0.1, config.seed + 1)
         subjects -= set(VALIDATION_SUBJECTS)
     known = real.only(set(names))
-    if given.network:
-        network, log = XrayNetwork(config.network), []
-        network.load_state_dict(torch.load(given.network, weights_only=True))
-        network.eval().requires_grad_(requires_grad=False)
-    else:
-        network, log = train(known, simulated.only(subjects), config, given.work)
+    torch.manual_seed(config.seed)
+    network, log = XrayNetwork(config.network), []
+    if given.start:
+        known_weights = torch.load(given.start, weights_only=True)
+        network.load_state_dict(known_weights)
+    if config.steps:
+        augmentation = Augmentation(known, simulated.only(subjects), config.augmentation, config.network.size_px)
+        network, log = train(augmentation, network, config, given.work)
         plot(log, given.work / "losses.png")
+    network.eval().requires_grad_(requires_grad=False)
     facts = {
         "training_names": (*names, *sorted(subjects)),
         "test_names": tuple(test_names),

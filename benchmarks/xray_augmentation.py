@@ -47,10 +47,11 @@ class Batch(NamedTuple):
 class AugmentationConfig:
     """Shares are of pictures; spreads are standard deviations unless a range is named."""
 
-    mirrored: float = 0.08
-    turned: float = 0.08
+    mirrored: float = 0.12
+    turned: float = 0.1
     inverted: float = 0.25
     wrong_view: float = 0.06
+    plain: float = 0.35  # of simulated ones: the tone curve as simulated, from which depth can be told
     other_histogram: float = 0.4
     equalised: float = 0.15
     local_contrast: float = 0.15
@@ -84,7 +85,9 @@ class Augmentation:
         chosen = [("real", i) for i in rng.integers(len(self.real), size=n_real)]
         chosen += [("simulated", i) for i in rng.choice(self.frontal, n_frontal)]
         chosen += [("simulated", i) for i in rng.choice(self.side, n_lateral)]
-        images, maps, grids, facts = zip(*(self._one(source, i, rng) for source, i in chosen), strict=True)
+        plain = (rng.random(len(chosen)) < self.config.plain) & (np.arange(len(chosen)) >= n_real)
+        drawn = (self._one(source, i, bool(as_is), rng) for (source, i), as_is in zip(chosen, plain, strict=True))
+        images, maps, grids, facts = zip(*drawn, strict=True)
         grid = torch.stack(grids) + self._bends(len(chosen), rng)
         source = torch.stack(images)[:, None]
         inside = functional.grid_sample(torch.ones_like(source), grid, align_corners=False)
@@ -94,7 +97,7 @@ class Augmentation:
         mirrored, usable = np.zeros(len(chosen), np.float32), np.ones(len(chosen), np.float32)
         others = torch.stack([self._none(rng) for _ in range(n_none)])[:, None]
         pictures, inside = torch.cat([pictures, others]), torch.cat([inside, torch.ones_like(others)])
-        pictures = self._exposed(pictures, inside, rng)
+        pictures = self._exposed(pictures, inside, np.concatenate([plain, np.zeros(n_none, bool)]), rng)
         for index in np.nonzero(rng.random(n_real + n_frontal + n_lateral) < self.config.mirrored)[0]:
             pictures[index], warped[index] = pictures[index].flip(-1), warped[index].flip(-1)[[1, 0, 3, 2]]
             mirrored[index] = 1.0
@@ -125,13 +128,13 @@ class Augmentation:
         )
 
     def _one(
-        self, source: str, index: int, rng: np.random.Generator
+        self, source: str, index: int, plain: bool, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Any, bool]]:
         """A picture, its maps, the input's pixels in it; which maps are known, whether it is lateral."""
         config, is_real = self.config, source == "real"
         pictures = self.real if is_real else self.simulated
         image = pictures.images[index].astype(np.float32) / 255.0
-        if not is_real and rng.random() < config.other_histogram:
+        if not is_real and not plain and rng.random() < config.other_histogram:
             image = self._other_histogram(pictures.images[index], rng)
         spread = config.real_log_aspect if is_real else config.simulated_log_aspect
         height, width = pictures.sides_mm[index] * np.exp(np.array([0.5, -0.5]) * rng.normal(0.0, spread))
@@ -187,17 +190,18 @@ class Augmentation:
             return image / image.max()
         return _rods(n, rng)
 
-    def _exposed(self, pictures: Tensor, inside: Tensor, rng: np.random.Generator) -> Tensor:
+    def _exposed(self, pictures: Tensor, inside: Tensor, plain: NDArray[np.bool_], rng: np.random.Generator) -> Tensor:
         """Another machine: tone curve, sharpness, noise, markers, collimation; then as the reader standardises."""
         config, n = self.config, len(pictures)
         low = pictures.amin(dim=(2, 3), keepdim=True)
         pictures = (pictures - low) / (pictures.amax(dim=(2, 3), keepdim=True) - low + 1e-6)
-        pictures = pictures ** _column(np.exp(rng.normal(0.0, 0.4, n)))
+        pictures = pictures ** _column(np.exp(np.where(plain, 0.0, rng.normal(0.0, 0.4, n))))
         tilt = functional.interpolate(_noise((n, 1, 3, 3), 0.12, rng), size=pictures.shape[2:], mode="bilinear")
-        pictures = pictures + tilt
+        pictures = pictures + tilt * _column(~plain)
         for index in range(n):
             one = pictures[index : index + 1]
             draw = rng.random(5)
+            draw[:2] += plain[index]  # neither
             if draw[0] < config.equalised:
                 one = _equalised(one, rng.uniform(0.4, 1.0))
             if draw[1] < config.local_contrast:

@@ -52,7 +52,8 @@ class XrayNetwork(nn.Module):
         # the field at full resolution (four pixels a channel), the smooth path length at half
         self.fields = nn.Conv2d(widths[0], 4 * 3, 1)
         self.paths = nn.Conv2d(widths[0], 3, 1)
-        self.answers = nn.Linear(widths[-1], ANSWERS)
+        # by place, for what is left, right or upright
+        self.answers = nn.Linear(widths[-1] * (config.size_px // 32) ** 2, ANSWERS)
 
     def forward(self, pictures: Tensor, lateral: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read pictures.
@@ -71,7 +72,7 @@ class XrayNetwork(nn.Module):
         for index, block in enumerate(self.down):
             x = block(x if index == 0 else functional.max_pool2d(x, 2))
             kept.append(x)
-        answers = self.answers(x.mean(dim=(2, 3)))
+        answers = self.answers(x.flatten(start_dim=1))
         for block, shallow in zip(self.up, kept[-2::-1], strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, shallow], dim=1))
