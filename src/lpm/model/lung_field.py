@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lpm.errors import InputError
-from lpm.model.field_figures import field_figures, strangeness
+from lpm.model.field_figures import field_figures, strangeness, whole_pieces
 from lpm.model.xray_bundle import XrayBundle, read_xray_bundle
 from lpm.model.xray_looks import Squared, Window, grid_shape, onto_picture, squared
 
@@ -22,7 +22,7 @@ BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"
 
 _LEAST_PX = 64
 _LEAST_CONTRAST = 1e-3
-_CLOSER = 1.3  # the second look's side over the lungs' longer side, as in training
+_CLOSER = 1.35  # the second look's side over the lungs' longer side, about as in training
 _STRANGE = 5.0
 _LUNG_HEIGHTS_MM = (110.0, 420.0)
 
@@ -151,13 +151,17 @@ class XrayReader:
     def _maps(
         self, picture: Squared, shape: tuple[int, int], lateral: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fields and path lengths, these in shares of the picture's longer side; two looks, the second closer."""
-        window = picture.whole()
-        fields, _, _ = self._run(picture, window, lateral)
-        window = _about(fields, window)
-        fields, paths, _ = self._run(picture, window, lateral)
-        both = onto_picture(torch.cat([fields, paths * window.side])[None], window, picture.extent, shape)[0]
-        return both[: len(fields)].numpy(), both[len(fields) :].numpy()
+        """Fields and path lengths, these in shares of the picture's longer side: the mean of two looks."""
+        whole = picture.whole()
+        first = self._run(picture, whole, lateral)
+        closer = _about(first[0], whole)
+        looks = [(first, whole), (self._run(picture, closer, lateral), closer)]
+        maps = [
+            onto_picture(torch.cat([fields, paths * window.side])[None], window, picture.extent, shape)[0]
+            for (fields, paths, _), window in looks
+        ]
+        n_fields, mean = len(first[0]), torch.stack(maps).mean(dim=0).numpy()
+        return np.stack([whole_pieces(field) for field in mean[:n_fields]]), mean[n_fields:]
 
     def _run(self, picture: Squared, window: Window, lateral: bool) -> tuple[Tensor, Tensor, Tensor]:
         """(c, s, s) fields, (c, s, s) path lengths in sides of the window, (7,) logits of the answers."""
