@@ -18,7 +18,10 @@ def siddon(volume: Volume, view: View, interpolation: str) -> np.ndarray:
     """(rows, columns) integral of a volume's values along each ray, in mm."""
     pixels = np.indices(view.shape).reshape(2, -1).T
     places, directions = view.places_mm(pixels), view.directions(pixels)
-    found = [_line(volume, place, along, interpolation) for place, along in zip(places, directions, strict=True)]
+    affine = volume.world_from_voxel.copy()
+    affine[:3, 3] = volume.to_world(np.full((1, 3), -2.0))[0]
+    padded = Volume(np.pad(volume.voxels.astype(np.float64), 2), affine)  # nothing lies outside
+    found = [_line(padded, place, along, interpolation) for place, along in zip(places, directions, strict=True)]
     return np.array(found).reshape(view.shape)
 
 
@@ -26,12 +29,12 @@ def _line(volume: Volume, place: np.ndarray, along: np.ndarray, interpolation: s
     start = volume.to_voxel(place[None])[0]
     step = volume.to_voxel(place[None] + along)[0] - start
     cuts = _cuts(start, step, volume.voxels.shape, 0.5 if interpolation == "nearest" else 0.0)
+    values = volume.voxels
     if len(cuts) < 2:
         return 0.0
-    values = np.pad(volume.voxels.astype(np.float64), 2)  # nothing lies outside
 
     def at(t: np.ndarray) -> np.ndarray:
-        indices = (start[:, None] + step[:, None] * t) + 2.0
+        indices = start[:, None] + step[:, None] * t
         if interpolation == "nearest":
             inside = np.clip(np.rint(indices).astype(int), 0, np.array(values.shape)[:, None] - 1)
             return values[tuple(inside)]
@@ -44,11 +47,11 @@ def _line(volume: Volume, place: np.ndarray, along: np.ndarray, interpolation: s
 
 
 def _cuts(start: np.ndarray, step: np.ndarray, shape: tuple[int, ...], offset: float) -> np.ndarray:
-    """Where along a line, in mm, it meets the planes between cells, within the volume and a voxel around it."""
+    """Where along a line, in mm, it meets the planes between cells."""
     found = []
     near, far = -np.inf, np.inf
     for axis in range(3):
-        planes = np.arange(-1.0, shape[axis] + 1.0) + offset
+        planes = np.arange(shape[axis]) + offset
         if abs(step[axis]) < 1e-12:
             if not planes[0] < start[axis] < planes[-1]:
                 return np.empty(0)
