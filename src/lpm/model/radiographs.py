@@ -41,7 +41,7 @@ class MarchConfig(StrictModel):
     beyond it; ``nearest`` holds each voxel's value to its faces. Both integrate to the same mass.
     """
 
-    step_mm: float = Field(1.0, gt=0, le=50, description="longest step along a ray")
+    step_mm: float = Field(1.0, ge=0.001, le=50, description="longest step along a ray")
     interpolation: Literal["linear", "nearest"] = "linear"
     water_per_mm: float = Field(0.0193, gt=0, description="linear attenuation of water, 0 HU")
     bone_factor: float = Field(1.0, gt=0, description="attenuation in excess of water's, times this: softer beams")
