@@ -104,7 +104,8 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
         bar.update(task, advance=1, description=done)
     for row in build.history:
         errors = ", ".join(f"{name} {row[f'{name}_error_mm']:.2f} mm" for name in cohort.structures)
-        bar.console.print(f"round {row['round']:.0f}: training lungs and displaced average differ by {errors}")
+        what = f"round {row['round']:.0f}: training lungs and displaced average differ by {errors}"
+        bar.console.print(what, soft_wrap=True)
     bundle = bundle_of_atlas(build, run.data)
     write_bundle(run.out, bundle)
     return bundle
