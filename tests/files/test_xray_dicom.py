@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,17 @@ def test_half_a_file_is_refused(tmp_path: Path, kept: int, message: str) -> None
     path = write(tmp_path / "a")
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(FileError, match=message):
+        read_xray(path)
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "PhotometricInterpretation", "Modality", "ImagerPixelSpacing"])
+def test_a_damaged_element_is_refused(tmp_path: Path, keyword: str) -> None:
+    path = write(tmp_path / "a")
+    tag = struct.pack("<HH", *divmod(int(pydicom.datadict.tag_for_keyword(keyword) or 0), 1 << 16))
+    content = path.read_bytes()
+    place = content.index(tag) + 4
+    path.write_bytes(content[:place] + b"XX" + content[place + 2 :])  # no such kind of value
+    with pytest.raises(FileError, match=r"a: damaged DICOM \(.*; expected an intact file. Try: export it again"):
         read_xray(path)
 
 

@@ -6,6 +6,7 @@ by pydicom.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,11 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, LpmError
 from lpm.files.xray_image import Grey, ViewName, Xray, check_size, expected_spacing, is_spacing
 
 _FRONTAL, _LATERAL = ("PA", "AP"), ("LL", "RL", "LLD", "RLD", "LAT", "LATERAL")
@@ -29,6 +30,19 @@ _OTHER_MODALITIES = ("CT", "MR", "PT", "NM", "US", "MG", "XA", "OPT", "SM", "SEG
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "HEART", "")
 _SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 _DEFERRED = 1024
+# pydicom's ways to say that a header is damaged
+_DAMAGED = (
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    struct.error,
+)
 
 
 def read_dicom_xray(path: Path, mm_per_px: float | None) -> Xray:
@@ -42,6 +56,15 @@ def read_dicom_xray(path: Path, mm_per_px: float | None) -> Xray:
         FileError: Damaged, or without pixels.
         InputError: Not one projection radiograph, of a size that cannot be read, or of absurd spacing.
     """
+    try:
+        return _read(path, mm_per_px)
+    except LpmError:
+        raise
+    except _DAMAGED as error:
+        raise FileError(str(path), f"damaged DICOM ({error})", "an intact file", "export it again") from error
+
+
+def _read(path: Path, mm_per_px: float | None) -> Xray:
     header = _header(path)
     _check(path, header)
     notes: list[str] = []
@@ -56,14 +79,11 @@ def read_dicom_xray(path: Path, mm_per_px: float | None) -> Xray:
 
 
 def _header(path: Path) -> Dataset:
-    """All but the pixels, which stay on disk."""
-    try:
-        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
-        if syntax == DeflatedExplicitVRLittleEndian:
-            raise FileError(str(path), "a deflated DICOM file", "another transfer syntax", "export it uncompressed")
-        return pydicom.dcmread(path, defer_size=_DEFERRED)
-    except (InvalidDicomError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
-        raise FileError(str(path), f"damaged DICOM ({error})", "an intact file", "export it again") from error
+    """All but the pixels, which stay on disk; what it holds is parsed where it is asked for."""
+    syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise FileError(str(path), "a deflated DICOM file", "another transfer syntax", "export it uncompressed")
+    return pydicom.dcmread(path, defer_size=_DEFERRED)
 
 
 def _check(path: Path, header: Dataset) -> None:
