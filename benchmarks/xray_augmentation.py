@@ -51,7 +51,7 @@ class AugmentationConfig:
     turned: float = 0.1
     inverted: float = 0.25
     wrong_view: float = 0.06
-    plain: float = 0.35  # of simulated ones: the tone curve as simulated, from which depth can be told
+    plain: float = 0.4  # of simulated ones: the tone curve as simulated, from which depth can be told
     other_histogram: float = 0.4
     equalised: float = 0.15
     local_contrast: float = 0.15
@@ -59,7 +59,8 @@ class AugmentationConfig:
     noisy: float = 0.4
     collimated: float = 0.3
     marked: float = 0.5
-    close_up: float = 0.6  # framed about the lungs, as the reader's second look is
+    close_up: float = 0.6  # of real ones: framed about the lungs, as the reader's second look is
+    close_up_simulated: float = 0.45
     degrees: float = 5.0
     log_zoom: float = 0.12
     shift: float = 0.05
@@ -141,7 +142,7 @@ class Augmentation:
         if is_real:
             height, width = np.array([height, width]) / max(height, width)
         center, extent = np.zeros(2), float(max(height, width))
-        if rng.random() < config.close_up:
+        if rng.random() < (config.close_up if is_real else config.close_up_simulated):
             top, bottom, left, right = self.boxes[0 if is_real else 1][index]
             center = np.array([left + right, top + bottom]) / 2.0
             extent = 1.3 * max((bottom - top) * height, (right - left) * width) / 2.0

@@ -23,6 +23,7 @@ BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"
 _LEAST_PX = 64
 _LEAST_CONTRAST = 1e-3
 _CLOSER = 1.35  # the second look's side over the lungs' longer side, about as in training
+_USUAL_SIDE = 0.65  # of the closer look, in the longer sides of the picture
 _STRANGE = 5.0
 _LUNG_HEIGHTS_MM = (110.0, 420.0)
 
@@ -151,17 +152,22 @@ class XrayReader:
     def _maps(
         self, picture: Squared, shape: tuple[int, int], lateral: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fields and path lengths, these in shares of the picture's longer side: the mean of two looks."""
+        """Fields and path lengths, these in shares of the picture's longer side.
+
+        Fields are the mean of a look at the whole picture and a closer one. Path lengths are the first look's, which
+        sees how thick the body is, unless the lungs are small in it.
+        """
         whole = picture.whole()
         first = self._run(picture, whole, lateral)
         closer = _about(first[0], whole)
-        looks = [(first, whole), (self._run(picture, closer, lateral), closer)]
-        maps = [
-            onto_picture(torch.cat([fields, paths * window.side])[None], window, picture.extent, shape)[0]
-            for (fields, paths, _), window in looks
-        ]
-        n_fields, mean = len(first[0]), torch.stack(maps).mean(dim=0).numpy()
-        return np.stack([whole_pieces(field) for field in mean[:n_fields]]), mean[n_fields:]
+        second = self._run(picture, closer, lateral)
+        chosen, window = (first, whole) if closer.side > _USUAL_SIDE else (second, closer)
+        extent = picture.extent
+        fields = onto_picture(first[0][None], whole, extent, shape) + onto_picture(
+            second[0][None], closer, extent, shape
+        )
+        paths = onto_picture(chosen[1][None] * window.side, window, extent, shape)
+        return np.stack([whole_pieces(field) for field in 0.5 * fields[0].numpy()]), paths[0].numpy()
 
     def _run(self, picture: Squared, window: Window, lateral: bool) -> tuple[Tensor, Tensor, Tensor]:
         """(c, s, s) fields, (c, s, s) path lengths in sides of the window, (7,) logits of the answers."""
