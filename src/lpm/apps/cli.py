@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from lpm.apps import fit_xray_verb  # noqa: F401  (adds `lpm fit xray`)
 from lpm.apps.download_verb import download
 from lpm.apps.fit_verbs import fit_app
 from lpm.apps.prepare_verb import prepare

@@ -61,11 +61,11 @@ def fit_points_verb(
     from lpm.fitting.masks import MaskFitConfig
     from lpm.fitting.observation import fit_observations
 
-    bundle, target = _model(model), read_volume(grid) if grid else None
+    bundle, target = load_bundle(model), read_volume(grid) if grid else None
     seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
-    _print_fit(out)
+    print_fit(out)
 
 
 @fit_app.command("mask")
@@ -95,16 +95,17 @@ def fit_mask_verb(
     from lpm.fitting.masks import MaskFitConfig, observe_mask
     from lpm.fitting.observation import fit_observations
 
-    bundle, volume = _model(model), read_volume(labels)
+    bundle, volume = load_bundle(model), read_volume(labels)
     config = MaskFitConfig(structures=parse_labels(values), n_points=n, complete=complete)
     first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
     seen = [first, *_more(bundle, also, config, seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
-    _print_fit(out)
+    print_fit(out)
 
 
-def _model(source: str | None) -> ModelBundle:
+def load_bundle(source: str | None) -> ModelBundle:
+    """The model that `--model` names."""
     import lpm
 
     return (lpm.load(source) if source else lpm.load()).bundle
@@ -134,17 +135,20 @@ def _more(bundle: ModelBundle, paths: list[Path] | None, config: MaskFitConfig, 
     ]
 
 
-def _print_fit(out: Path) -> None:
+def print_fit(out: Path) -> None:
+    """Print what `fit.json` in a folder says."""
     summary = json.loads((out / "fit.json").read_text(encoding="utf-8"))
-    table = Table("structure", "volume (ml)")
-    for name, volume in summary["volume_ml"].items():
-        table.add_row(name, f"{volume:.0f}")
-    low, high = summary["total_volume_95_ml"]
-    table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
-    screen.print(table)
+    if summary["volume_ml"] is not None:
+        table = Table("structure", "volume (ml)")
+        for name, volume in summary["volume_ml"].items():
+            table.add_row(name, f"{volume:.0f}")
+        low, high = summary["total_volume_95_ml"]
+        table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
+        screen.print(table)
     residual = summary["residuals_mm"]["mean_absolute"]
+    what = "error of the rays' lengths" if "radiograph" in summary["observed"] else "distance of the points"
     screen.print(
-        f"{summary['observed']}; mean distance of the points {residual:.2f} mm; {summary['stop_reason']}",
+        f"{summary['observed']}; mean {what} {residual:.2f} mm; {summary['stop_reason']}",
         soft_wrap=True,
     )
     for note in summary["notes"]:

@@ -73,21 +73,27 @@ def doubts(fit: Fit) -> list[str]:
     The limits lie beyond what 15 training lungs, each fitted by a model of others, reach (docs/fit.md).
     """
     shape, found = fit.shape, []
-    log_scale = np.log(shape.pose.axis_scale)
-    scales = float(np.abs(log_scale).max())
-    surprise = float(np.linalg.norm(fit.beta))
     outliers = shape.n_outliers / len(shape.residuals_mm)
     if shape.unexplained_mm > _MOST_UNEXPLAINED_MM:
         found.append(f"unlike lungs: the model's surface lies {shape.unexplained_mm:.1f} mm (rms) from the points")
-    if surprise > _MOST_SURPRISE:
-        found.append(f"unlike lungs: Mahalanobis distance {surprise:.1f} (up to {_MOST_SURPRISE:.0f} for lungs)")
-    if scales > _MOST_LOG_SCALE:
-        factors = ", ".join(f"{factor:.2f}" for factor in shape.pose.axis_scale)
-        found.append(f"unlike lungs: the axes had to be scaled by {factors}; is the unit mm?")
+    found += doubts_about_shape(fit)
     if outliers > _MOST_HEARD:
         found.append(f"unlike lungs: {outliers:.0%} of the points contradict the model; all were kept")
     elif outliers > _MOST_OUTLIERS:
         found.append(f"{outliers:.0%} of the points contradict their neighbours and were given no say")
+    return found
+
+
+def doubts_about_shape(fit: Fit) -> list[str]:
+    """Reasons to doubt that the fitted shape is that of lungs, whatever it was fitted to."""
+    found = []
+    log_scale = np.log(fit.shape.pose.axis_scale)
+    surprise = float(np.linalg.norm(fit.beta))
+    if surprise > _MOST_SURPRISE:
+        found.append(f"unlike lungs: Mahalanobis distance {surprise:.1f} (up to {_MOST_SURPRISE:.0f} for lungs)")
+    if float(np.abs(log_scale).max()) > _MOST_LOG_SCALE:
+        factors = ", ".join(f"{factor:.2f}" for factor in fit.shape.pose.axis_scale)
+        found.append(f"unlike lungs: the axes had to be scaled by {factors}; is the unit mm?")
     return found
 
 

@@ -44,6 +44,7 @@ class Fit:
         extraction: Meshes and what they cost.
         observed: What was fitted, in words.
         notes: What a reader must know, such as a side that no point was seen of.
+        sized: Whether lengths are millimetres; a radiograph without a pixel spacing shows a shape, and no size.
     """
 
     model: ModelBundle
@@ -52,6 +53,7 @@ class Fit:
     extraction: Extraction
     observed: str
     notes: tuple[str, ...] = ()
+    sized: bool = True
 
     @property
     def lungs(self) -> dict[str, WorldMesh]:
@@ -75,8 +77,10 @@ class Fit:
             level: Between 0 and 1.
 
         Raises:
-            InputError: Another name or level.
+            InputError: Another name or level; the size is unknown.
         """
+        if not self.sized:
+            raise InputError("interval", "lungs of unknown size", "a pixel spacing", "give mm_per_px")
         known: dict[str, tuple[str, ...]] = {f"{structure}_volume_ml": (structure,) for structure in self.lungs}
         known["total_volume_ml"] = tuple(self.lungs)
         if name not in known:
@@ -127,9 +131,7 @@ class Fit:
             "residuals_mm": self._residual_summary(),
             "stop_reason": self.shape.stop_reason,
             "iterations": self.shape.iterations,
-            "volume_ml": {name: mesh.volume_ml for name, mesh in self.lungs.items()},
-            "total_volume_ml": sum(mesh.volume_ml for mesh in self.lungs.values()),
-            "total_volume_95_ml": list(self.interval("total_volume_ml")),
+            **self._volume_summary(),
             "network_evaluations": self.extraction.n_evaluated,
             "dense_grid_nodes": self.extraction.n_nodes,
             "fit_config": self.config.model_dump(),
@@ -138,6 +140,15 @@ class Fit:
                 "training_subjects": len(self.model.manifest.training_subjects),
                 "versions": self.model.manifest.versions,
             },
+        }
+
+    def _volume_summary(self) -> dict[str, Any]:
+        if not self.sized:
+            return {"volume_ml": None, "total_volume_ml": None, "total_volume_95_ml": None}
+        return {
+            "volume_ml": {name: mesh.volume_ml for name, mesh in self.lungs.items()},
+            "total_volume_ml": sum(mesh.volume_ml for mesh in self.lungs.values()),
+            "total_volume_95_ml": list(self.interval("total_volume_ml")),
         }
 
     def _pose_summary(self) -> dict[str, Any]:
