@@ -1,10 +1,10 @@
-"""Train the network that reads radiographs, and write its bundle; 40 minutes of one core.
+r"""Train the network that reads radiographs, and write its bundle; 40 minutes of one core.
 
 First with the validation subjects held out, which gives the errors that the bundle states; then on with all:
 
 python benchmarks/train_xray_reader.py --data ../shared/data --work runs/xray-held-out --hold-out --steps 2100
-python benchmarks/train_xray_reader.py --data ../shared/data --work runs/xray --steps 1600 --learning-rate 2e-3 \\
-    --start runs/xray-held-out --errors runs/xray-held-out/bundle
+python benchmarks/train_xray_reader.py --data ../shared/data --work runs/xray --start runs/xray-held-out \
+    --steps 1600 --learning-rate 2e-3 --errors runs/xray-held-out/bundle
 cp runs/xray/bundle/* src/lpm/bundled/xray-v1/
 """
 

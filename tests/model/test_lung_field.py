@@ -27,7 +27,7 @@ def reader() -> XrayReader:
 def drawn() -> np.ndarray:
     """Two dark ovals in a bright trunk on black: 300 x 260, no square, no symmetry."""
     rows, columns = np.mgrid[:300, :260]
-    trunk = np.clip(1.2 - ((columns - 130) / 125) ** 6, 0, 0.8)
+    trunk = np.clip(1.2 - ((columns - 130) / 125) ** 6, 0, 0.8) * (1.0 - 0.2 * rows / 300)
     right = ((rows - 140) / 95) ** 2 + ((columns - 75) / 42) ** 2 < 1
     left = ((rows - 135) / 90) ** 2 + ((columns - 190) / 36) ** 2 < 1
     return np.where(right | left, 0.25 * trunk, trunk).astype(np.float32)
@@ -113,6 +113,12 @@ def test_reading_twice_gives_the_same(reader: XrayReader, drawn: np.ndarray) -> 
     np.testing.assert_array_equal(first.field, again.field)
     np.testing.assert_array_equal(first.path_length, again.path_length)
     assert first.doubts == again.doubts
+
+
+def test_a_saturated_picture_earns_a_doubt(reader: XrayReader, drawn: np.ndarray) -> None:
+    assert not any("saturated" in doubt for doubt in reader.frontal(drawn).doubts)
+    burnt = np.clip(5.0 * drawn, 0.0, 1.0)
+    assert any("saturated" in doubt for doubt in reader.frontal(burnt).doubts)
 
 
 def test_noise_earns_doubts(reader: XrayReader, rng: np.random.Generator) -> None:
@@ -204,7 +210,7 @@ def test_a_window_goes_onto_the_picture_where_it_was_taken() -> None:
     picture = squared(blob, (1.0, 1.0))
     window = Window(60.5 / 300, 210.5 / 300, 0.4)
     seen = picture.seen(window, 192)
-    back = onto_picture((seen > 0).float(), window, picture.extent, (200, 300))[0, 0].numpy()
+    back = onto_picture((seen[0] > 0).float(), window, picture.extent, (200, 300))[0].numpy()
     row, column = (np.average(place, weights=back) for place in (rows, columns))
     assert abs(row - 60) < 1
     assert abs(column - 210) < 1
@@ -264,6 +270,13 @@ def test_a_turned_radiograph_is_told_so(reader: XrayReader, real_lungs: Path) ->
     image, _ = real_xray(real_lungs, reader.bundle.manifest.test_names[0])
     doubts = reader.frontal(np.ascontiguousarray(np.rot90(image))).doubts
     assert any("turned by 90 degrees" in doubt for doubt in doubts)
+
+
+@pytest.mark.real
+def test_a_mirrored_radiograph_is_told_so(reader: XrayReader, real_lungs: Path) -> None:
+    image, _ = real_xray(real_lungs, reader.bundle.manifest.test_names[0])
+    for picture, expected in ((image, False), (np.ascontiguousarray(image[:, ::-1]), True)):
+        assert any("mirrored" in doubt for doubt in reader.frontal(picture).doubts) == expected
 
 
 @pytest.mark.real

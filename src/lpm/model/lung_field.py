@@ -24,6 +24,7 @@ _LEAST_PX = 64
 _LEAST_CONTRAST = 1e-3
 _CLOSER = 1.35  # the second look's side over the lungs' longer side, about as in training
 _USUAL_SIDE = 0.65  # of the closer look, in the longer sides of the picture
+_MOST_EXTREME = 0.5
 _STRANGE = 5.0
 _LUNG_HEIGHTS_MM = (110.0, 420.0)
 
@@ -118,26 +119,27 @@ class XrayReader:
             picture = picture.inverted()
         fields, paths = self._maps(picture, grid_shape(checked.shape), lateral)
         errors = self.bundle.manifest.lateral_errors if lateral else self.bundle.manifest.frontal_errors
-        sds = np.hypot(errors.floor, errors.slope * paths)
         sides = np.array(checked.shape) * np.array(spacing or (1.0, 1.0))
         unit = np.float32(sides.max())
-        step = (checked.shape[0] / fields.shape[1], checked.shape[1] / fields.shape[2])
-        figures = field_figures(fields, picture.extent, lateral=lateral)
         doubts = _doubts(answers, lateral=lateral) + _size_doubts(fields, sides if spacing else None)
-        far = strangeness(figures, self.bundle.manifest.typical, self.bundle.manifest.spread)
-        if far and max(far.values()) > _STRANGE:
-            worst = max(far, key=lambda name: far[name])
-            doubts.append(f"The lung field looks unusual: {worst} is {far[worst]:.0f} standard deviations off.")
+        doubts += _grey_doubts(checked) + self._shape_doubts(field_figures(fields, picture.extent, lateral=lateral))
         return Reading(
             field=fields,
             path_length=paths * unit,
-            path_sd=sds.astype(np.float32) * unit,
+            path_sd=np.hypot(errors.floor, errors.slope * paths).astype(np.float32) * unit,
             volume_sd=errors.volume,
-            step_px=step,
+            step_px=(checked.shape[0] / fields.shape[1], checked.shape[1] / fields.shape[2]),
             in_mm=spacing is not None,
             answers=answers,
             doubts=tuple(doubts),
         )
+
+    def _shape_doubts(self, figures: dict[str, float]) -> list[str]:
+        far = strangeness(figures, self.bundle.manifest.typical, self.bundle.manifest.spread)
+        if not far or max(far.values()) <= _STRANGE:
+            return []
+        worst = max(far, key=lambda name: far[name])
+        return [f"The lung field looks unusual: {worst} is {far[worst]:.0f} standard deviations off."]
 
     def _answers(self, picture: Squared, lateral: bool) -> Answers:
         logits = self._run(picture, picture.whole(), lateral)[2]
@@ -162,12 +164,10 @@ class XrayReader:
         closer = _about(first[0], whole)
         second = self._run(picture, closer, lateral)
         chosen, window = (first, whole) if closer.side > _USUAL_SIDE else (second, closer)
-        extent = picture.extent
-        fields = onto_picture(first[0][None], whole, extent, shape) + onto_picture(
-            second[0][None], closer, extent, shape
-        )
-        paths = onto_picture(chosen[1][None] * window.side, window, extent, shape)
-        return np.stack([whole_pieces(field) for field in 0.5 * fields[0].numpy()]), paths[0].numpy()
+        looks = ((first[0], whole), (second[0], closer))
+        seen = torch.stack([onto_picture(fields, where, picture.extent, shape) for fields, where in looks])
+        paths = onto_picture(chosen[1] * window.side, window, picture.extent, shape)
+        return np.stack([whole_pieces(field) for field in seen.mean(dim=0).numpy()]), paths.numpy()
 
     def _run(self, picture: Squared, window: Window, lateral: bool) -> tuple[Tensor, Tensor, Tensor]:
         """(c, s, s) fields, (c, s, s) path lengths in sides of the window, (7,) logits of the answers."""
@@ -235,13 +235,21 @@ def _doubts(answers: Answers, *, lateral: bool) -> list[str]:
     turn = int(np.argmax(answers.turned))
     if turn and answers.turned[turn] > 0.5:
         doubts.append(f"The picture seems turned by {90 * turn} degrees counter-clockwise.")
-    if answers.chest < 0.5:
+    if answers.chest < 0.5:  # and the other answers are about nothing
         doubts.append(f"This may be no {view} chest radiograph, upright and whole (score {answers.chest:.2f} of 1).")
+        return doubts
     if answers.mirrored > 0.5 and not lateral:
         doubts.append("The heart seems to lie on the picture's left: the picture may be mirrored.")
     if answers.inverted > 0.5:
         doubts.append("Air seems bright: the picture was read with dark and bright exchanged.")
     return doubts
+
+
+def _grey_doubts(pixels: NDArray[np.float32]) -> list[str]:
+    extreme = max(float(np.mean(pixels <= pixels.min())), float(np.mean(pixels >= pixels.max())))
+    if extreme <= _MOST_EXTREME:
+        return []
+    return [f"{extreme:.0%} of the picture are of its darkest or its brightest grey: it may be saturated."]
 
 
 def _size_doubts(fields: NDArray[np.float32], sides_mm: NDArray[np.float64] | None) -> list[str]:

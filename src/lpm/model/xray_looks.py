@@ -96,11 +96,10 @@ def grid_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def onto_picture(maps: Tensor, window: Window, extent: tuple[float, float], shape: tuple[int, int]) -> Tensor:
-    """(n, c, r, c) maps of a window on a grid over the whole picture; 0 outside the window."""
+    """(k, s, s) maps of a window on a grid of r x c over the whole picture: (k, r, c), 0 outside the window."""
     rows = (torch.arange(shape[0]) + 0.5) / shape[0] * extent[0]
     columns = (torch.arange(shape[1]) + 0.5) / shape[1] * extent[1]
     down = (rows - window.row) / window.side * 2.0
     across = (columns - window.column) / window.side * 2.0
     grid = torch.stack(torch.broadcast_tensors(across[None, :], down[:, None]), dim=-1)
-    grid = grid[None].expand(len(maps), -1, -1, -1)
-    return functional.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return functional.grid_sample(maps[None], grid[None], align_corners=False)[0]
