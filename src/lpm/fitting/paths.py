@@ -34,7 +34,7 @@ from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
 from lpm.model.radiographs import Rays, rays_of
 
-_STEP_MM = 6.0
+_STEP_MM = 8.0
 _SOFT_MM = 3.0
 _NEAR_MM = 4.0 * _SOFT_MM
 _MARGIN_MM = 25.0
@@ -42,6 +42,7 @@ _OWN_SHARE = 0.05
 _CHUNK = 16_384
 _MOST_STEPS = 40
 _SIZES = (0.85, 1.0, 1.15)
+_DEPTH_WEIGHT = 0.1  # of where the patient should stand, beside where the picture shows that he does
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,12 @@ class SeenPaths:
         pixels: (n, 2) row and column of the rays.
         paths_mm: (n, c) length in each channel.
         channels: The structures, by index, that each channel adds up.
-        sd_mm: (n, c) standard deviation of each length's error.
+        sd_mm: (n, c) standard deviation of each length's error. At an outline, where lengths change by 100 mm within a
+            few, it must allow for the model's softness, some 4 mm across; else its glow passes for lung.
         reach_mm: Over which errors of neighbouring rays go together, in the patient.
         gain_sd: Standard deviation of g, by which all lengths of the picture are too long or too short.
+        patient_detector_mm: From the patient's middle to the detector, where the search starts; of no consequence to
+            a parallel beam.
     """
 
     view: View
@@ -65,6 +69,7 @@ class SeenPaths:
     sd_mm: Floats
     reach_mm: float
     gain_sd: float
+    patient_detector_mm: float | None = None
 
     @cached_property
     def factor(self) -> Tensor:
@@ -80,6 +85,36 @@ class SeenPaths:
     def flat_mm(self) -> Tensor:
         """(n c,) the lengths, channel by channel."""
         return torch.from_numpy(np.array(self.paths_mm, dtype=np.float64)).T.reshape(-1)
+
+    def middle(self) -> tuple[Floats, Floats]:
+        """(r, 3) directions along which it tells where the patient's middle lies, and (r,) where, mm."""
+        weight = self.paths_mm.sum(axis=1)
+        pixel = (self.pixels * weight[:, None]).sum(axis=0, keepdims=True) / max(float(weight.sum()), 1e-9)
+        along, place, view = self.view.directions(pixel)[0], self.view.places_mm(pixel)[0], self.view
+        across = np.eye(3) - np.outer(along, along)
+        if view.source_mm is None or self.patient_detector_mm is None:
+            return across, across @ place
+        share = self.patient_detector_mm / float((place - view.source_mm) @ view.beam)
+        place = place + share * (view.source_mm - place)
+        rows = np.vstack([across, _DEPTH_WEIGHT * along])
+        return rows, rows @ place
+
+
+@dataclass(frozen=True)
+class FittedPaths(FittedShape):
+    """The end of a fit to radiographs.
+
+    Args:
+        gains: (v,) g of each radiograph: it shows all lengths 1 + g times too long.
+        n_by_view: How many of ``residuals_mm`` are each radiograph's, in their order.
+    """
+
+    gains: Floats
+    n_by_view: tuple[int, ...]
+
+    def by_view_mm(self) -> list[Floats]:
+        """``residuals_mm`` of each radiograph."""
+        return np.split(self.residuals_mm, np.cumsum(self.n_by_view)[:-1])
 
 
 class Projection:
@@ -149,7 +184,7 @@ class Projection:
         return whitened
 
 
-def fit_paths(model: ModelBundle, seen: Sequence[SeenPaths], config: FitConfig) -> FittedShape:
+def fit_paths(model: ModelBundle, seen: Sequence[SeenPaths], config: FitConfig) -> FittedPaths:
     """Fit shape parameters and pose to what radiographs of one patient, at one breath, say.
 
     Args:
@@ -158,7 +193,7 @@ def fit_paths(model: ModelBundle, seen: Sequence[SeenPaths], config: FitConfig) 
         config: Prior widths and stopping.
 
     Returns:
-        The best shape found; ``residuals_mm`` are those of the rays' lengths. Of parallel views along one direction
+        The best shape found; ``residuals_mm`` are the lengths of its rays less those seen. Of parallel views along one direction
         only, the place along it is where the views' own world has its origin.
 
     Raises:
@@ -244,15 +279,8 @@ class _Search:
         return precision
 
     def _start(self, size: float) -> State:
-        """The mean lungs, scaled, their middle on the middle ray of every view."""
-        across, places = [], []
-        for projection in self.projections:
-            seen = projection.seen
-            weight = seen.paths_mm.sum(axis=1)
-            pixel = (seen.pixels * weight[:, None]).sum(axis=0, keepdims=True) / max(float(weight.sum()), 1e-9)
-            along = seen.view.directions(pixel)[0]
-            across.append(np.eye(3) - np.outer(along, along))
-            places.append(across[-1] @ seen.view.places_mm(pixel)[0])
+        """The mean lungs, scaled, their middle where the views show that of what they see."""
+        across, places = zip(*(projection.seen.middle() for projection in self.projections), strict=True)
         middle = np.linalg.lstsq(np.concatenate(across), np.concatenate(places), rcond=None)[0]
         middle = middle - size * self.model.manifest.scale_mm * self.model.centers.mean(axis=0)
         log_scale = torch.full((3,), float(np.log(size)))
@@ -260,13 +288,13 @@ class _Search:
             torch.zeros(self.model.latents.n_modes), torch.from_numpy(middle).float(), log_scale, torch.zeros(3)
         )
 
-    def shape(self, stop_reason: StopReason) -> FittedShape:
+    def shape(self, stop_reason: StopReason) -> FittedPaths:
         """The end of the search."""
         found = [(each.paths(self.state) - each.seen.flat_mm).numpy() for each in self.projections]
         residuals: NDArray[np.float64] = np.concatenate(found)
         rms = float(np.sqrt((residuals**2).mean()))
         pose = self.state.pose()
-        return FittedShape(
+        return FittedPaths(
             beta=self.state.beta,
             pose=pose,
             residual=ResidualField.nothing(ResidualConfig(sd_mm=0.0), len(self.model.structures)),
@@ -279,4 +307,6 @@ class _Search:
             precision=self._precision(),
             iterations=self.iterations,
             stop_reason=stop_reason,
+            gains=self.gains.numpy(),
+            n_by_view=tuple(len(each) for each in found),
         )

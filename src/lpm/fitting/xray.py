@@ -23,7 +23,7 @@ from lpm.geometry.projection import PARALLEL, Beam, View, turned_view
 from lpm.model.bundle import ModelBundle
 from lpm.model.lung_field import Reading, XrayReader, load_reader
 
-_CELL_MM = 8.0
+_CELL_MM = 10.0
 _SHOWN_MM = 5.0
 _AROUND_MM = 20.0
 _REACH_MM = 30.0
