@@ -15,6 +15,7 @@ import copy
 import json
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ DATA = (
     "parallel-projection radiographs of 25 LUNA16 / LIDC-IDRI scans (CC BY) with lungs from landmarks of Williams et "
     "al. 2024"
 )
+LENGTHS = (0.0, 0.003, 0.01, 0.03, 0.07, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 2.0)
 VALIDATION_SUBJECTS = ("luna16_0645", "luna16_5216", "luna16_6262", "luna16_7422", "luna16_8684")
 
 
@@ -151,7 +153,7 @@ def _follow(average: nn.Module, network: nn.Module, keep: float) -> None:
 
 def bundle_of(network: XrayNetwork, real: Pictures, config: TrainingConfig, facts: dict[str, Any]) -> XrayBundle:
     """With the usual figures of a field over real radiographs, and errors to be replaced."""
-    unknown = PathErrors(floor=0.02, slope=0.1, volume=0.15)
+    unknown = PathErrors(lengths=(0.0, 0.5), sds=(0.02, 0.05), volume=0.15)
     manifest = XrayManifest(
         schema_version=XRAY_SCHEMA,
         network=config.network,
@@ -183,12 +185,14 @@ def path_errors(bundle: XrayBundle, unseen: Pictures) -> PathErrors:
         found.append(reading.path_length / sides.max())
         true.append((paths.sum(axis=0, keepdims=True) if lateral else paths) / sides.max())
     lengths, errors = np.stack(found), np.stack(found) - np.stack(true)
-    bins = [(0.0, 0.005), (0.2, 1.0)]
-    floor, high = (float(errors[(lengths >= low) & (lengths < high)].std()) for low, high in bins)
-    typical = float(lengths[lengths > 0.2].mean())
+    bins = [(errors[(lengths >= low) & (lengths < high)], low) for low, high in pairwise(LENGTHS)]
     sums = lengths.sum(axis=(1, 2, 3)) / np.stack(true).sum(axis=(1, 2, 3))
-    volume = float(np.sqrt(np.mean(np.log(sums) ** 2)))
-    return PathErrors(floor=floor, slope=max(high**2 - floor**2, 1e-6) ** 0.5 / typical, volume=volume)
+    known = [(low, float(np.sqrt(np.mean(part**2)))) for part, low in bins if len(part) > 1000]
+    return PathErrors(
+        lengths=tuple(low for low, _ in known),
+        sds=tuple(round(sd, 5) for _, sd in known),
+        volume=float(np.sqrt(np.mean(np.log(sums) ** 2))),
+    )
 
 
 def plot(history: list[dict[str, float]], out: Path) -> None:

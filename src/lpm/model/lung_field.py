@@ -126,7 +126,7 @@ class XrayReader:
         return Reading(
             field=fields,
             path_length=paths * unit,
-            path_sd=np.hypot(errors.floor, errors.slope * paths).astype(np.float32) * unit,
+            path_sd=np.interp(paths, errors.lengths, errors.sds).astype(np.float32) * unit,
             volume_sd=errors.volume,
             step_px=(checked.shape[0] / fields.shape[1], checked.shape[1] / fields.shape[2]),
             in_mm=spacing is not None,

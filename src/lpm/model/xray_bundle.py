@@ -25,13 +25,13 @@ class PathErrors(StrictModel):
     """Errors of path lengths on radiographs of people the network had not seen.
 
     Args:
-        floor: Standard deviation at a pixel where the network finds no lung, in sides of its input.
-        slope: What a unit of path length found adds to that, in quadrature.
+        lengths: Path lengths found, rising, in sides of the picture.
+        sds: Standard deviation at pixels where about that was found; between them it is interpolated.
         volume: Relative standard deviation of the sum over the picture, all maps together.
     """
 
-    floor: float
-    slope: float
+    lengths: tuple[float, ...]
+    sds: tuple[float, ...]
     volume: float
 
 
