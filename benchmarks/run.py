@@ -278,10 +278,8 @@ def deepsdf(lungs: Path, work: Path) -> Json:
 
 def segmentation(lungs: Path, work: Path) -> Json:
     """The built-in segmenter on a real CT and on generated ones."""
-    out, script = work / "segmentation.raw.json", ROOT / "benchmarks" / "segmentation.py"
-    given = ["--ct", lungs.parent / "ct", "--lungs", lungs, "--model", work / "atlas", "--out", out]
-    subprocess.run([sys.executable, script, *given], check=True)
-    return dict(json.loads(out.read_text()))
+    given = ("--ct", lungs.parent / "ct", "--lungs", lungs, "--model", work / "atlas")
+    return run_script("segmentation.py", work / "segmentation.raw.json", *given)
 
 
 def extraction(lungs: Path, work: Path) -> Json:
@@ -353,6 +351,30 @@ def paper_presets(lungs: Path, work: Path) -> Json:
     return results
 
 
+def xray(lungs: Path, work: Path) -> Json:
+    """Lungs from the radiographs of the test subjects."""
+    return run_script("xray.py", work / "xray.raw.json", "--lungs", lungs, "--model", work / "atlas")
+
+
+def xray_real(lungs: Path, work: Path) -> Json:
+    """Real X-rays, and a contact sheet of the worst."""
+    sheet = ROOT / "docs" / "pictures" / "xray_real.png"
+    return run_script("xray_real.py", work / "xray_real.raw.json", "--xrays", lungs.parent / "xrays", "--sheet", sheet)
+
+
+def xray_field(lungs: Path, work: Path) -> Json:
+    """The reader alone."""
+    script, out = ROOT / "benchmarks" / "xray_field.py", work / "xray_field"
+    subprocess.run([sys.executable, script, "--data", lungs.parent, "--out", out], check=True)
+    return dict(json.loads((out / "xray_field.json").read_text()))
+
+
+def run_script(name: str, out: Path, *given: str | Path) -> Json:
+    """Run a benchmark of its own that writes a JSON."""
+    subprocess.run([sys.executable, ROOT / "benchmarks" / name, *given, "--out", out], check=True)
+    return dict(json.loads(out.read_text()))
+
+
 STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "prepare": prepare,
     "train": train,
@@ -363,6 +385,9 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "speed": speed,
     "deepsdf": deepsdf,
     "segmentation": segmentation,
+    "xray": xray,
+    "xray_field": xray_field,
+    "xray_real": xray_real,
     "extraction": extraction,
     "signed_distances": signed_distances,
     "paper_presets": paper_presets,

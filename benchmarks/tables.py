@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ Json = dict[str, Any]
 def write_page(work: Path, page: Path) -> None:
     """Write the page from the steps that have run; of one that has not, the page keeps what it said."""
     before = dict(part.partition("\n\n")[::2] for part in page.read_text().split("\n## ")[1:]) if page.exists() else {}
-    sections = []
-    for name, (title, section) in SECTIONS.items():
+    parts = []
+    for name, (title, section) in sections().items():
         path = work / f"{name}.json"
         kept = before.get(title, "Not measured yet.").strip()
         body = section(json.loads(path.read_text())) if path.exists() else kept
-        sections.append(f"## {title}\n\n{body}")
-    write_text(page, "\n\n".join([INTRODUCTION, *sections]) + "\n")
+        parts.append(f"## {title}\n\n{body}")
+    write_text(page, "\n\n".join([INTRODUCTION, *parts]) + "\n")
 
 
 INTRODUCTION = """# Benchmarks
@@ -386,17 +386,24 @@ def segmentation(data: Json) -> str:
     )
 
 
-SECTIONS = {
-    "evidence": ("Unseen lungs from every kind of evidence", evidence),
-    "atlas": ("Unseen lungs: the atlas, as bundled", atlas),
-    "deepsdf": ("Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
-    "segmentation": ("Lungs in a CT", segmentation),
-    "speed": ("Speed", speed),
-    "shape_space": ("The shape space with few modes", shape_space),
-    "evaluate": ("Unseen lungs from 5,000 points: the network `lite`, prior only", evaluate),
-    "train": ("Training", train),
-    "extraction": ("Extraction", extraction),
-    "prepare": ("Preparation", prepare),
-    "signed_distances": ("Signed distances", signed_distances),
-    "paper_presets": ("The paper's presets", paper_presets),
-}
+def sections() -> dict[str, tuple[str, Callable[[Json], str]]]:
+    """Title and text of each step, in the order of the page."""
+    from xray_tables import xray, xray_field, xray_real
+
+    return {
+        "evidence": ("Unseen lungs from every kind of evidence", evidence),
+        "atlas": ("Unseen lungs: the atlas, as bundled", atlas),
+        "deepsdf": ("Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
+        "xray": ("Lungs from radiographs", xray),
+        "xray_field": ("The lung field of real X-rays", xray_field),
+        "xray_real": ("Lungs from real X-rays", xray_real),
+        "segmentation": ("Lungs in a CT", segmentation),
+        "speed": ("Speed", speed),
+        "shape_space": ("The shape space with few modes", shape_space),
+        "evaluate": ("Unseen lungs from 5,000 points: the network `lite`, prior only", evaluate),
+        "train": ("Training", train),
+        "extraction": ("Extraction", extraction),
+        "prepare": ("Preparation", prepare),
+        "signed_distances": ("Signed distances", signed_distances),
+        "paper_presets": ("The paper's presets", paper_presets),
+    }
