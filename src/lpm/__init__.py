@@ -9,13 +9,18 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lpm.fitting.xray import Radiograph
     from lpm.lung_model import LungModel, load
 
-__all__ = ["LungModel", "load"]
+__all__ = ["LungModel", "Radiograph", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only when a model is asked for, so that `import lpm` is quick."""
+    if name == "Radiograph":
+        from lpm.fitting.xray import Radiograph
+
+        return Radiograph
     if name in __all__:
         from lpm import lung_model
 

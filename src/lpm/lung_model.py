@@ -15,9 +15,11 @@ from lpm.fitting.fit import Fit, mean_shape
 from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
 from lpm.fitting.observation import Observation, fit_observations
 from lpm.fitting.points import fit_points, observe_points
+from lpm.fitting.xray import Radiograph, XrayFit, fit_xray
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle
+from lpm.model.lung_field import XrayReader
 
 BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
 
@@ -71,6 +73,17 @@ class LungModel:
     def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
         """Reconstruct lungs from a label map; see `lpm.fitting.masks.fit_mask`."""
         return fit_mask(self.bundle, labels, rng=rng, config=config)
+
+    def fit_xray(
+        self,
+        radiographs: Sequence[Radiograph],
+        *,
+        reader: XrayReader | None = None,
+        config: FitConfig | None = None,
+        spacing_mm: float = 1.5,
+    ) -> XrayFit:
+        """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both; see `lpm.fitting.xray`."""
+        return fit_xray(self.bundle, radiographs, reader=reader, config=config, spacing_mm=spacing_mm)
 
 
 def load(source: str | Path = BUNDLED) -> LungModel:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import typer
 
 from lpm.apps.fit_verbs import MeshOption, ModelOption, SpacingOption, fit_app, load_bundle, print_fit
 from lpm.apps.terminal import OutOption, plain, screen
 from lpm.errors import InputError
+from lpm.geometry.projection import PARALLEL, Beam
 
 if TYPE_CHECKING:
+    from lpm.files.xray_image import Xray
     from lpm.fitting.xray import Radiograph
-    from lpm.geometry.projection import Beam, View
+    from lpm.geometry.projection import View
 
-_SOURCE_DETECTOR_MM, _PATIENT_DETECTOR_MM = 1800.0, 200.0
+_SOURCE_DETECTOR_MM, _PATIENT_DETECTOR_MM, _MOST_MM = 1800.0, 200.0, 10_000.0
+_REVERSED = ("AP", "RL")
+_SAME = 0.01
 
 
 @fit_app.command("xray")
@@ -44,7 +50,10 @@ def fit_xray_verb(
         typer.Option("--patient-detector-mm", help="From the patient's middle; default the file's, or 200."),
     ] = None,
     views: Annotated[
-        Path | None, typer.Option("--views", help="views.json of `lpm xray`: where the pictures lie in the patient.")
+        Path | None,
+        typer.Option(
+            "--views", help="views.json of `lpm xray`: where the pictures lie in the patient, and their beam."
+        ),
     ] = None,
     model: ModelOption = None,
     mesh_format: MeshOption = "ply",
@@ -58,15 +67,18 @@ def fit_xray_verb(
     Example: lpm fit xray --frontal pa.png --lateral lat.png --mm-per-px 0.4 --out lungs
     """
     from lpm.evaluation.xray_pictures import draw_views
-    from lpm.files.views import read_views
     from lpm.fitting.xray import fit_xray
 
-    placed = read_views(views) if views else {}
-    beam = _BeamOptions(projection, source_detector_mm, patient_detector_mm)
-    files = {"frontal": frontal, "lateral": lateral}
-    given = [beam.read(path, side, mm_per_px, placed) for side, path in files.items() if path is not None]
-    if not given:
-        raise InputError("lpm fit xray", "no picture", "--frontal, --lateral or both")
+    files = {side: path for side, path in {"frontal": frontal, "lateral": lateral}.items() if path is not None}
+    if not files:
+        raise InputError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
+    spacing = _spacing(mm_per_px) if mm_per_px is not None else None
+    pictures = _Pictures(
+        spacing,
+        _Placed.read(views, files),
+        _BeamOptions(projection, source_detector_mm, patient_detector_mm),
+    )
+    given = [pictures.read(side, path) for side, path in files.items()]
     fit = fit_xray(load_bundle(model), given, spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}")
     draw_views(fit, out / "views.png")
@@ -74,44 +86,120 @@ def fit_xray_verb(
 
 
 class _BeamOptions:
-    """What the command line says of the beam; what it leaves open, the file may know."""
+    """What the command line says of the beam; what it leaves open, the file may know.
+
+    Raises:
+        InputError: Distances of a parallel beam, or a patient behind the source.
+    """
 
     def __init__(self, projection: str, detector_mm: float | None, patient_mm: float | None) -> None:
-        if projection == "parallel" and (detector_mm or patient_mm):
+        if projection == "parallel" and not (detector_mm is None and patient_mm is None):
             raise InputError("--projection parallel", "a distance", "a cone beam", "--projection cone")
+        for name, value in (("--source-detector-mm", detector_mm), ("--patient-detector-mm", patient_mm)):
+            if value is not None and not 0 < value < _MOST_MM:
+                raise InputError(name, f"{value:g} mm", f"above 0, below {_MOST_MM:g} mm", "1800 and 200 are usual")
         self.is_cone, self.detector_mm, self.patient_mm = projection == "cone", detector_mm, patient_mm
 
-    def read(self, path: Path, side: str, mm_per_px: str | None, placed: Mapping[str, View]) -> Radiograph:
+    def beam(self, found: Xray) -> Beam:
+        """By the command line, else by the file, else as is usual."""
+        far = self.detector_mm or found.source_detector_mm or _SOURCE_DETECTOR_MM
+        near = found.source_patient_mm
+        known = far - near if near and near < far else None
+        return self._cone(far, known, is_reversed=found.position in _REVERSED)
+
+    def beam_of(self, view: View, source_patient_mm: float | None) -> Beam:
+        """That of a view, which knows all but where the patient stands."""
+        from lpm.fitting.xray import source_detector_mm
+
+        far = source_detector_mm(view)
+        if far is None:
+            if self.detector_mm is not None or self.patient_mm is not None:
+                raise InputError(
+                    "--views", "a parallel beam, and distances were given", "a cone beam", "leave them out"
+                )
+            return PARALLEL
+        if not self.is_cone:
+            raise InputError("--projection", "parallel, and --views has a cone beam", "that of --views", "leave it out")
+        if self.detector_mm is not None and abs(self.detector_mm - far) > _SAME * far:
+            given = f"{self.detector_mm:g} mm, and --views says {far:g}"
+            raise InputError("--source-detector-mm", given, "the same", "leave it out")
+        known = far - source_patient_mm if source_patient_mm and source_patient_mm < far else None
+        return self._cone(far, known, is_reversed=False)
+
+    def _cone(self, far: float, known: float | None, *, is_reversed: bool) -> Beam:
+        if not self.is_cone:
+            return PARALLEL
+        patient = self.patient_mm or known or _PATIENT_DETECTOR_MM
+        if patient >= far:
+            given = f"the patient {patient:g} mm from the detector, and the source {far:g} mm"
+            raise InputError("--patient-detector-mm", given, "a source behind the patient", "1800 and 200 are usual")
+        return Beam(far, patient, back_to_front=not is_reversed)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """What `--views` says of the pictures that are given."""
+
+    views: Mapping[str, View]
+    source_patient_mm: Mapping[str, float]
+
+    @classmethod
+    def read(cls, path: Path | None, sides: Iterable[str]) -> _Placed:
+        """Of a views.json, or of none.
+
+        Raises:
+            InputError: It knows none of the pictures.
+        """
+        from lpm.files.views import read_views
+
+        if path is None:
+            return cls({}, {})
+        views = read_views(path)
+        if not set(views) & set(sides):
+            given = f"{path.name} has {', '.join(views)}"
+            raise InputError("--views", given, f"one of {', '.join(sides)}", "give the views.json of these pictures")
+        records = json.loads(path.read_text(encoding="utf-8")).get("views", {})
+        known = {name: each["source_patient_mm"] for name, each in records.items() if each.get("source_patient_mm")}
+        return cls(views, known)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Reads pictures as the command line describes them."""
+
+    spacing: tuple[float, float] | None
+    placed: _Placed
+    beam: _BeamOptions
+
+    def read(self, side: str, path: Path) -> Radiograph:
         """One radiograph with its geometry."""
         from lpm.files.xrays import read_xray
         from lpm.fitting.xray import Radiograph
 
-        found = read_xray(path)
+        found = read_xray(path, mm_per_px=None if self.spacing is None else self.spacing[0])
         for note in found.notes:
             screen.print(plain(f"{path.name}: {note}"), soft_wrap=True)
         if found.view is not None and found.view != side:
             raise InputError(str(path), f"a {found.view} picture", f"a {side} one", f"give it as --{found.view}")
-        spacing = _spacing(mm_per_px) if mm_per_px else found.mm_per_px
-        source_patient = found.source_patient_mm
-        beam = self.beam(found.source_detector_mm, source_patient)
-        radiograph = Radiograph(found.pixels, "lateral" if side == "lateral" else "frontal", spacing, beam)
-        if side not in placed:
-            return radiograph
-        view = placed[side]
+        kind: Literal["frontal", "lateral"] = "lateral" if side == "lateral" else "frontal"
+        view = self.placed.views.get(side)
+        if view is None:
+            return Radiograph(
+                found.pixels, kind, self.spacing or found.mm_per_px, self.beam.beam(found), None, path.name
+            )
+        self._check(view, found, path)
+        beam = self.beam.beam_of(view, self.placed.source_patient_mm.get(side))
+        return Radiograph(found.pixels, kind, None, beam, view, path.name)
+
+    def _check(self, view: View, found: Xray, path: Path) -> None:
+        """Refuse a view of another picture."""
         if view.shape != found.pixels.shape:
             given = f"{path.name} has {found.pixels.shape} pixels, its view {view.shape}"
             raise InputError("--views", given, "the same", "give the views.json of this picture")
-        return replace(radiograph, view=view)
-
-    def beam(self, source_detector_mm: float | None, source_patient_mm: float | None) -> Beam:
-        """By the command line, else by the file, else as is usual."""
-        from lpm.geometry.projection import PARALLEL, Beam
-
-        if not self.is_cone:
-            return PARALLEL
-        far = self.detector_mm or source_detector_mm or _SOURCE_DETECTOR_MM
-        known = far - source_patient_mm if source_patient_mm and source_patient_mm < far else None
-        return Beam(far, self.patient_mm or known or _PATIENT_DETECTOR_MM)
+        own = tuple(float(np.linalg.norm(step)) for step in (view.by_row_mm, view.by_column_mm))
+        if self.spacing is not None and not np.allclose(self.spacing, own, rtol=_SAME):
+            given = "{:g} x {:g} mm, and --views says {:g} x {:g}".format(*self.spacing, *own)
+            raise InputError("--mm-per-px", given, "the same", "leave it out")
 
 
 def _spacing(text: str) -> tuple[float, float]:

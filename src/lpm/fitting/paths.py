@@ -74,7 +74,7 @@ class SeenPaths:
     @cached_property
     def factor(self) -> Tensor:
         """(n c, n c) Cholesky factor of the covariance C, channel by channel."""
-        places = torch.from_numpy(np.array(self.view.places_mm(self.pixels)))
+        places = torch.from_numpy(np.array(self.places_mm(self.pixels)))
         kernel = (-torch.cdist(places, places) / self.reach_mm).exp() + _OWN_SHARE * torch.eye(len(places))
         sd = torch.from_numpy(np.array(self.sd_mm, dtype=np.float64)).T
         factors = [torch.linalg.cholesky(kernel * column[:, None] * column) for column in sd]
@@ -86,17 +86,22 @@ class SeenPaths:
         """(n c,) the lengths, channel by channel."""
         return torch.from_numpy(np.array(self.paths_mm, dtype=np.float64)).T.reshape(-1)
 
+    def places_mm(self, pixels: Floats) -> Floats:
+        """(n, 3) where the rays of (n, 2) pixels pass the patient's middle; of a parallel beam, meet the detector."""
+        places, source = self.view.places_mm(pixels), self.view.source_mm
+        if source is None or self.patient_detector_mm is None:
+            return places
+        share = self.patient_detector_mm / ((places - source) @ self.view.beam)
+        return np.asarray(places + share[:, None] * (source - places))
+
     def middle(self) -> tuple[Floats, Floats]:
         """(r, 3) directions along which it tells where the patient's middle lies, and (r,) where, mm."""
         weight = self.paths_mm.sum(axis=1)
         pixel = (self.pixels * weight[:, None]).sum(axis=0, keepdims=True) / max(float(weight.sum()), 1e-9)
-        along, place, view = self.view.directions(pixel)[0], self.view.places_mm(pixel)[0], self.view
-        across = np.eye(3) - np.outer(along, along)
-        if view.source_mm is None or self.patient_detector_mm is None:
-            return across, across @ place
-        share = self.patient_detector_mm / float((place - view.source_mm) @ view.beam)
-        place = place + share * (view.source_mm - place)
-        rows = np.vstack([across, _DEPTH_WEIGHT * along])
+        place, along = self.places_mm(pixel)[0], self.view.directions(pixel)[0]
+        rows = np.eye(3) - np.outer(along, along)
+        if self.view.source_mm is not None and self.patient_detector_mm is not None:
+            rows = np.vstack([rows, _DEPTH_WEIGHT * along])
         return rows, rows @ place
 
 
@@ -105,7 +110,7 @@ class FittedPaths(FittedShape):
     """The end of a fit to radiographs.
 
     Args:
-        gains: (v,) g of each radiograph: it shows all lengths 1 + g times too long.
+        gains: (v,) g of each radiograph: it shows all lengths 1 + g times as long as they are.
         n_by_view: How many of ``residuals_mm`` are each radiograph's, in their order.
     """
 
@@ -193,8 +198,8 @@ def fit_paths(model: ModelBundle, seen: Sequence[SeenPaths], config: FitConfig) 
         config: Prior widths and stopping.
 
     Returns:
-        The best shape found; ``residuals_mm`` are the lengths of its rays less those seen. Of parallel views along one direction
-        only, the place along it is where the views' own world has its origin.
+        The best shape found; ``residuals_mm`` are the lengths of its rays less those seen. Of parallel views along one
+        direction only, the place along it is where the views' own world has its origin.
 
     Raises:
         InputError: There is no radiograph.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ _ANGLES = {"frontal": 0.0, "lateral": 90.0}
 _FIELD_HEIGHT_MM = 220.0
 _MOST_SHIFT_MM = 90
 _UNLIKE_VIEWS = 0.25
+_UNLIKE_VOLUMES = 3.0
+_REACHED_MM = 400.0
+_LEAST_SIDE_MM, _MOST_HEIGHT_MM = 60.0, 700.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,12 @@ class Radiograph:
         side: Frontal (PA or AP) or lateral.
         mm_per_px: Between rows and between columns, on the detector; None if nobody knows.
         beam: Parallel, or a cone of known distances.
-        view: Where the rays run in the patient's own world, if that is known; it then holds the spacing too.
+        view: Where the rays run in the patient's own world, if that is known; it then holds the spacing too, and the
+            beam but for the patient's distance from the detector.
+        name: Of the picture, for those who read `fit.json`.
+
+    Raises:
+        InputError: Another side, or a view of another size.
     """
 
     pixels: NDArray[np.float32]
@@ -53,6 +61,15 @@ class Radiograph:
     mm_per_px: tuple[float, float] | None = None
     beam: Beam = PARALLEL
     view: View | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.side not in _ANGLES:
+            raise InputError("radiograph", f"side {self.side!r}", f"one of {', '.join(_ANGLES)}")
+        if self.view is not None and self.view.shape != self.pixels.shape:
+            given = f"{self.pixels.shape} pixels, and a view of {self.view.shape}"
+            raise InputError("radiograph", given, "a view of this picture")
 
     @property
     def spacing_mm(self) -> tuple[float, float] | None:
@@ -71,8 +88,13 @@ class Radiograph:
     @property
     def magnification(self) -> float:
         """Of the patient's middle on the detector."""
-        far = self.beam.source_detector_mm
+        far = self.source_detector_mm
         return 1.0 if far is None else far / (far - self.beam.patient_detector_mm)
+
+    @property
+    def source_detector_mm(self) -> float | None:
+        """From the focal spot to the detector; None for a parallel beam."""
+        return self.beam.source_detector_mm if self.view is None else source_detector_mm(self.view)
 
     def placed(self) -> View:
         """Geometry with the middle of the picture at the world's origin, where nothing else is known."""
@@ -92,11 +114,56 @@ class XrayFit(Fit):
         radiographs: As given, in the order of the next two.
         readings: What was seen in each.
         views: Geometry of each, in the world of the lungs.
+        gains: Share by which each shows all lengths too long, as far as the fit can tell.
+        path_errors_mm: (n,) lengths of the lungs along the rays of each, less those seen.
     """
 
     radiographs: tuple[Radiograph, ...] = ()
     readings: tuple[Reading, ...] = ()
     views: tuple[View, ...] = ()
+    gains: tuple[float, ...] = ()
+    path_errors_mm: tuple[Floats, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `fit.json` holds: that of every fit, and ``radiographs``."""
+        return {**super().summary(), "radiographs": [self._picture_summary(i) for i in range(len(self.views))]}
+
+    def _picture_summary(self, index: int) -> dict[str, Any]:
+        radiograph, reading, view = self.radiographs[index], self.readings[index], self.views[index]
+        errors = self.path_errors_mm[index]
+        used = [float(np.linalg.norm(step)) for step in (view.by_row_mm, view.by_column_mm)]
+        is_cone = view.source_mm is not None
+        return {
+            "side": radiograph.side,
+            "picture": radiograph.name or None,
+            "size_px": list(radiograph.pixels.shape),
+            "mm_per_px": None if radiograph.spacing_mm is None else used,
+            "mm_per_px_used": used,
+            "projection": "cone" if is_cone else "parallel",
+            "source_detector_mm": radiograph.source_detector_mm,
+            "patient_detector_mm": radiograph.beam.patient_detector_mm if is_cone else None,
+            "magnification": radiograph.magnification,
+            "placed": radiograph.view is not None,
+            "path_errors_mm": {
+                "mean": float(errors.mean()),
+                "mean_absolute": float(np.abs(errors).mean()),
+                "rms": float(np.sqrt((errors**2).mean())),
+                "p95_absolute": float(np.percentile(np.abs(errors), 95)),
+                "n": len(errors),
+            },
+            "gain": self.gains[index],
+            "gain_sd": reading.volume_sd,
+            "chest_score": reading.answers.chest,
+            "doubts": list(reading.doubts),
+        }
+
+
+def source_detector_mm(view: View) -> float | None:
+    """From a view's focal spot straight to its detector; None for a parallel beam."""
+    if view.source_mm is None:
+        return None
+    normal = np.cross(view.by_row_mm, view.by_column_mm)
+    return abs(float((view.origin_mm - view.source_mm) @ normal)) / float(np.linalg.norm(normal))
 
 
 def fit_xray(
@@ -122,39 +189,43 @@ def fit_xray(
         (``sized`` is false).
 
     Raises:
-        InputError: No radiograph, two of one side, or no lungs in one.
+        InputError: No radiograph, two of one side, no lungs in one, a spacing that cannot be, or a model without a
+            left and a right lung.
     """
     sides = [each.side for each in radiographs]
     if not sides or len(set(sides)) < len(sides):
         given = f"{', '.join(sides) or 'no'} radiographs"
         raise InputError("fit xray", given, "a frontal one, a lateral one, or one of each")
+    if not {"left_lung", "right_lung"} <= set(model.structures):
+        raise InputError("fit xray", f"a model of {', '.join(model.structures)}", "one of left_lung and right_lung")
     config, reader = config or FitConfig(), reader or load_reader()
     read = [_read(reader, each) for each in radiographs]
     is_sized = all(each.spacing_mm is not None for each in radiographs)
     notes = [
         f"{each.side}: {doubt}" for each, reading in zip(radiographs, read, strict=True) for doubt in reading.doubts
     ]
-    placed = [_sized(each, reading) for each, reading in zip(radiographs, read, strict=True)]
-    seen = [_seen(model, each, reading) for each, reading in placed]
-    if len(seen) == 2 and any(each.view is None for each in radiographs):
-        seen, more = _level(seen, sides)
-        notes += more
+    sized = [_sized(each, reading) for each, reading in zip(radiographs, read, strict=True)]
+    seen = [_seen(model, each, reading) for each, reading in sized]
+    if len(seen) == 2:
+        seen, likeness = _level(seen, [each.view is not None for each in radiographs])
+        volumes_ml = [_volume_ml(*each) for each in sized] if is_sized else None
+        notes += _doubts_about_pair(likeness, volumes_ml, read)
     shape = fit_paths(model, seen, config)
     extraction = extract_fit(model, shape, list(model.structures), spacing_mm)
     if not is_sized:
         notes.append("without a pixel spacing the lungs have a shape and no size: lengths and volumes mean nothing")
-    observed = " and ".join(sides) + " radiograph" + "s" * (len(sides) > 1)
     fit = XrayFit(
-        model,
-        config,
-        shape,
-        extraction,
-        observed,
-        tuple(notes),
-        is_sized,
-        tuple(radiographs),
-        tuple(read),
-        tuple(each.view for each in seen),
+        model=model,
+        config=config,
+        shape=shape,
+        extraction=extraction,
+        observed=" and ".join(sides) + " radiograph" + "s" * (len(sides) > 1),
+        sized=is_sized,
+        radiographs=tuple(radiographs),
+        readings=tuple(read),
+        views=tuple(each.view for each in seen),
+        gains=tuple(shape.gains.tolist()),
+        path_errors_mm=tuple(shape.by_view_mm()),
     )
     return replace(fit, notes=(*notes, *doubts_about_shape(fit)))
 
@@ -162,19 +233,29 @@ def fit_xray(
 def _read(reader: XrayReader, radiograph: Radiograph) -> Reading:
     read = reader.frontal if radiograph.side == "frontal" else reader.lateral
     reading = read(radiograph.pixels, radiograph.in_patient_mm)
+    subject = f"{radiograph.side} radiograph"
     if float(reading.path_length.max()) <= 0 or not (reading.field > 0.5).any():
-        raise InputError(
-            f"{radiograph.side} radiograph", "no lungs were found in it", "a chest radiograph", "look at it"
-        )
+        raise InputError(subject, "no lungs were found in it", "a chest radiograph", "look at it")
+    if radiograph.in_patient_mm is not None:
+        sides_mm = np.array(radiograph.pixels.shape) * radiograph.in_patient_mm
+        height_mm = _field_height_px(reading) * radiograph.in_patient_mm[0]
+        if min(sides_mm) < _LEAST_SIDE_MM or height_mm > _MOST_HEIGHT_MM:
+            given = f"{sides_mm[0]:.0f} x {sides_mm[1]:.0f} mm, with lungs {height_mm:.0f} mm high"
+            raise InputError(subject, given, "the size of a chest", "check the pixel spacing")
     return reading
+
+
+def _field_height_px(reading: Reading) -> float:
+    """Height of the lung field in rows of the picture."""
+    rows = np.flatnonzero((reading.field > 0.5).any(axis=(0, 2)))
+    return float((rows[-1] - rows[0] + 1) * reading.step_px[0])
 
 
 def _sized(radiograph: Radiograph, reading: Reading) -> tuple[Radiograph, Reading]:
     """With a spacing that makes the field as high as that of usual lungs, where there is none."""
     if radiograph.spacing_mm is not None:
         return radiograph, reading
-    rows = np.flatnonzero((reading.field > 0.5).any(axis=(0, 2)))
-    mm = _FIELD_HEIGHT_MM / ((rows[-1] - rows[0] + 1) * reading.step_px[0])
+    mm = _FIELD_HEIGHT_MM / _field_height_px(reading)
     on_detector = mm * radiograph.magnification
     in_mm = replace(reading, path_length=reading.path_length * np.float32(mm), path_sd=reading.path_sd * np.float32(mm))
     return replace(radiograph, mm_per_px=(on_detector, on_detector)), in_mm
@@ -201,6 +282,7 @@ def _seen(model: ModelBundle, radiograph: Radiograph, reading: Reading) -> SeenP
         sd_mm=_errors_mm(paths, sds, size_mm)[:, wanted].T,
         reach_mm=_REACH_MM,
         gain_sd=reading.volume_sd,
+        patient_detector_mm=None if radiograph.source_detector_mm is None else radiograph.beam.patient_detector_mm,
     )
 
 
@@ -218,27 +300,56 @@ def _averaged(maps: NDArray[np.float32], cell: Sequence[int]) -> NDArray[np.floa
     return np.asarray(blocks.mean(axis=(2, 4)))
 
 
-def _level(seen: Sequence[SeenPaths], sides: Sequence[str]) -> tuple[list[SeenPaths], list[str]]:
-    """Shift the second view up or down until both say the same of how much lung lies at each height."""
-    heights = np.arange(-400.0, 400.0)
-    first, second = (_by_height(each, heights) for each in seen)
+def _level(seen: Sequence[SeenPaths], is_placed: Sequence[bool]) -> tuple[list[SeenPaths], float]:
+    """Shift a view that nobody has placed up or down until both say the same of how much lung lies at each height.
+
+    Returns:
+        Both, and how much they disagree then: 0 for the same, 1 for two patients of whom one lies above the other.
+    """
+    at = 0 if is_placed[1] and not is_placed[0] else 1
+    kept, moved = seen[1 - at], seen[at]
+    middles = [_middle_height(each) for each in (kept, moved)]
+    first, second = (_by_height(each, middle) for each, middle in zip((kept, moved), middles, strict=True))
     shifts = range(-_MOST_SHIFT_MM, _MOST_SHIFT_MM + 1)
-    apart = [float(np.abs(first - np.roll(second, shift)).sum() / (first.sum() + second.sum())) for shift in shifts]
+    apart = [0.5 * float(np.abs(first - np.roll(second, shift)).sum()) for shift in shifts]
     best = int(np.argmin(apart))
-    shift_mm = float(shifts[best])
-    view = seen[1].view
-    up = np.array([0.0, 0.0, shift_mm])
-    source = None if view.source_mm is None else view.source_mm + up
-    moved = replace(seen[1], view=replace(view, origin_mm=view.origin_mm + up, source_mm=source))
-    doubts = []
-    if apart[best] > _UNLIKE_VIEWS:
-        doubts.append(f"the {sides[0]} and the {sides[1]} picture may show different patients or breaths")
-    return [seen[0], moved], doubts
+    found = list(seen)
+    if not all(is_placed):
+        up = np.array([0.0, 0.0, shifts[best] + middles[0] - middles[1]])
+        source = None if moved.view.source_mm is None else moved.view.source_mm + up
+        view = replace(moved.view, origin_mm=moved.view.origin_mm + up, source_mm=source)
+        found[at] = replace(moved, view=view)
+    return found, apart[best]
 
 
-def _by_height(seen: SeenPaths, heights: Floats) -> Floats:
-    """Share of the lungs' volume at each height, mm: both views of a patient show the same, however they are turned."""
-    z = seen.view.places_mm(seen.pixels)[:, 2]
-    total, _ = np.histogram(z, bins=np.append(heights, heights[-1] + 1.0), weights=seen.paths_mm.sum(axis=1))
+def _middle_height(seen: SeenPaths) -> float:
+    return float(np.average(seen.places_mm(seen.pixels)[:, 2], weights=seen.paths_mm.sum(axis=1)))
+
+
+def _by_height(seen: SeenPaths, middle_mm: float) -> Floats:
+    """Share of the lungs' volume at each height about a middle, by mm: however a patient is turned, it is the same."""
+    edges = middle_mm + np.arange(-_REACHED_MM, _REACHED_MM + 1.0)
+    total, _ = np.histogram(
+        seen.places_mm(seen.pixels)[:, 2], bins=edges, weights=np.asarray(seen.paths_mm).sum(axis=1)
+    )
     smooth = ndimage.gaussian_filter1d(total, 6.0)
     return np.asarray(smooth / max(float(smooth.sum()), 1e-9))
+
+
+def _volume_ml(radiograph: Radiograph, reading: Reading) -> float:
+    spacing = radiograph.in_patient_mm
+    assert spacing is not None  # noqa: S101  (given by `_sized`)
+    area = reading.step_px[0] * spacing[0] * reading.step_px[1] * spacing[1]
+    return float(reading.path_length.sum()) * area / 1000.0
+
+
+def _doubts_about_pair(apart: float, volumes_ml: Sequence[float] | None, read: Sequence[Reading]) -> list[str]:
+    """Whether two pictures can be of one patient at one breath."""
+    why = []
+    if apart > _UNLIKE_VIEWS:
+        why.append(f"{apart:.0%} of the lung lies at other heights")
+    if volumes_ml is not None:
+        sd = float(np.linalg.norm([reading.volume_sd for reading in read]))
+        if abs(np.log(volumes_ml[0] / volumes_ml[1])) > _UNLIKE_VOLUMES * sd:
+            why.append(f"one shows {volumes_ml[0]:.0f} ml of lung, the other {volumes_ml[1]:.0f} ml")
+    return [f"the pictures may show different patients or breaths: {'; '.join(why)}"] if why else []
