@@ -9,10 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 from true_lungs import TrueLungs
 
 import lpm
 from lpm.errors import InputError
+from lpm.evaluation import xray_pictures
 from lpm.evaluation.xray_pictures import draw_views
 from lpm.files.views import read_views
 from lpm.files.volumes import read_volume
@@ -20,6 +24,7 @@ from lpm.files.xrays import read_xray
 from lpm.fitting.config import FitConfig
 from lpm.fitting.xray import Radiograph, XrayFit, fit_xray
 from lpm.geometry.projection import PARALLEL, Beam, turned_view
+from lpm.geometry.volumes import Volume
 from lpm.model.lung_field import Answers, Reading
 from lpm.preparation.config import DEFAULT_STRUCTURES
 
@@ -179,7 +184,10 @@ def test_one_spacing_of_two_is_not_enough(lungs: TrueLungs, reader: TrueReader) 
 
 def test_the_reader_is_told_the_spacing_in_the_patient(lungs: TrueLungs) -> None:
     reader = reader_of(lungs, CONE)
-    fit_xray(lungs.model, pictures(CONE)[:1], reader=reader, config=ROUGH, spacing_mm=8.0)
+    frontal = lpm.Radiograph(PIXELS, "frontal", spacing_of(CONE), CONE)
+    fit = lpm.LungModel(lungs.model).fit_xray([frontal], reader=reader, config=ROUGH, spacing_mm=8.0)
+    assert fit.radiographs == (frontal,)
+    assert fit.observed == "frontal radiograph"
     assert reader.asked_mm == pytest.approx(MM)
 
 
@@ -240,18 +248,39 @@ def test_the_summary_tells_of_each_picture(two: XrayFit) -> None:
     assert counted[0] > counted[1]
 
 
-def test_the_lungs_are_drawn_over_the_pictures(lungs: TrueLungs, two: XrayFit, tmp_path: Path) -> None:
+def outlined(axes: Axes) -> np.ndarray:
+    """Lowest and highest column and row of the outlines."""
+    vertices = np.concatenate([path.vertices for lines in axes.collections for path in lines.get_paths()])
+    return np.array([vertices.min(axis=0), vertices.max(axis=0)])
+
+
+def test_lungs_are_outlined_where_the_picture_shows_them(lungs: TrueLungs) -> None:
+    whole = turned_view((900, 800), (0.45, 0.5), 0.0, lungs.middle_mm, PARALLEL)
+    labels = whole_labels(lungs)
+    axes = Figure().subplots()
+    xray_pictures._draw_lungs(axes, labels, whole, list(lungs.meshes))
+    vertices = np.concatenate([mesh.vertices for mesh in lungs.meshes.values()])
+    pixels = whole.to_pixels(vertices)[:, ::-1]
+    true = np.array([pixels.min(axis=0), pixels.max(axis=0)])
+    np.testing.assert_allclose(outlined(axes), true, atol=14.0)  # 7 mm: where there are 3 mm of lung
+
+
+def whole_labels(lungs: TrueLungs) -> Volume:
+    low, high = lungs.bounds_mm
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[:3, 3] = low
+    grid = Volume(np.zeros(np.ceil((high - low) / 3.0).astype(int), np.uint8), affine)
+    points = grid.to_world(np.indices(grid.voxels.shape).reshape(3, -1).T.astype(float))
+    distances = lungs.distances_mm(points)
+    nearest = np.where(distances.min(axis=1) < 0, distances.argmin(axis=1) + 1, 0)
+    return grid.with_voxels(nearest.reshape(grid.voxels.shape).astype(np.uint8))
+
+
+def test_the_pictures_of_a_fit_are_written(two: XrayFit, tmp_path: Path) -> None:
     draw_views(two, tmp_path / "views.png")
-    assert read_png_shape(tmp_path / "views.png")[1] > 1000
-    shaded = np.asarray(lungs.lengths_mm(two.views[0]).sum(axis=0))
-    assert shaded.max() > 50.0
-
-
-def read_png_shape(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.height, image.width
+    with Image.open(tmp_path / "views.png") as image:
+        assert image.width > 1000
+        assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from lpm.files.atomic import atomic_file
 from lpm.fitting.xray import XrayFit
 from lpm.geometry.volumes import Volume
-from lpm.model.radiographs import path_lengths_of_labels
+from lpm.model.radiographs import MarchConfig, path_lengths_of_labels
 
 if TYPE_CHECKING:
     from lpm.geometry.projection import View
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _COLORS = ("#d98a74", "#6f9bc6")
 _OUTLINE_MM = 3.0
 _SEEN_COLOR = "#e8d25c"
+_MOST_PX, _MOST_RAYS = 1000, 400  # a side; what is drawn holds no more
 
 
 def draw_views(fit: XrayFit, path: Path) -> None:
@@ -34,12 +36,15 @@ def draw_views(fit: XrayFit, path: Path) -> None:
     labels = fit.labels(spacing_mm=2.0)
     panels = figure.subplots(1, len(fit.views), squeeze=False)[0]
     for axes, picture, reading, view in zip(panels, fit.radiographs, fit.readings, fit.views, strict=True):
-        height = view.shape[0] * np.linalg.norm(view.by_row_mm) / np.linalg.norm(view.by_column_mm)
-        axes.imshow(picture.pixels, cmap="gray", aspect=height / view.shape[0])
+        oblong = float(np.linalg.norm(view.by_row_mm) / np.linalg.norm(view.by_column_mm))
+        every = -(-max(view.shape) // _MOST_PX)
+        shown = picture.pixels[::every, ::every]
+        axes.imshow(shown, cmap="gray", aspect=oblong, extent=_extent(shown.shape, every))
         _draw_field(axes, reading)
         _draw_lungs(axes, labels, view, list(fit.lungs))
         axes.set_title(f"{picture.side}: seen (yellow) and fitted", fontsize=10)
         axes.set_axis_off()
+        axes.set(xlim=(-0.5, view.shape[1] - 0.5), ylim=(view.shape[0] - 0.5, -0.5))
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
@@ -55,7 +60,24 @@ def _draw_field(axes: Axes, reading: Reading) -> None:
 
 def _draw_lungs(axes: Axes, labels: Volume, view: View, names: list[str]) -> None:
     structures = {name: (value,) for value, name in enumerate(names, start=1)}
-    paths = path_lengths_of_labels(labels, view, structures)
+    every = -(-max(view.shape) // _MOST_RAYS)
+    coarse = _coarser(view, every)
+    paths = path_lengths_of_labels(labels, coarse, structures, MarchConfig(step_mm=2.0))
+    rows, columns = (every * np.arange(n) for n in coarse.shape)
     for index, lengths in enumerate(paths):
         if float(lengths.max()) > _OUTLINE_MM:
-            axes.contour(lengths, [_OUTLINE_MM], colors=_COLORS[index % 2], linewidths=1.4)
+            axes.contour(columns, rows, lengths, [_OUTLINE_MM], colors=_COLORS[index % 2], linewidths=1.4)
+
+
+def _coarser(view: View, every: int) -> View:
+    """The rays of every so many rows and columns."""
+    rows, columns = (-(-n // every) for n in view.shape)
+    return replace(
+        view, shape=(rows, columns), by_row_mm=every * view.by_row_mm, by_column_mm=every * view.by_column_mm
+    )
+
+
+def _extent(shape: tuple[int, ...], every: int) -> tuple[float, float, float, float]:
+    """Left, right, bottom, top of every so many pixels, in pixels of the whole picture."""
+    rows, columns = shape[:2]
+    return -0.5 * every, (columns - 0.5) * every, (rows - 0.5) * every, -0.5 * every

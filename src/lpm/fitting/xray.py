@@ -32,7 +32,7 @@ _FLOOR_MM = 6.0
 _ANGLES = {"frontal": 0.0, "lateral": 90.0}
 _FIELD_HEIGHT_MM = 220.0
 _MOST_SHIFT_MM = 90
-_UNLIKE_VIEWS = 0.25
+_UNLIKE_VIEWS = 0.12
 _UNLIKE_VOLUMES = 3.0
 _REACHED_MM = 400.0
 _LEAST_SIDE_MM, _MOST_HEIGHT_MM = 60.0, 700.0
@@ -192,42 +192,50 @@ def fit_xray(
         InputError: No radiograph, two of one side, no lungs in one, a spacing that cannot be, or a model without a
             left and a right lung.
     """
-    sides = [each.side for each in radiographs]
-    if not sides or len(set(sides)) < len(sides):
-        given = f"{', '.join(sides) or 'no'} radiographs"
-        raise InputError("fit xray", given, "a frontal one, a lateral one, or one of each")
-    if not {"left_lung", "right_lung"} <= set(model.structures):
-        raise InputError("fit xray", f"a model of {', '.join(model.structures)}", "one of left_lung and right_lung")
+    _check(model, radiographs)
     config, reader = config or FitConfig(), reader or load_reader()
     read = [_read(reader, each) for each in radiographs]
-    is_sized = all(each.spacing_mm is not None for each in radiographs)
-    notes = [
-        f"{each.side}: {doubt}" for each, reading in zip(radiographs, read, strict=True) for doubt in reading.doubts
-    ]
-    sized = [_sized(each, reading) for each, reading in zip(radiographs, read, strict=True)]
-    seen = [_seen(model, each, reading) for each, reading in sized]
-    if len(seen) == 2:
-        seen, likeness = _level(seen, [each.view is not None for each in radiographs])
-        volumes_ml = [_volume_ml(*each) for each in sized] if is_sized else None
-        notes += _doubts_about_pair(likeness, volumes_ml, read)
+    seen, notes = _placed(model, radiographs, read)
     shape = fit_paths(model, seen, config)
-    extraction = extract_fit(model, shape, list(model.structures), spacing_mm)
-    if not is_sized:
-        notes.append("without a pixel spacing the lungs have a shape and no size: lengths and volumes mean nothing")
     fit = XrayFit(
         model=model,
         config=config,
         shape=shape,
-        extraction=extraction,
-        observed=" and ".join(sides) + " radiograph" + "s" * (len(sides) > 1),
-        sized=is_sized,
+        extraction=extract_fit(model, shape, list(model.structures), spacing_mm),
+        observed=" and ".join(each.side for each in radiographs) + " radiograph" + "s" * (len(radiographs) > 1),
+        sized=all(each.spacing_mm is not None for each in radiographs),
         radiographs=tuple(radiographs),
         readings=tuple(read),
         views=tuple(each.view for each in seen),
         gains=tuple(shape.gains.tolist()),
         path_errors_mm=tuple(shape.by_view_mm()),
     )
+    if not fit.sized:
+        notes.append("without a pixel spacing the lungs have a shape and no size: lengths and volumes mean nothing")
     return replace(fit, notes=(*notes, *doubts_about_shape(fit)))
+
+
+def _check(model: ModelBundle, radiographs: Sequence[Radiograph]) -> None:
+    sides = [each.side for each in radiographs]
+    if not sides or len(set(sides)) < len(sides):
+        given = f"{', '.join(sides) or 'no'} radiographs"
+        raise InputError("fit xray", given, "a frontal one, a lateral one, or one of each")
+    if not {"left_lung", "right_lung"} <= set(model.structures):
+        raise InputError("fit xray", f"a model of {', '.join(model.structures)}", "one of left_lung and right_lung")
+
+
+def _placed(
+    model: ModelBundle, radiographs: Sequence[Radiograph], read: Sequence[Reading]
+) -> tuple[list[SeenPaths], list[str]]:
+    """What each picture says, in one world, and what speaks against it."""
+    notes = [f"{each.side}: {doubt}" for each, found in zip(radiographs, read, strict=True) for doubt in found.doubts]
+    sized = [_sized(each, reading) for each, reading in zip(radiographs, read, strict=True)]
+    seen = [_seen(model, each, reading) for each, reading in sized]
+    if len(seen) == 2:
+        seen, apart = _level(seen, [each.view is not None for each in radiographs])
+        is_known = all(each.spacing_mm is not None for each in radiographs)
+        notes += _doubts_about_pair(apart, [_volume_ml(*each) for each in sized] if is_known else None, read)
+    return seen, notes
 
 
 def _read(reader: XrayReader, radiograph: Radiograph) -> Reading:
