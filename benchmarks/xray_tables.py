@@ -48,7 +48,7 @@ def xray(data: Json) -> str:
     names = ["method", "Dice", "ASSD mm", "HD95 mm", "volume", "width", "depth", "height", "interval's width"]
     return (
         f"Radiographs of {len(subjects)} test subjects, computed from their CT by parallel projection; reader and "
-        "atlas know the training subjects only. Lungs are moved onto the true ones before they are compared, and no more. "
+        "atlas know the training subjects only. Lungs are moved onto the true ones before they are compared, no more. "
         "Errors of volume and size are relative and without sign. The scaled mean shape has the width and height of "
         "the field that was read; the regression knows the field's height and area. "
         f"{machine(data)}\n\n{bars(met)}\n{markdown(names, rows)}\nDice, volume and depth of each\n\n"

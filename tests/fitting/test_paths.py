@@ -168,8 +168,8 @@ def some(seen: SeenPaths, every: int) -> SeenPaths:
 
 @pytest.fixture
 def finely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rays in small steps, and nothing left out of the derivatives."""
-    monkeypatch.setattr(paths, "_STEP_MM", 2.5)
+    """Rays in steps well below the softness of surfaces, and nothing left out of the derivatives."""
+    monkeypatch.setattr(paths, "_STEP_MM", 1.25)
     monkeypatch.setattr(paths, "_NEAR_MM", 24.0)
 
 

@@ -34,8 +34,8 @@ from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
 from lpm.model.radiographs import Rays, rays_of
 
-_STEP_MM = 8.0
-_SOFT_MM = 3.0
+_STEP_MM = 6.0
+_SOFT_MM = 2.0
 _NEAR_MM = 4.0 * _SOFT_MM
 _MARGIN_MM = 25.0
 _OWN_SHARE = 0.05
