@@ -358,8 +358,8 @@ def xray(lungs: Path, work: Path) -> Json:
 
 def xray_real(lungs: Path, work: Path) -> Json:
     """Real X-rays, and a contact sheet of the worst."""
-    sheet = ROOT / "docs" / "pictures" / "xray_real.png"
-    return run_script("xray_real.py", work / "xray_real.raw.json", "--xrays", lungs.parent / "xrays", "--sheet", sheet)
+    given = ("--xrays", lungs.parent / "xrays", "--sheet", work / "xray_real.png")
+    return run_script("xray_real.py", work / "xray_real.raw.json", *given)
 
 
 def xray_field(lungs: Path, work: Path) -> Json:
