@@ -21,12 +21,14 @@ from lpm.evaluation.plots import plot_lungs, plot_reconstruction, plot_samples, 
 from lpm.files.volumes import read_volume
 from lpm.fitting.fit import mean_shape, shape_of
 from lpm.fitting.points import draw_points, fit_points
+from lpm.fitting.xray import fit_xray
 from lpm.geometry.frames import Floats
 from lpm.geometry.surfaces import extract_surface
 from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES
+from xray import onto, read_subject
 
 SUBJECT = "coronacases_002"
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -51,6 +53,7 @@ def main() -> None:
     draw_amounts(model, cohort)
     draw_worst(model, cohort, arguments.work / "evidence.json")
     draw_sweep(model)
+    draw_xray(model, arguments.lungs, arguments.work / "xray.json")
     for path in sorted((arguments.work / "model").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
     methods = arguments.work / "atlas_5000" / "methods.png"
@@ -78,6 +81,17 @@ def draw_worst(model: ModelBundle, cohort: Cohort, evidence: Path) -> None:
     worst = max(subjects, key=lambda name: subjects[name]["100 points"]["assd_mm"])
     fit = fit_points(model, observed(cohort, worst, 100))
     plot_reconstruction(fit.lungs, cohort.meshes(worst), PICTURES / "worst.png", f"{worst}, 100 points")
+
+
+def draw_xray(model: ModelBundle, lungs: Path, measured: Path) -> None:
+    """The test subject with the median overlap from two radiographs."""
+    subjects = json.loads(measured.read_text())["subjects"]
+    ranked = sorted(subjects, key=lambda name: subjects[name]["frontal + lateral"]["dice"])
+    name = ranked[len(ranked) // 2]
+    subject = read_subject(lungs, name)
+    fit = fit_xray(model, list(subject.radiographs.values()))
+    title = f"{name}, frontal and lateral radiograph"
+    plot_reconstruction(onto(fit.lungs, subject.lungs), subject.lungs, PICTURES / "xray.png", title)
 
 
 def draw_sweep(model: ModelBundle) -> None:
