@@ -272,7 +272,8 @@ def _sized(radiograph: Radiograph, reading: Reading) -> tuple[Radiograph, Readin
 def _seen(model: ModelBundle, radiograph: Radiograph, reading: Reading) -> SeenPaths:
     """Path lengths of the rays in and about the lungs, averaged over cells of a centimetre or so."""
     spacing = radiograph.in_patient_mm
-    assert spacing is not None  # noqa: S101  (given by `_sized`)
+    if spacing is None:
+        raise InputError(f"{radiograph.side} radiograph", "no pixel spacing", "mm between pixels")
     cell = [max(round(_CELL_MM / (step * mm)), 1) for step, mm in zip(reading.step_px, spacing, strict=True)]
     paths, sds = (_averaged(each, cell) for each in (reading.path_length, reading.path_sd))
     size_mm = [n * step * mm for n, step, mm in zip(cell, reading.step_px, spacing, strict=True)]
@@ -346,7 +347,8 @@ def _by_height(seen: SeenPaths, middle_mm: float) -> Floats:
 
 def _volume_ml(radiograph: Radiograph, reading: Reading) -> float:
     spacing = radiograph.in_patient_mm
-    assert spacing is not None  # noqa: S101  (given by `_sized`)
+    if spacing is None:
+        raise InputError(f"{radiograph.side} radiograph", "no pixel spacing", "mm between pixels")
     area = reading.step_px[0] * spacing[0] * reading.step_px[1] * spacing[1]
     return float(reading.path_length.sum()) * area / 1000.0
 
