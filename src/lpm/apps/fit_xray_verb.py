@@ -14,14 +14,14 @@ import typer
 from lpm.apps.fit_verbs import MeshOption, ModelOption, SpacingOption, fit_app, load_bundle, print_fit
 from lpm.apps.terminal import OutOption, plain, screen
 from lpm.errors import InputError
-from lpm.geometry.projection import PARALLEL, Beam
+from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
 
 if TYPE_CHECKING:
     from lpm.files.xray_image import Xray
     from lpm.fitting.xray import Radiograph
     from lpm.geometry.projection import View
 
-_SOURCE_DETECTOR_MM, _PATIENT_DETECTOR_MM, _MOST_MM = 1800.0, 200.0, 10_000.0
+_MOST_MM = 10_000.0
 _REVERSED = ("AP", "RL")
 _SAME = 0.01
 
@@ -102,7 +102,7 @@ class _BeamOptions:
 
     def beam(self, found: Xray) -> Beam:
         """By the command line, else by the file, else as is usual."""
-        far = self.detector_mm or found.source_detector_mm or _SOURCE_DETECTOR_MM
+        far = self.detector_mm or found.source_detector_mm or USUAL_SOURCE_DETECTOR_MM
         near = found.source_patient_mm
         known = far - near if near and near < far else None
         return self._cone(far, known, is_reversed=found.position in _REVERSED)
@@ -129,7 +129,7 @@ class _BeamOptions:
     def _cone(self, far: float, known: float | None, *, is_reversed: bool) -> Beam:
         if not self.is_cone:
             return PARALLEL
-        patient = self.patient_mm or known or _PATIENT_DETECTOR_MM
+        patient = self.patient_mm or known or USUAL_PATIENT_DETECTOR_MM
         if patient >= far:
             given = f"the patient {patient:g} mm from the detector, and the source {far:g} mm"
             raise InputError("--patient-detector-mm", given, "a source behind the patient", "1800 and 200 are usual")

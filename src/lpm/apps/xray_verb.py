@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from lpm.apps.terminal import OutOption, parse_labels, plain, progress, screen
 from lpm.errors import InputError
-from lpm.geometry.projection import PARALLEL, Beam, View, turned_view
+from lpm.geometry.projection import (
+    PARALLEL,
+    USUAL_PATIENT_DETECTOR_MM,
+    USUAL_SOURCE_DETECTOR_MM,
+    Beam,
+    View,
+    turned_view,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 
 _NAMES = {0.0: "frontal", 90.0: "lateral"}
 _PATH_STEP_MM = 0.01
-_SOURCE_DETECTOR_MM, _SOURCE_PATIENT_MM = 1800.0, 1550.0
+_SOURCE_PATIENT_MM = USUAL_SOURCE_DETECTOR_MM - USUAL_PATIENT_DETECTOR_MM
 _LEAST_PX, _MOST_PX = 16, 16_000_000
 
 
@@ -42,7 +49,7 @@ def xray(
         float | None, typer.Option("--source-detector-mm", help="Of a cone beam; default 1800.")
     ] = None,
     source_patient_mm: Annotated[
-        float | None, typer.Option("--source-patient-mm", help="To the scan's middle, of a cone beam; default 1550.")
+        float | None, typer.Option("--source-patient-mm", help="To the scan's middle, of a cone beam; default 1600.")
     ] = None,
     ap: Annotated[bool, typer.Option("--ap", help="From front to back, as in bed; default PA.")] = False,
     mm_per_px: Annotated[float, typer.Option("--mm-per-px", help="Between pixels, on the detector.")] = 0.7,
@@ -99,11 +106,11 @@ def _beam(projection: str, detector_mm: float | None, patient_mm: float | None, 
             name = "--source-detector-mm" if detector_mm is not None else "--source-patient-mm"
             raise InputError(name, "a distance, and a parallel beam", "a cone beam", "--projection cone")
         return Beam(back_to_front=False) if ap else PARALLEL
-    far = _SOURCE_DETECTOR_MM if detector_mm is None else detector_mm
+    far = USUAL_SOURCE_DETECTOR_MM if detector_mm is None else detector_mm
     near = _SOURCE_PATIENT_MM if patient_mm is None else patient_mm
     if not 0 < near < far:
         given = f"patient {near:g} mm and detector {far:g} mm from the source"
-        raise InputError("--source-patient-mm", given, "0 < patient < detector", "1550 and 1800 are usual")
+        raise InputError("--source-patient-mm", given, "0 < patient < detector", "1600 and 1800 are usual")
     return Beam(far, far - near, back_to_front=not ap)
 
 
@@ -164,7 +171,7 @@ def _check_outside(degrees: float, beam: Beam, middle: Floats, corners: Floats) 
     distance = beam.source_detector_mm - beam.patient_detector_mm
     if distance <= reach:
         given = f"{distance:g} mm, and the scan reaches {reach:.0f} mm from its middle"
-        raise InputError("--source-patient-mm", given, "a source outside the scan", "1550 is usual")
+        raise InputError("--source-patient-mm", given, "a source outside the scan", "1600 is usual")
 
 
 # --- Pictures --------------------------------------------------------------------------------------------------------

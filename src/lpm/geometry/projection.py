@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats, as_points
 
+USUAL_SOURCE_DETECTOR_MM, USUAL_PATIENT_DETECTOR_MM = 1800.0, 200.0
 _DOWN = (0.0, 0.0, -1.0)
 
 
@@ -74,7 +75,7 @@ class Beam:
     """
 
     source_detector_mm: float | None = None
-    patient_detector_mm: float = 250.0
+    patient_detector_mm: float = USUAL_PATIENT_DETECTOR_MM
     back_to_front: bool = True
 
     def __post_init__(self) -> None:
@@ -82,7 +83,12 @@ class Beam:
         far = self.source_detector_mm
         if far is not None and not far > self.patient_detector_mm > 0:
             given = f"source {far} mm and patient {self.patient_detector_mm} mm from the detector"
-            raise InputError("X-ray geometry", given, "0 < patient < source", "1800 and 250 are usual")
+            raise InputError(
+                "X-ray geometry",
+                given,
+                "0 < patient < source",
+                f"{USUAL_SOURCE_DETECTOR_MM:g} and {USUAL_PATIENT_DETECTOR_MM:g} are usual",
+            )
 
 
 PARALLEL = Beam()
