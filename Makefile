@@ -14,7 +14,7 @@ setup: $(VENV)/.ready  ## Create .venv with pinned versions.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pictures,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pictures,view,dev]'
 	touch $@
 
 demo: setup      ## The whole story without data or GPU; ends in runs/demo/report.html.

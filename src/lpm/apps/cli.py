@@ -16,6 +16,7 @@ from lpm.apps.prepare_verb import prepare
 from lpm.apps.segment_verb import segment
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, plain, progress, screen
 from lpm.apps.train_verb import train
+from lpm.apps.view_verb import view
 from lpm.apps.xray_verb import xray
 from lpm.errors import CasesFailedError, InputError, LpmError
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (download, segment, prepare, train, xray):
+for verb in (download, segment, prepare, train, view, xray):
     app.command()(verb)
 app.add_typer(fit_app, name="fit")
 
