@@ -25,6 +25,7 @@ FLOORS = (
     "measurement",
     "population",
     "evaluation",
+    "reports",
     "apps",
 )
 WITHOUT_TORCH = ("errors", "extras", "geometry", "files", "preparation")

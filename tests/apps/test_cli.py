@@ -156,10 +156,14 @@ def test_fit_points_and_mask(model: Path, tmp_path: Path, tiny_cohort: Path) -> 
         run(["fit", "points", str(tmp_path / "points.ply"), "--model", str(model), "--out", str(tmp_path / "a")]) == 0
     )
     assert (tmp_path / "a" / "left_lung.ply").is_file()
+    assert "1000 surface points" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     labels = to_labels(random_lungs(rng=np.random.default_rng(5)), 6.0)
     write_volume(tmp_path / "labels.nrrd", labels)
     arguments = ["fit", "mask", str(tmp_path / "labels.nrrd"), "--model", str(model), "--out", str(tmp_path / "b")]
-    assert run([*arguments, "--points", "500", "--spacing-mm", "4", "--mesh-format", "stl"]) == 0
+    more = ["--points", "500", "--spacing-mm", "4", "--mesh-format", "stl", "--no-report", "--figures"]
+    assert run([*arguments, *more]) == 0
+    assert not (tmp_path / "b" / "report.html").exists()
+    assert (tmp_path / "b" / "figures" / "slices.png").is_file()
     assert (tmp_path / "b" / "right_lung.stl").is_file()
     assert read_volume(tmp_path / "b" / "labels.nii.gz").voxels.shape == labels.voxels.shape
 

@@ -13,9 +13,11 @@ from rich.table import Table
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, screen
 
 if TYPE_CHECKING:
+    from lpm.fitting.fit import Fit
     from lpm.fitting.masks import MaskFitConfig
     from lpm.fitting.observation import Observation
     from lpm.model.bundle import ModelBundle
+    from lpm.reports.fits import Seen
 
 fit_app = typer.Typer(
     help="Reconstruct unseen lungs: the network is frozen, shape and pose are fitted.", no_args_is_help=True
@@ -35,6 +37,12 @@ AlsoOption = Annotated[
     list[Path] | None,
     typer.Option("--also", help="More of the same patient in the same frame: a point file or a label map; repeatable."),
 ]
+ReportOption = Annotated[
+    bool, typer.Option("--report/--no-report", help="OUT/report.html: lungs in 3D, slices, numbers.")
+]
+FiguresOption = Annotated[
+    bool, typer.Option("--figures", help="Pictures for papers, as PNG in OUT/figures (extra pictures).")
+]
 _POINT_FILES = (".ply", ".xyz", ".csv", ".npy", ".npz")
 
 
@@ -52,6 +60,8 @@ def fit_points_verb(
     grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
+    report: ReportOption = True,
+    figures: FiguresOption = False,
 ) -> None:
     """Reconstruct both lungs from surface points, scattered or along contours in any plane.
 
@@ -59,13 +69,17 @@ def fit_points_verb(
     """
     from lpm.files.volumes import read_volume
     from lpm.fitting.masks import MaskFitConfig
-    from lpm.fitting.observation import fit_observations
+    from lpm.fitting.observation import fit_observations, together
+    from lpm.reports.fits import Seen
+    from lpm.reports.provenance import provenance
 
     bundle, target = load_bundle(model), read_volume(grid) if grid else None
     seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
-    print_fit(out)
+    inputs = [path for path in (points, *(also or []), grid) if path is not None]
+    evidence = Seen(together(seen).points_mm, target, provenance=provenance(bundle, inputs, seed=seed))
+    finish(fit, out, evidence, report=report, figures=figures)
 
 
 @fit_app.command("mask")
@@ -83,6 +97,8 @@ def fit_mask_verb(
     spacing_mm: SpacingOption = 1.5,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
+    report: ReportOption = True,
+    figures: FiguresOption = False,
 ) -> None:
     """Reconstruct lungs from a label map; the labels come back on its own grid.
 
@@ -93,7 +109,9 @@ def fit_mask_verb(
     """
     from lpm.files.volumes import read_volume
     from lpm.fitting.masks import MaskFitConfig, observe_mask
-    from lpm.fitting.observation import fit_observations
+    from lpm.fitting.observation import fit_observations, together
+    from lpm.reports.fits import Seen
+    from lpm.reports.provenance import provenance
 
     bundle, volume = load_bundle(model), read_volume(labels)
     config = MaskFitConfig(structures=parse_labels(values), n_points=n, complete=complete)
@@ -101,7 +119,9 @@ def fit_mask_verb(
     seen = [first, *_more(bundle, also, config, seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
-    print_fit(out)
+    known = provenance(bundle, [labels, *(also or [])], seed=seed)
+    evidence = Seen(together(seen).points_mm, volume, provenance=known)
+    finish(fit, out, evidence, report=report, figures=figures)
 
 
 def load_bundle(source: str | None) -> ModelBundle:
@@ -133,6 +153,17 @@ def _more(bundle: ModelBundle, paths: list[Path] | None, config: MaskFitConfig, 
         else observe_mask(bundle, read_volume(path), rng=rng, config=config)
         for path in paths or []
     ]
+
+
+def finish(fit: Fit, out: Path, seen: Seen, *, report: bool, figures: bool) -> None:
+    """Write what is asked for beside a fit's own files, and print what it says."""
+    from lpm.reports.fits import draw_fit_figures, write_fit_report
+
+    if figures:
+        draw_fit_figures(fit, seen, out / "figures")
+    if report:
+        write_fit_report(out / "report.html", fit, seen)
+    print_fit(out)
 
 
 def print_fit(out: Path) -> None:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from lpm.apps.fit_verbs import MeshOption, ModelOption, SpacingOption, fit_app, load_bundle, print_fit
+from lpm.apps.fit_verbs import (
+    FiguresOption,
+    MeshOption,
+    ModelOption,
+    ReportOption,
+    SpacingOption,
+    finish,
+    fit_app,
+    load_bundle,
+)
 from lpm.apps.terminal import OutOption, plain, screen
 from lpm.errors import InputError
 from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
@@ -58,6 +67,8 @@ def fit_xray_verb(
     model: ModelOption = None,
     mesh_format: MeshOption = "ply",
     spacing_mm: SpacingOption = 1.5,
+    report: ReportOption = True,
+    figures: FiguresOption = False,
 ) -> None:
     """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both.
 
@@ -68,6 +79,8 @@ def fit_xray_verb(
     """
     from lpm.evaluation.xray_pictures import draw_views
     from lpm.fitting.xray import fit_xray
+    from lpm.reports.fits import Seen
+    from lpm.reports.provenance import provenance
 
     files = {side: path for side, path in {"frontal": frontal, "lateral": lateral}.items() if path is not None}
     if not files:
@@ -79,10 +92,14 @@ def fit_xray_verb(
         _BeamOptions(projection, source_detector_mm, patient_detector_mm),
     )
     given = [pictures.read(side, path) for side, path in files.items()]
-    fit = fit_xray(load_bundle(model), given, spacing_mm=spacing_mm)
+    bundle = load_bundle(model)
+    fit = fit_xray(bundle, given, spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}")
     draw_views(fit, out / "views.png")
-    print_fit(out)
+    inputs = [*files.values(), *([] if views is None else [views])]
+    finish(
+        fit, out, Seen(views=out / "views.png", provenance=provenance(bundle, inputs)), report=report, figures=figures
+    )
 
 
 class _BeamOptions:

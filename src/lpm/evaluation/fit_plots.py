@@ -31,7 +31,7 @@ from lpm.geometry.meshes import WorldMesh
 
 Meshes = Mapping[str, WorldMesh]
 _BONE = "#d9d4cb"
-_SIGMA_MAP = colormaps["viridis"]
+SIGMA_MAP = colormaps["viridis"]
 
 
 def plot_amounts(found: Mapping[str, Meshes], true: Meshes, path: Path) -> None:
@@ -78,7 +78,26 @@ def plot_certainty(found: Meshes, sigma_mm: Mapping[str, Floats], true: Meshes, 
     figure = draw_grid([[(layers, view) for layers in columns] for view in (FRONTAL, BELOW)], 3.2, (0.9, 0.5))
     figure.axes[0].set_title("standard deviation")
     figure.axes[1].set_title("distance to the true surface")
-    _bar(figure, norm, _SIGMA_MAP, "mm")
+    _bar(figure, norm, SIGMA_MAP, "mm")
+    save_png(figure, path)
+
+
+def plot_sigma(found: Meshes, sigma_mm: Mapping[str, Floats], path: Path) -> None:
+    """Draw lungs coloured by how uncertain a fit says that they are.
+
+    Args:
+        found: By structure, RAS mm.
+        sigma_mm: (v,) standard deviation of each vertex, by structure.
+        path: A .png.
+
+    Raises:
+        FileError: Not a .png, or the disk refuses.
+        MissingExtraError: pyvista is not installed.
+    """
+    norm = Normalize(0.0, float(np.percentile(np.concatenate(list(sigma_mm.values())), 98)))
+    layers = [_colored(mesh, sigma_mm[name], norm) for name, mesh in found.items()]
+    figure = draw_grid([[(layers, view) for view in (FRONTAL, BELOW)]], 3.5, (0.9, 0.3))
+    _bar(figure, norm, SIGMA_MAP, "standard deviation, mm")
     save_png(figure, path)
 
 
@@ -116,7 +135,7 @@ def _name_row(axes: Axes, name: str) -> None:
 
 
 def _colored(mesh: WorldMesh, values: Floats, norm: Normalize) -> Layer:
-    return Layer(mesh.vertices, mesh.faces, mapped(values, norm, _SIGMA_MAP))
+    return Layer(mesh.vertices, mesh.faces, mapped(values, norm, SIGMA_MAP))
 
 
 def _bar(figure: Figure, norm: Normalize, colors: Colormap, label: str) -> None:

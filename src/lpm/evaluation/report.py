@@ -1,4 +1,7 @@
-"""A report as one HTML file that needs nothing outside itself: pictures are inside, nothing runs or is fetched."""
+"""A report as one HTML file that needs nothing outside itself: pictures are inside, nothing is fetched.
+
+Nothing runs but the script of its 3D views, where it has any: the page's policy names that script by its digest.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from itertools import count
 from pathlib import Path
 
 from lpm.errors import FileError, InputError
+from lpm.evaluation.view3d import View3D, digest_of, script_of_views, style_of_views, write_view
 from lpm.files.atomic import write_text
 
 Cell = str | float | int | None
@@ -57,7 +61,14 @@ class Text:
     paragraphs: Sequence[str]
 
 
-Block = Figure | Table | Text
+@dataclass(frozen=True)
+class Notes:
+    """Doubts, each as an item that is not overlooked; none is said too."""
+
+    notes: Sequence[str]
+
+
+Block = Notes | Figure | Table | Text | View3D
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,15 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section],
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="lead">{escape(lead)}</p>', _contents(sections), *body]
     if provenance:
         parts.append(_provenance(provenance))
-    write_text(path, _PAGE.replace("@STYLE", _STYLE).replace("@TITLE", escape(title)) + "\n".join(parts) + _END)
+    has_views = any(isinstance(block, View3D) for section in sections for block in section.blocks)
+    write_text(path, _page(title, "\n".join(parts), script_of_views() if has_views else ""))
+
+
+def _page(title: str, body: str, script: str) -> str:
+    policy = f"{_POLICY}; script-src '{digest_of(script)}'" if script else _POLICY
+    style = _STYLE + style_of_views() if script else _STYLE
+    head = _HEAD.replace("@STYLE", style).replace("@TITLE", escape(title)).replace("@POLICY", policy)
+    return head + body + (f"\n<script>{script}</script>" if script else "") + _END
 
 
 def _contents(sections: Sequence[Section]) -> str:
@@ -110,17 +129,31 @@ def _block(block: Block, numbers: Mapping[str, count[int]]) -> str:
             return _figure(block, next(numbers["Figure"]))
         case Table():
             return _table(block, next(numbers["Table"]))
+        case View3D():
+            still = _data_url(block.still) if block.still else ""
+            return write_view(block, next(numbers["Figure"]), still)
+        case Notes():
+            return _notes(block)
         case Text():
             return "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in block.paragraphs)
 
 
+def _notes(block: Notes) -> str:
+    if not block.notes:
+        return '<p class="fine">No doubt was raised.</p>'
+    return '<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in block.notes) + "</ul>"
+
+
 def _figure(figure: Figure, number: int) -> str:
-    data = _read_png(figure.path)
-    width, height = struct.unpack(">2I", data[16:24])
-    source = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+    width, height = struct.unpack(">2I", _read_png(figure.path)[16:24])
+    source = _data_url(figure.path)
     caption = escape(figure.caption)
     image = f'<img src="{source}" alt="{caption}" width="{width}" height="{height}">'
     return f"<figure>{image}<figcaption><b>Figure {number}.</b> {caption}</figcaption></figure>"
+
+
+def _data_url(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(_read_png(path)).decode("ascii")
 
 
 def _read_png(path: Path) -> bytes:
@@ -205,6 +238,9 @@ a { color: #1f5a94; }
 figure { margin: 1.4rem 0 2rem; }
 figcaption { font-size: .9rem; color: #4a4f57; margin: .5rem 0; max-width: 46rem; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+.notes { list-style: none; padding: 0; } .fine, .notes li { max-width: 46rem; padding: .5rem .9rem; margin: .5rem 0; }
+.notes li { border-left: 5px solid #b4540a; background: #fdf3e7; }
+.fine { border-left: 5px solid #2b7a4b; background: #eef7f1; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; overflow-wrap: normal; }
 th, td { padding: .35rem .8rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #e6e8ec; }
@@ -225,11 +261,12 @@ dt { color: #4a4f57; } dd { margin: 0; }
   th, td { white-space: normal; padding: .15rem .35rem; } thead th { min-width: 0; }
 }
 """
-_PAGE = """<!DOCTYPE html>
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="@POLICY">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>@TITLE</title>
 <style>@STYLE</style>

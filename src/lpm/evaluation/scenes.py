@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from lpm.errors import FileError
+from lpm.errors import FileError, InputError
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
 from lpm.geometry.frames import Floats
@@ -86,6 +86,17 @@ def solid(mesh: WorldMesh, color: str, *, flat: bool = False, edges: bool = Fals
     return Layer(mesh.vertices, mesh.faces, color, flat, edges)
 
 
+def mesh_of(layer: Layer) -> WorldMesh:
+    """The mesh of a layer that is none of points.
+
+    Raises:
+        InputError: It is one of points.
+    """
+    if layer.faces is None:
+        raise InputError("layer", "points", "a mesh")
+    return WorldMesh(layer.points, layer.faces)
+
+
 def window_of(layers: Sequence[Layer], view: View) -> Window:
     """Frame all layers, with a little room."""
     flat = np.concatenate([layer.points for layer in layers]) @ view.axes[:2].T
@@ -123,8 +134,8 @@ def show(layers: Sequence[Layer], view: View, window: Window, axes: Axes) -> Non
     """Draw layers into axes, with the patient's sides and a scale."""
     axes.imshow(render(layers, view, window, _RENDER_PX), extent=window.extent)
     axes.set_axis_off()
-    _letter_sides(axes, view)
-    _scale_bar(axes, window)
+    letter_sides(axes, view)
+    scale_bar(axes, window)
 
 
 def render(layers: Sequence[Layer], view: View, window: Window, height_px: int) -> Image:
@@ -172,7 +183,7 @@ def _aim(plotter: Any, view: View, window: Window) -> None:
 # --- Lettering and files ---------------------------------------------------------------------------------------------
 
 
-def _letter_sides(axes: Axes, view: View) -> None:
+def letter_sides(axes: Axes, view: View) -> None:
     """Letter the picture's edges with the patient's sides, where the view is straight enough to have them."""
     across = view.axes[0]
     axis = int(np.argmax(np.abs(across)))
@@ -184,7 +195,8 @@ def _letter_sides(axes: Axes, view: View) -> None:
     axes.text(0.99, 0.5, right, transform=axes.transAxes, ha="right", color=GREY, weight="bold")
 
 
-def _scale_bar(axes: Axes, window: Window) -> None:
+def scale_bar(axes: Axes, window: Window) -> None:
+    """Draw how long 50 mm are, or 5 close up, at the picture's lower left."""
     length = 50.0 if window.half_size[0] > 60 else 5.0
     left, _, bottom, top = window.extent
     y = bottom + 0.02 * (top - bottom)

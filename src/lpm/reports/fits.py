@@ -1,0 +1,202 @@
+"""The report of a fit: the lungs in 3D, slices through what was seen, numbers, doubts, where it all comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from matplotlib.colors import Normalize
+from scipy.spatial import cKDTree
+
+from lpm.evaluation.fit_plots import SIGMA_MAP, plot_sigma
+from lpm.evaluation.plots import plot_lungs
+from lpm.evaluation.report import Block, Cell, Figure, Notes, Section, Table, Text, write_report
+from lpm.evaluation.scenes import Layer, mapped, solid, structure_color
+from lpm.evaluation.slices import plot_slices
+from lpm.evaluation.stills import draw_still
+from lpm.evaluation.view3d import Coloring, Part, View3D, light
+from lpm.evaluation.xray_pictures import draw_views
+from lpm.fitting.fit import Fit
+from lpm.fitting.posterior import vertex_sigma_mm
+from lpm.fitting.residual import spread_evenly
+from lpm.fitting.xray import XrayFit
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+
+SIGMA = "uncertainty: standard deviation, mm"
+_POINT_COLOR = "#3d4249"
+_MOST_POINTS, _MOST_ASKED = 5000, 2000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a fit's report shows of the evidence.
+
+    Args:
+        points_mm: (n, 3) surface points, RAS mm.
+        scan: CT or label map.
+        views: Radiographs with the outlines of the lungs, as `draw_views` draws them.
+        provenance: Rows of the last section; see `lpm.reports.provenance`.
+    """
+
+    points_mm: Floats | None = None
+    scan: Volume | None = None
+    views: Path | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_fit_report(path: Path, fit: Fit, seen: Seen) -> None:
+    """Write a fit's report.
+
+    Args:
+        path: A .html.
+        fit: Any.
+        seen: The evidence.
+
+    Raises:
+        FileError: Not a .html, or the disk refuses.
+    """
+    with TemporaryDirectory() as folder:
+        sections = [
+            Section("What to know first", [Notes(fit.notes), Text(_RELIANCE)]),
+            Section("The lungs", [view_of(fit, seen, Path(folder)), _volumes(fit)]),
+            *_evidence(fit, seen, Path(folder)),
+            Section("What the figures mean", [Text(_meaning(fit))]),
+        ]
+        write_report(path, f"Lungs from {_short(fit)}", _lead(fit), sections, seen.provenance)
+
+
+def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:
+    """Draw a fit for a paper: `lungs.png`, `uncertainty.png`, and `slices.png` or `views.png`.
+
+    Args:
+        fit: Any.
+        seen: The evidence.
+        folder: Where to.
+
+    Raises:
+        FileError: The disk refuses.
+        MissingExtraError: pyvista is not installed.
+    """
+    small = {name: light(mesh) for name, mesh in fit.lungs.items()}
+    plot_lungs(small, folder / "lungs.png")
+    plot_sigma(small, {name: _sigma(fit, name, mesh) for name, mesh in small.items()}, folder / "uncertainty.png")
+    if isinstance(fit, XrayFit):
+        draw_views(fit, folder / "views.png")
+    else:
+        plot_slices(_in_colors(fit), folder / "slices.png", seen.scan, seen.points_mm)
+
+
+def _short(fit: Fit) -> str:
+    return fit.observed if len(fit.observed) < 60 else "several observations"
+
+
+def _lead(fit: Fit) -> str:
+    names = " and ".join(name.replace("_", " ") for name in fit.lungs)
+    if not fit.sized:
+        return f"The {names}, from {fit.observed}. Their size is unknown."
+    low, high = fit.interval("total_volume_ml")
+    total = sum(mesh.volume_ml for mesh in fit.lungs.values())
+    return (
+        f"The {names}, from {fit.observed}: {total:,.0f} ml in all; with a probability of 95 %, as far as the model "
+        f"knows, between {low:,.0f} and {high:,.0f} ml."
+    )
+
+
+def view_of(fit: Fit, seen: Seen, folder: Path) -> View3D:
+    """The lungs, coloured by how sure the fit is, and the points that were seen."""
+    small = {name: light(mesh) for name, mesh in fit.lungs.items()}
+    sigma = {name: _sigma(fit, name, mesh) for name, mesh in small.items()}
+    coloring = Coloring(SIGMA, top_of(list(sigma.values())), SIGMA_MAP)
+    parts = [
+        Part(name.replace("_", " "), mesh.vertices, mesh.faces, color_of(fit, name), {SIGMA: sigma[name]})
+        for name, mesh in small.items()
+    ]
+    if seen.points_mm is not None:
+        every = -(-len(seen.points_mm) // _MOST_POINTS)
+        parts.append(Part("observed points", seen.points_mm[::every], None, _POINT_COLOR, shown=False))
+    norm = Normalize(0.0, coloring.top)
+    layers = [Layer(mesh.vertices, mesh.faces, mapped(sigma[name], norm, SIGMA_MAP)) for name, mesh in small.items()]
+    draw_still(layers, folder / "lungs.png")
+    caption = "The fitted lungs. Yellow is where the fit knows least."
+    return View3D(parts, caption, (coloring,), sized=fit.sized, still=folder / "lungs.png")
+
+
+def color_of(fit: Fit, name: str) -> str:
+    """A structure's colour, the same whichever others there are."""
+    return structure_color(fit.model.structures.index(name))
+
+
+def top_of(values: Sequence[Floats]) -> float:
+    """End of a scale that a few extreme vertices do not stretch."""
+    return max(float(np.percentile(np.concatenate(values), 98)), 0.1)
+
+
+def _sigma(fit: Fit, name: str, mesh: WorldMesh) -> Floats:
+    """(v,) standard deviation, mm; of many vertices it is asked at some, and in between it is smooth."""
+    asked = spread_evenly(mesh.vertices, _MOST_ASKED)
+    sparse = WorldMesh(mesh.vertices[asked], np.zeros((1, 3), dtype=np.int64))
+    found = vertex_sigma_mm(fit.model, fit.shape, fit.model.structures.index(name), sparse)
+    distance, nearest = cKDTree(sparse.vertices).query(mesh.vertices, k=3)
+    weight = 1.0 / (distance + 1e-6) ** 2
+    return np.asarray((found[nearest] * weight).sum(axis=1) / weight.sum(axis=1))
+
+
+def _volumes(fit: Fit) -> Block:
+    if not fit.sized:
+        return Text(["Without a pixel spacing there are no millimetres, and no volumes."])
+    rows: list[list[Cell]] = [
+        [name.replace("_", " "), f"{mesh.volume_ml:,.0f}", _range(fit, f"{name}_volume_ml")]
+        for name, mesh in fit.lungs.items()
+    ]
+    if len(rows) > 1:
+        total = sum(mesh.volume_ml for mesh in fit.lungs.values())
+        rows.append(["both", f"{total:,.0f}", _range(fit, "total_volume_ml")])
+    return Table(["structure", "volume, ml", "95 % interval, ml"], rows, "Volumes")
+
+
+def _range(fit: Fit, name: str) -> str:
+    low, high = fit.interval(name)
+    return f"{max(low, 0.0):,.0f} to {high:,.0f}"
+
+
+def _evidence(fit: Fit, seen: Seen, folder: Path) -> list[Section]:
+    """Slices through a scan or points, or the radiographs."""
+    if isinstance(fit, XrayFit):
+        views = seen.views or folder / "views.png"
+        if seen.views is None:
+            draw_views(fit, views)
+        caption = "Each radiograph with the lung field that was read (yellow) and the outlines of the fitted lungs."
+        return [Section("The radiographs", [Figure(views, caption)])]
+    plot_slices(_in_colors(fit), folder / "slices.png", seen.scan, seen.points_mm)
+    shown = [name for name, has in (("the scan", seen.scan), ("points within 2 mm", seen.points_mm)) if has is not None]
+    caption = (
+        f"Outlines of the fitted lungs over {' and '.join(shown) or 'nothing'}; the patient's right is on the left."
+    )
+    return [Section("Slices", [Figure(folder / "slices.png", caption)])]
+
+
+def _in_colors(fit: Fit) -> dict[str, Layer]:
+    return {name: solid(mesh, color_of(fit, name)) for name, mesh in fit.lungs.items()}
+
+
+_RELIANCE = ("Not for clinical use.",)
+
+
+def _meaning(fit: Fit) -> list[str]:
+    residual = np.abs(fit.shape.residuals_mm)
+    kind = "error of the rays' lengths" if isinstance(fit, XrayFit) else "distance of what was seen from the lungs"
+    return [
+        "The standard deviation says how far, to the front or to the back of the drawn surface, the true one may lie: "
+        "in two of three places within one standard deviation, in 19 of 20 within two.",
+        "A 95 % interval is meant to hold the true volume in 19 of 20 patients like those that the model learned from. "
+        "How often it did, by the kind of evidence, stands in docs/benchmarks.md.",
+        f"Mean {kind}: {residual.mean():.2f} mm (95 % below {np.percentile(residual, 95):.2f} mm). The fit ended at: "
+        f"{fit.shape.stop_reason}. Its shape lies {np.linalg.norm(fit.beta):.1f} standard deviations (Mahalanobis) "
+        "from the average lungs.",
+        "Coordinates are those of the patient: R to the right, A to the front, S to the head, in millimetres.",
+    ]
