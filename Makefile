@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint benchmarks clean
+.PHONY: help setup demo test test-browser lint benchmarks clean
 
 help:            ## Show what can be made.
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 setup: $(VENV)/.ready  ## Create .venv with pinned versions.
 
@@ -22,6 +22,11 @@ demo: setup      ## The whole story without data or GPU; ends in runs/demo/repor
 
 test: setup lint ## Lint, check types, run the tests.
 	$(BIN)/python -m pytest
+
+test-browser: setup ## The viewer in a headless Chromium; the system's, or Playwright's if there is none.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	command -v chromium chromium-browser google-chrome >/dev/null || $(BIN)/playwright install --with-deps chromium
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: setup      ## ruff and mypy.
 	$(BIN)/ruff check .

@@ -369,6 +369,11 @@ def xray_field(lungs: Path, work: Path) -> Json:
     return dict(json.loads((out / "xray_field.json").read_text()))
 
 
+def viewer(lungs: Path, work: Path) -> Json:
+    """The viewer in Chromium."""
+    return run_script("viewer.py", work / "viewer.raw.json")
+
+
 def run_script(name: str, out: Path, *given: str | Path) -> Json:
     """Run a benchmark of its own that writes a JSON."""
     subprocess.run([sys.executable, ROOT / "benchmarks" / name, *given, "--out", out], check=True)
@@ -383,6 +388,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "evidence": evidence,
     "shape_space": shape_space,
     "speed": speed,
+    "viewer": viewer,
     "deepsdf": deepsdf,
     "segmentation": segmentation,
     "xray": xray,

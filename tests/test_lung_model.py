@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import lpm
-from lpm.errors import FileError
+from lpm.errors import FileError, InputError
+from lpm.fitting.pose import Pose
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.lung_model import BUNDLED
 from lpm.model.bundle import ModelBundle, write_bundle
@@ -55,3 +56,29 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         lpm.load(tmp_path)
     with pytest.raises(AttributeError, match="no attribute 'segment'"):
         _ = lpm.segment
+
+
+def test_lungs_of_shape_parameters(tiny_atlas: ModelBundle) -> None:
+    model = lpm.LungModel(tiny_atlas)
+    mean, same = model.shape(spacing_mm=8.0), model.shape([0.0], spacing_mm=8.0)
+    larger = model.shape([2.0], spacing_mm=8.0)
+    for name in model.structures:
+        assert np.array_equal(mean[name].vertices, same[name].vertices)
+    volumes = [sum(mesh.volume_ml for mesh in lungs.values()) for lungs in (mean, larger)]
+    assert volumes[1] > 1.02 * volumes[0]
+
+
+def test_a_pose_turns_stretches_and_moves_lungs(tiny_atlas: ModelBundle) -> None:
+    model = lpm.LungModel(tiny_atlas)
+    half_turn = Pose(np.array([0.0, 0.0, 500.0]), np.array([1.0, 1.0, 1.5]), np.array([0.0, 0.0, np.pi]))
+    here, there = model.shape(spacing_mm=8.0), model.shape(pose=half_turn, spacing_mm=8.0)
+    for name in model.structures:
+        x, y, z = here[name].centroid
+        assert there[name].centroid == pytest.approx([-x, -y, 1.5 * z + 500.0], abs=2.0)
+        assert there[name].volume_ml == pytest.approx(1.5 * here[name].volume_ml, rel=0.03)
+
+
+@pytest.mark.parametrize("beta", [[0.0] * 1000, [np.nan]])
+def test_shape_parameters_that_cannot_be_are_refused(tiny_atlas: ModelBundle, beta: list[float]) -> None:
+    with pytest.raises(InputError, match=rf"beta: {len(beta)} numbers; expected up to \d+ finite ones"):
+        lpm.LungModel(tiny_atlas).shape(beta)

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
+from lpm.errors import InputError
 from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import Fit, mean_shape
+from lpm.fitting.fit import Fit, mean_shape, placed_shape
 from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
 from lpm.fitting.observation import Observation, fit_observations
 from lpm.fitting.points import fit_points, observe_points
+from lpm.fitting.pose import Pose, world_from_model
 from lpm.fitting.xray import Radiograph, XrayFit, fit_xray
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
@@ -42,6 +45,25 @@ class LungModel:
     def mean(self, spacing_mm: float = 2.0) -> dict[str, WorldMesh]:
         """Return the lungs of beta = 0, centred on the world's origin, RAS mm."""
         return mean_shape(self.bundle, spacing_mm).meshes
+
+    def shape(self, beta: ArrayLike = (), *, pose: Pose | None = None, spacing_mm: float = 2.0) -> dict[str, WorldMesh]:
+        """Return the lungs of shape parameters, RAS mm.
+
+        Args:
+            beta: Up to k numbers, N(0, I) over the training shapes; those that are left out are 0.
+            pose: Where they lie; default about the world's origin.
+            spacing_mm: Lattice of the extracted meshes.
+
+        Raises:
+            InputError: More numbers than the model has parameters, or not finite.
+        """
+        given, n_modes = np.asarray(beta, dtype=np.float64).ravel(), self.bundle.latents.n_modes
+        if len(given) > n_modes or not np.isfinite(given).all():
+            raise InputError("beta", f"{len(given)} numbers", f"up to {n_modes} finite ones")
+        whole = torch.zeros(n_modes)
+        whole[: len(given)] = torch.from_numpy(given)
+        placed = world_from_model(self.bundle, pose or Pose.nothing())
+        return placed_shape(self.bundle, whole, placed, spacing_mm).meshes
 
     def fit_points(
         self,

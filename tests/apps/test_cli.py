@@ -222,7 +222,7 @@ def test_cuda_is_refused_where_there_is_none(scans: Path, capfd: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "verb", [[], ["prepare"], ["train"], ["fit"], ["fit", "points"], ["fit", "mask"], ["evaluate"], ["demo"]]
+    "verb", [[], ["prepare"], ["train"], ["fit"], ["fit", "points"], ["fit", "mask"], ["evaluate"], ["demo"], ["view"]]
 )
 def test_help_of_every_verb(verb: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run([*verb, "--help"]) == 0

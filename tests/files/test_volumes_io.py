@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from lpm.errors import FileError, InputError
-from lpm.files.volumes import is_volume_name, read_volume, write_volume
+from lpm.files.volumes import count_voxels, is_volume_name, read_volume, write_volume
 from lpm.geometry.volumes import Volume
 
 KINDS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -150,6 +150,12 @@ def test_a_header_that_claims_a_huge_size_takes_no_memory(tmp_path: Path, size: 
     path = patched(nifti(tmp_path), 40, "<4h", 3, *size)
     with pytest.raises(FileError, match=r"header claims .* voxels; expected at most"):
         read_volume(path)
+
+
+def test_voxels_are_counted_without_reading_them(tmp_path: Path) -> None:
+    assert count_voxels(patched(nifti(tmp_path), 40, "<4h", 3, 1500, 1500, 1500)) == 1500**3
+    with pytest.raises(FileError, match="header cannot be read"):
+        count_voxels(tmp_path / "no.nii.gz")
 
 
 def test_a_header_that_claims_more_than_is_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from true_lungs import TrueLungs
 import lpm
 from lpm.errors import InputError
 from lpm.evaluation import xray_pictures
-from lpm.evaluation.xray_pictures import draw_views
+from lpm.evaluation.xray_pictures import draw_views, pictures_of
 from lpm.files.views import read_views
 from lpm.files.volumes import read_volume
 from lpm.files.xrays import read_xray
@@ -281,6 +281,9 @@ def test_the_pictures_of_a_fit_are_written(two: XrayFit, tmp_path: Path) -> None
     with Image.open(tmp_path / "views.png") as image:
         assert image.width > 1000
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+    pictures = pictures_of(two)
+    assert [picture.shape[2] for picture in pictures] == [3, 3]
+    assert not np.array_equal(*pictures)
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------

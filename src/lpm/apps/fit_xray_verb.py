@@ -89,7 +89,7 @@ def fit_xray_verb(
     pictures = _Pictures(
         spacing,
         _Placed.read(views, files),
-        _BeamOptions(projection, source_detector_mm, patient_detector_mm),
+        BeamOptions(projection, source_detector_mm, patient_detector_mm),
     )
     given = [pictures.read(side, path) for side, path in files.items()]
     bundle = load_bundle(model)
@@ -102,7 +102,7 @@ def fit_xray_verb(
     )
 
 
-class _BeamOptions:
+class BeamOptions:
     """What the command line says of the beam; what it leaves open, the file may know.
 
     Raises:
@@ -186,7 +186,7 @@ class _Pictures:
 
     spacing: tuple[float, float] | None
     placed: _Placed
-    beam: _BeamOptions
+    beam: BeamOptions
 
     def read(self, side: str, path: Path) -> Radiograph:
         """One radiograph with its geometry."""

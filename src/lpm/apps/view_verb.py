@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
+import webbrowser
 from typing import Annotated
 
 import typer
@@ -16,17 +19,27 @@ def view(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8080,
+    max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest file that a client may send.")] = 500,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page here.")] = True,
 ) -> None:
-    """Open the viewer: lungs that sliders move.
+    """Open the viewer: lungs that sliders move, and that are fitted to what you upload.
+
+    Only this machine reaches it unless --host says otherwise; then the address that is printed holds a token, and
+    nobody comes in without it.
 
     Example: lpm view
     """
     from lpm.apps.fit_verbs import load_bundle
-    from lpm.apps.viewer.server import ViewServer
+    from lpm.apps.viewer.server import ViewConfig, ViewServer
 
-    server = ViewServer(load_bundle(model), host, port)
-    screen.print(f"open http://{host}:{server.port}  (Ctrl-C ends it)", soft_wrap=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files go
+    server = ViewServer(load_bundle(model), ViewConfig(host, port, model, max_upload_mb))
+    screen.print(f"open {server.address}  (Ctrl-C ends it)", soft_wrap=True)
+    if browser:
+        webbrowser.open(server.address)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
+        pass
+    finally:
         server.stop()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lpm.files.atomic import atomic_file
 from lpm.fitting.xray import XrayFit
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 _COLORS = ("#d98a74", "#6f9bc6")
 _OUTLINE_MM = 3.0
+_DPI = 110
 _SEEN_COLOR = "#e8d25c"
 _MOST_PX, _MOST_RAYS = 1000, 400  # a side; what is drawn holds no more
 
@@ -32,21 +36,37 @@ def draw_views(fit: XrayFit, path: Path) -> None:
         fit: Lungs and radiographs.
         path: Where to.
     """
-    figure = Figure(figsize=(5.5 * len(fit.views), 6.0), layout="constrained")
+    with atomic_file(path) as temporary:
+        _drawn(fit, range(len(fit.views))).savefig(temporary, dpi=_DPI, format="png")
+
+
+def pictures_of(fit: XrayFit) -> list[NDArray[np.uint8]]:
+    """Draw the same as pictures (r, c, 3), one a radiograph."""
+    pictures = []
+    for index in range(len(fit.views)):
+        figure = _drawn(fit, [index])
+        figure.set_dpi(_DPI)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return pictures
+
+
+def _drawn(fit: XrayFit, chosen: Sequence[int]) -> Figure:
+    figure = Figure(figsize=(5.5 * len(chosen), 6.0), layout="constrained")
     labels = fit.labels(spacing_mm=2.0)
-    panels = figure.subplots(1, len(fit.views), squeeze=False)[0]
-    for axes, picture, reading, view in zip(panels, fit.radiographs, fit.readings, fit.views, strict=True):
+    for axes, index in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
+        picture, view = fit.radiographs[index], fit.views[index]
         oblong = float(np.linalg.norm(view.by_row_mm) / np.linalg.norm(view.by_column_mm))
         every = -(-max(view.shape) // _MOST_PX)
         shown = picture.pixels[::every, ::every]
         axes.imshow(shown, cmap="gray", aspect=oblong, extent=_extent(shown.shape, every))
-        _draw_field(axes, reading)
+        _draw_field(axes, fit.readings[index])
         _draw_lungs(axes, labels, view, list(fit.lungs))
         axes.set_title(f"{picture.side}: seen (yellow) and fitted", fontsize=10)
         axes.set_axis_off()
         axes.set(xlim=(-0.5, view.shape[1] - 0.5), ylim=(view.shape[0] - 0.5, -0.5))
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    return figure
 
 
 def _draw_field(axes: Axes, reading: Reading) -> None:

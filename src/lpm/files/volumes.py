@@ -57,6 +57,16 @@ def read_volume(path: Path) -> Volume:
     return Volume(voxels, affine)
 
 
+def count_voxels(path: Path) -> int:
+    """Number of voxels that a volume's header claims, without reading them.
+
+    Raises:
+        FileError: The header cannot be read, or claims more than can be.
+        InputError: Not 3-D, or several values a voxel.
+    """
+    return _read_header(path)[1]
+
+
 def _refuse_not_finite(path: Path, count: int) -> None:
     if count:
         raise InputError(str(path), f"{count} voxels are NaN or infinite", "finite values", "replace them")

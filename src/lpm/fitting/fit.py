@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,11 +114,7 @@ class Fit:
             grid: Take its voxels and affine; default a grid of `spacing_mm` around the lungs.
             spacing_mm: Voxel size of the default grid.
         """
-        target = _grid_around(self.lungs.values(), spacing_mm) if grid is None else grid
-        labels = np.zeros(target.voxels.shape, dtype=np.uint8)
-        for index, mesh in enumerate(self.lungs.values(), start=1):
-            labels[voxelise_on(mesh, target)] = index
-        return target.with_voxels(labels)
+        return labels_of(self.lungs, grid, spacing_mm)
 
     def summary(self) -> dict[str, Any]:
         """Return what `fit.json` holds."""
@@ -233,13 +229,26 @@ def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
 
 def shape_of(model: ModelBundle, beta: Tensor, spacing_mm: float, axis_scale: Floats | None = None) -> Extraction:
     """Extract the lungs of shape parameters (k,), about the world's origin, with optional factors along R, A, S."""
-    pose = model.world_from_model(np.zeros(3), axis_scale)
+    return placed_shape(model, beta, model.world_from_model(np.zeros(3), axis_scale), spacing_mm)
+
+
+def placed_shape(model: ModelBundle, beta: Tensor, pose: WorldFromModel, spacing_mm: float) -> Extraction:
+    """Extract the lungs of shape parameters (k,) where a pose puts them."""
     return extract_meshes(
         lambda points: model.distances_mm(beta, pose, points),
         model.structures,
         model_lattice(model, pose, spacing_mm),
         pieces_each=model.pieces_each,
     )
+
+
+def labels_of(meshes: Mapping[str, WorldMesh], grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
+    """Label map of meshes: 1, 2, ... in their order, on a grid's voxels or on a grid of `spacing_mm` around them."""
+    target = _grid_around(meshes.values(), spacing_mm) if grid is None else grid
+    labels = np.zeros(target.voxels.shape, dtype=np.uint8)
+    for index, mesh in enumerate(meshes.values(), start=1):
+        labels[voxelise_on(mesh, target)] = index
+    return target.with_voxels(labels)
 
 
 def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:

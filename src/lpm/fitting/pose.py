@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,11 @@ class Pose:
     translation_mm: Floats
     axis_scale: Floats
     rotation_rad: Floats
+
+    @classmethod
+    def nothing(cls) -> Pose:
+        """At the world's origin, neither stretched nor turned."""
+        return cls(np.zeros(3), np.ones(3), np.zeros(3))
 
 
 def rotation_matrix(vector: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lpm.apps.viewer.shape import N_SLIDERS, REACH, Shape
+from lpm.fitting.pose import Pose
 
 
 def test_the_mean_is_nothing_but_zeros() -> None:
@@ -31,3 +34,30 @@ def test_moving_one_parameter_leaves_the_old_shape_as_it_was() -> None:
 @pytest.mark.parametrize(("source", "expected"), [(None, "lpm.load()"), ("it's/here", 'lpm.load("it\'s/here")')])
 def test_code_names_the_model(source: str | None, expected: str) -> None:
     assert expected in Shape.mean(2).code(source)
+
+
+class Called:
+    """Stands where the package does in code that is run, and keeps what it was asked for."""
+
+    def load(self) -> Called:
+        return self
+
+    def shape(self, beta: Any, pose: Pose | None = None) -> dict[str, Any]:
+        self.beta, self.pose = beta, pose
+        return {}
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_code_asks_for_this_very_shape(is_moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pose = Pose(np.array([1.5, -2.0, 3.25]), np.array([1.1, 0.9, 1.0]), np.array([0.0, 0.1, -0.2]))
+    shape = Shape(np.array([0.5, 0.0, -1.25, 0.0, 0.0]), pose if is_moved else Pose.nothing())
+    called = Called()
+    lines = shape.code(None).replace("import lpm\n", "")
+    exec(lines, {"lpm": called})  # noqa: S102
+    assert called.beta == [0.5, 0.0, -1.25]
+    if not is_moved:
+        assert called.pose is None
+        return
+    assert called.pose is not None
+    for name in ("translation_mm", "axis_scale", "rotation_rad"):
+        assert getattr(called.pose, name).tolist() == getattr(pose, name).tolist()

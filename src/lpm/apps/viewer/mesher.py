@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 
 import torch
 
 from lpm.apps.viewer.shape import Shape
-from lpm.fitting.fit import shape_of
+from lpm.fitting.fit import placed_shape
+from lpm.fitting.pose import world_from_model
 from lpm.geometry.meshes import WorldMesh
+from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
+from lpm.model.correspondence import TemplateSurfaces, template_surfaces
 
-_COARSE_MM, _FINE_MM = 10.0, 5.0
+_COARSE_FACES, _FINE_FACES = 3000, 16_000
+_COARSE_MM, _FINE_MM = 10.0, 3.0
 
 
 class Mesher:
     """Meshes of a model's shapes, for all clients; one at a time, as each takes all cores.
+
+    An atlas carries the same triangles to every shape; of a network the surface has to be looked for, which is slower.
 
     Args:
         model: Trained.
@@ -26,12 +33,36 @@ class Mesher:
 
     def coarse(self, shape: Shape) -> dict[str, WorldMesh]:
         """While a slider is dragged."""
-        return self._meshes(shape, _COARSE_MM)
+        with self._lock:
+            return self._carried(self._coarse, shape) if self._is_atlas else self._searched(shape, _COARSE_MM)
 
     def fine(self, shape: Shape) -> dict[str, WorldMesh]:
         """To look at."""
-        return self._meshes(shape, _FINE_MM)
-
-    def _meshes(self, shape: Shape, spacing_mm: float) -> dict[str, WorldMesh]:
         with self._lock:
-            return shape_of(self._model, torch.from_numpy(shape.beta).float(), spacing_mm).meshes
+            return self._carried(self._fine, shape) if self._is_atlas else self._searched(shape, _FINE_MM)
+
+    def warm(self) -> None:
+        """Make what the first meshes need, before anyone asks for them."""
+        mean = Shape.mean(self._model.latents.n_modes)
+        self.coarse(mean)
+        self.fine(mean)
+
+    @property
+    def _is_atlas(self) -> bool:
+        return isinstance(self._model.decoder, AtlasDecoder)
+
+    @cached_property
+    def _coarse(self) -> TemplateSurfaces:
+        return template_surfaces(self._model, _COARSE_FACES)
+
+    @cached_property
+    def _fine(self) -> TemplateSurfaces:
+        return template_surfaces(self._model, _FINE_FACES)
+
+    def _carried(self, surfaces: TemplateSurfaces, shape: Shape) -> dict[str, WorldMesh]:
+        latent = self._model.latents.to_latent(torch.from_numpy(shape.beta).float())
+        return surfaces.meshes(latent, world_from_model(self._model, shape.pose), self._model.structures)
+
+    def _searched(self, shape: Shape, spacing_mm: float) -> dict[str, WorldMesh]:
+        pose = world_from_model(self._model, shape.pose)
+        return placed_shape(self._model, torch.from_numpy(shape.beta).float(), pose, spacing_mm).meshes

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from typing import TYPE_CHECKING
 
+from lpm.apps.viewer.door import Door, check_address, guarded, without_tunnel
 from lpm.apps.viewer.mesher import Mesher
-from lpm.apps.viewer.session import Session
+from lpm.apps.viewer.session import Session, Shared
+from lpm.apps.viewer.stage import DISTANCE
 from lpm.extras import import_extra
 from lpm.model.bundle import ModelBundle
 
@@ -14,29 +19,51 @@ if TYPE_CHECKING:
     from viser import ClientHandle
 
 
+@dataclass(frozen=True)
+class ViewConfig:
+    """How a viewer is served.
+
+    Args:
+        host: Address to listen on; beyond loopback, visitors need a token.
+        port: Port to listen on; 0 for any.
+        source: Of the model, as `lpm.load` takes it; None for the bundled one.
+        most_mb: Largest upload.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    source: str | None = None
+    most_mb: int = 500
+
+
 class ViewServer:
     """Serves a model until it is stopped.
 
     Args:
         model: Trained.
-        host: Address to listen on.
-        port: Port to listen on.
+        config: Where, and with what limits.
 
     Raises:
         MissingExtraError: viser is not installed.
+        InputError: The address cannot be listened on.
     """
 
-    def __init__(self, model: ModelBundle, host: str, port: int) -> None:
+    def __init__(self, model: ModelBundle, config: ViewConfig) -> None:
         viser = import_extra("viser", "view", "lpm view")
-        self._model, self._mesher = model, Mesher(model)
+        check_address(config.host, config.port)
+        self.door = Door.of(config.host)
+        self._shared = Shared(model, config.source, Mesher(model), config.most_mb, threading.Semaphore(1))
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
-        self._server = viser.ViserServer(host, port, label="LPM", verbose=False)
+        threading.Thread(target=self._shared.mesher.warm, name="lpm-view-warm", daemon=True).start()
+        with guarded(self.door), redirect_stdout(StringIO()):  # viser prints addresses without the token
+            self._server = viser.ViserServer(config.host, config.port, label="LPM", verbose=False)
+        without_tunnel(self._server)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._server.gui.main_panel.dock_right()
         camera = self._server.initial_camera
         camera.far, camera.near, camera.fov = 100.0, 0.05, 0.6
-        camera.look_at, camera.up, camera.position = (0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 7.5, 0.9)
+        camera.look_at, camera.up, camera.position = (0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, DISTANCE, 0.9)
         self._server.on_client_connect(self._on_connect)
         self._server.on_client_disconnect(self._on_leave)
 
@@ -44,6 +71,12 @@ class ViewServer:
     def port(self) -> int:
         """That it listens on."""
         return int(self._server.get_port())
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser."""
+        name = f"[{self.door.host}]" if ":" in self.door.host else self.door.host
+        return f"http://{name}:{self.port}/" + (f"?token={self.door.token}" if self.door.token else "")
 
     def stop(self) -> None:
         """Close all sessions and the port."""
@@ -54,7 +87,7 @@ class ViewServer:
             self._sessions.clear()
 
     def _on_connect(self, client: ClientHandle) -> None:
-        session = Session(client, self._model, self._mesher)
+        session = Session(client, self._shared)
         with self._lock:
             self._sessions[client.client_id] = session
 

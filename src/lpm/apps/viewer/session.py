@@ -1,20 +1,60 @@
-"""One client's page: its panels, its scene, its lungs. Nothing here is shared with another client."""
+"""One client's page: its panels, its scene, its lungs, its files. Nothing here is shared with another client."""
 
 from __future__ import annotations
 
-from functools import partial
+import logging
+import re
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lpm.apps.viewer.door import UploadLimit
+from lpm.apps.viewer.evidence import Explained, Kind, Options, Seen, Step, explain, read_truth
+from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png
 from lpm.apps.viewer.live import Live
+from lpm.apps.viewer.lungs import Lungs, Meshes, for_the_page
+from lpm.apps.viewer.measures import table_of
 from lpm.apps.viewer.mesher import Mesher
-from lpm.apps.viewer.shape import N_SLIDERS, REACH, Shape
-from lpm.apps.viewer.stage import Stage
+from lpm.apps.viewer.paint import paint
+from lpm.apps.viewer.panels import Export, FitPanel, Look, LookPanel, MeasurePanel, SavePanel, ShapePanel
+from lpm.apps.viewer.shape import Shape
+from lpm.apps.viewer.slices import Slices
+from lpm.apps.viewer.stage import DISTANCE, Stage
+from lpm.errors import InputError, LpmError
+from lpm.evaluation.xray_pictures import pictures_of
+from lpm.fitting.xray import XrayFit
 from lpm.model.bundle import ModelBundle
 
 if TYPE_CHECKING:
-    import viser
+    from viser import ClientHandle
+
+_log = logging.getLogger(__name__)
+_APART_MM, _SIGHT_MM = 40.0, 450.0
+_RENDER_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all clients of a server have in common: nothing that any of them brought.
+
+    Args:
+        model: Trained.
+        source: As `lpm.load` takes it; None for the bundled one.
+        mesher: Of that model.
+        most_mb: Largest upload.
+        turns: Taken by a client whose fit runs; a fit takes all cores.
+    """
+
+    model: ModelBundle
+    source: str | None
+    mesher: Mesher
+    most_mb: int
+    turns: threading.Semaphore
 
 
 class Session:
@@ -22,54 +62,303 @@ class Session:
 
     Args:
         client: Its connection.
-        model: That the sliders move.
-        mesher: Of that model.
+        shared: The server's.
     """
 
-    def __init__(self, client: viser.ClientHandle, model: ModelBundle, mesher: Mesher) -> None:
-        self._client, self._mesher = client, mesher
-        self._n_modes = model.latents.n_modes
-        self._shape = Shape.mean(self._n_modes)
-        self._rng = np.random.default_rng()
+    def __init__(self, client: ClientHandle, shared: Shared) -> None:
+        self._client, self._shared = client, shared
+        self._folder = tempfile.TemporaryDirectory(prefix="lpm-view-")
+        self._is_closed, self._lock = False, threading.RLock()
+        self._is_busy = False
         self._stage = Stage(client.scene)
+        self._lungs: Lungs | None = None
+        self._fitted: Lungs | None = None
+        self._shift_mm = 0.0
+        self._kept: Meshes | None = None
+        self._truth: Meshes | None = None
+        self._seen = Seen()
+        self._slices: Slices | None = None
         self._live: Live[Shape] = Live(self._show_coarse, self._show_fine, self._failed)
-        self._build()
-        self._live.ask(self._shape)
+        UploadLimit(client, shared.most_mb * 1024**2, self._refuse_size)
+        self._build(client.gui)
+        self._live.ask(self._shape.shape)
 
     def close(self) -> None:
-        """The client has left."""
+        """The client has left: its files and its lungs go."""
+        self._is_closed = True
         self._live.close()
+        self._folder.cleanup()
+
+    def _build(self, gui: Any) -> None:
+        shared = self._shared
+        tabs = gui.add_tab_group()
+        with tabs.add_tab("Shape"):
+            n_modes = shared.model.latents.n_modes
+            self._shape = ShapePanel(gui, n_modes, self._live.ask, lambda shape: shape.code(shared.source))
+        with tabs.add_tab("Fit"):
+            self._fit = FitPanel(gui, shared.most_mb, self._on_upload, self._on_forget)
+            self._pictures = [gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False) for _ in range(2)]
+        with tabs.add_tab("Look"):
+            self._look = LookPanel(gui, self._on_look, self._on_keep, self._on_truth, self._on_leaf)
+        with tabs.add_tab("Measure"):
+            self._measures = MeasurePanel(gui)
+        with tabs.add_tab("Save"):
+            SavePanel(gui, self._on_save)
+
+    # --- Lungs that sliders make ----------------------------------------------------------------------------------
 
     def _show_coarse(self, shape: Shape) -> None:
-        self._stage.show(self._mesher.coarse(shape))
+        if self._is_fitted(shape):
+            return
+        meshes = self._shared.mesher.coarse(shape)
+        if self._is_closed:
+            return
+        with self._lock, self._client.atomic():
+            self._stage.show("lungs", meshes, None, self._shift_mm)
 
     def _show_fine(self, shape: Shape) -> None:
-        self._stage.show(self._mesher.fine(shape))
+        if self._fitted is not None and self._is_fitted(shape):
+            lungs = self._fitted
+        else:
+            lungs = Lungs("lungs of the sliders", self._shared.mesher.fine(shape), shape)
+        with self._lock:
+            if not self._is_closed:
+                self._take(lungs)
+
+    def _is_fitted(self, shape: Shape) -> bool:
+        """Whether these are the lungs of the last fit, which knows more of them than their parameters."""
+        return self._fitted is not None and self._fitted.shape is shape
+
+    def _take(self, lungs: Lungs) -> None:
+        """Make lungs those of the page; what only a fit has to show is shown no longer without one."""
+        self._lungs = lungs
+        if lungs.fit is None and self._look.look.quantity == "uncertainty":
+            self._look.choose(quantity="structure")
+        self._draw(self._look.look)
+        self._measures.show(table_of(lungs))
+
+    # --- How they are looked at -----------------------------------------------------------------------------------
+
+    def _on_look(self, look: Look) -> None:
+        with self._told():
+            self._draw(look)
+
+    def _draw(self, look: Look) -> None:
+        if self._lungs is None or self._is_closed:
+            return
+        shown = for_the_page(self._lungs.meshes)
+        try:
+            painted = paint(look.quantity, shown, self._lungs, self._truth)
+            other = self._other(look)
+        except InputError:
+            self._look.choose(quantity="structure", other="nothing")
+            self._look.explain_colors("")
+            raise
+        self._look.explain_colors("" if painted is None else painted.legend())
+        if painted is not None and look.placing == "overlaid":
+            other = None  # it would veil the colours
+        apart = 0.0
+        if other is not None and look.placing == "side by side":
+            apart = _width_mm(shown) / 2 + _width_mm(other) / 2 + _APART_MM
+        if self._shift_mm != -apart / 2:
+            self._shift_mm = -apart / 2
+            self._step_back(apart)
+        with self._client.atomic():
+            self._stage.show("lungs", shown, painted, self._shift_mm)
+            self._stage.show("other", for_the_page(other or {}), None, -self._shift_mm)
+
+    def _step_back(self, apart_mm: float) -> None:
+        """Look from where all lungs are seen, along the same line."""
+        camera = self._client.camera
+        middle = np.array(camera.look_at)
+        line = np.array(camera.position) - middle
+        far = DISTANCE * (1.0 + apart_mm / _SIGHT_MM)
+        camera.position = middle + line * far / float(np.linalg.norm(line))
+        camera.look_at = middle  # a new position takes the middle along
+
+    def _other(self, look: Look) -> Meshes | None:
+        """What the lungs are compared with.
+
+        Raises:
+            InputError: There is none.
+        """
+        if look.other == "nothing":
+            return None
+        if look.other == "mean lungs":
+            mean = Shape.mean(self._shared.model.latents.n_modes)
+            return self._shared.mesher.fine(mean.placed_like(self._shape.shape))
+        found, hint = (self._kept, "keep some") if look.other == "kept lungs" else (self._truth, "upload a truth")
+        if found is None:
+            raise InputError(f"compare with {look.other}", "there are none", "lungs to compare with", hint)
+        return found
+
+    def _on_keep(self) -> None:
+        with self._told():
+            self._kept = None if self._lungs is None else self._lungs.meshes
+            self._look.choose(other="kept lungs")
+            self._draw(self._look.look)
+
+    def _on_leaf(self, plane: str, share: float) -> None:
+        with self._told():
+            if self._slices is None or plane == "none":
+                self._stage.remove("/slice")
+            else:
+                self._stage.show_slice(self._slices.at(plane, round(share * (self._slices.n(plane) - 1))))
+
+    # --- What a client brings -------------------------------------------------------------------------------------
+
+    def _on_upload(self, kind: Kind, name: str, content: bytes, options: Options) -> None:
+        """Work on a file in a thread of its own; the page refuses another one meanwhile."""
+        with self._lock:
+            if self._is_busy or self._is_closed:
+                return
+            self._is_busy = True
+        self._fit.begin(name)
+        work = threading.Thread(target=self._explain, args=(kind, _Upload(self._folder.name, name, content), options))
+        work.daemon = True
+        work.start()
+
+    def _explain(self, kind: Kind, upload: _Upload, options: Options) -> None:
+        try:
+            with upload as path, self._shared.turns:
+                for found in explain(self._shared.model, kind, path, options, self._seen.radiographs):
+                    if self._is_closed:
+                        return
+                    self._fit.step(found) if isinstance(found, Step) else self._show_explained(found)
+        except Exception as error:
+            if not self._is_closed:
+                self._fit.end([self._told_of(error)], failed=True)
+        finally:
+            self._is_busy = False
+
+    def _show_explained(self, found: Explained) -> None:
+        fit, seen = found.fit, found.seen
+        self._fit.step(Step("drawing", 0.9))
+        with self._lock:
+            self._seen = seen
+            self._stage.clear_evidence()
+            vertices = np.concatenate([mesh.vertices for mesh in fit.lungs.values()])
+            self._stage.center_mm = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+            if seen.points_mm is not None:
+                self._stage.show_points(seen.points_mm)
+            self._slices = None if seen.volume is None else Slices(seen.volume, seen.is_ct, for_the_page(fit.lungs))
+            self._look.offer_slices(are_there=self._slices is not None)
+            lungs = Lungs.of(fit)
+            self._fitted = lungs
+            if lungs.shape is not None:
+                self._shape.take(lungs.shape, origin=True)
+            self._take(lungs)
+            self._show_pictures(fit)
+        if self._slices is not None:
+            self._on_leaf(*self._look.slice)
+        self._fit.end([f"{fit.observed}: done", *found.notes, *fit.notes])
+
+    def _show_pictures(self, fit: Any) -> None:
+        pictures = pictures_of(fit) if isinstance(fit, XrayFit) else []
+        for widget, picture in zip(self._pictures, [*pictures, None, None], strict=False):
+            widget.visible = picture is not None
+            if picture is not None:
+                widget.image = picture
+
+    def _on_forget(self) -> None:
+        self._seen = replace(self._seen, radiographs={})
+        self._fit.end(["The X-rays that were uploaded are forgotten."])
+
+    def _on_truth(self, name: str, content: bytes) -> None:
+        with self._told(), _Upload(self._folder.name, name, content) as path:
+            self._truth = read_truth(path)
+            self._look.choose(other="truth")
+            self._draw(self._look.look)
+
+    def _refuse_size(self, name: str, size: int) -> None:
+        given = f"{size / 1024**2:,.0f} MB" if size > self._shared.most_mb * 1024**2 else "sent while another file is"
+        self._fit.end(
+            [f"{name}: {given}; expected one file at a time, of at most {self._shared.most_mb} MB"], failed=True
+        )
+
+    # --- What a client takes home ---------------------------------------------------------------------------------
+
+    def _on_save(self, what: Export, mesh_format: str) -> None:
+        with self._told():
+            lungs = self._lungs
+            if lungs is None:
+                raise InputError("save", "no lungs yet", "lungs on the page", "wait a moment")
+            made: dict[str, Callable[[], tuple[str, bytes]]] = {
+                "meshes": lambda: ("lungs.zip", meshes_zip(lungs, mesh_format)),
+                "labels": lambda: ("labels.nii.gz", labels_nii(lungs.meshes, self._seen.volume if lungs.fit else None)),
+                "picture": lambda: ("lungs.png", picture_png(self._rendered())),
+            }
+            name, content = made[what]()
+            self._client.send_file_download(name, content, save_immediately=True)
+
+    def _rendered(self) -> np.ndarray:
+        camera = self._client.camera
+        size = camera.image_height, camera.image_width
+        return self._client.get_render(*size, transport_format="png", timeout=_RENDER_TIMEOUT_S)
+
+    # --- Errors ---------------------------------------------------------------------------------------------------
+
+    def _told(self) -> _Told:
+        """A client reads what went wrong in it."""
+        return _Told(self._lock, self._failed)
 
     def _failed(self, error: Exception) -> None:
-        self._client.add_notification("Something went wrong", str(error), color="red")
+        if not self._is_closed:
+            self._client.add_notification("That did not work", self._told_of(error), color=(163, 24, 13))
 
-    def _build(self) -> None:
-        gui: Any = self._client.gui
-        self._buttons = gui.add_button_group("Lungs", ("random", "mean", "reset"))
-        self._buttons.on_click(self._on_button)
-        n = min(N_SLIDERS, self._n_modes)
-        self._sliders = [gui.add_slider(f"beta {i + 1}", -REACH, REACH, 0.05, 0.0) for i in range(n)]
-        for mode, slider in enumerate(self._sliders):
-            slider.on_update(partial(self._on_slider, mode))
+    def _told_of(self, error: Exception) -> str:
+        """What a client reads of an error: all that LPM says, and of a fault of ours that there was one."""
+        if isinstance(error, LpmError):
+            return _without(self._folder.name, str(error))
+        _log.error("a request failed", exc_info=error)
+        return f"Something went wrong here ({type(error).__name__}); the server's log says more."
 
-    def _on_slider(self, mode: int, event: Any) -> None:
-        if event.client is None:  # set by us
-            return
-        self._shape = self._shape.moved(mode, event.target.value)
-        self._live.ask(self._shape)
 
-    def _on_button(self, event: Any) -> None:
-        chosen = event.target.value
-        self._take(Shape.random(self._n_modes, rng=self._rng) if chosen == "random" else Shape.mean(self._n_modes))
+class _Told:
+    """Holds a session's lock, and tells its client what went wrong meanwhile."""
 
-    def _take(self, shape: Shape) -> None:
-        self._shape = shape
-        for mode, slider in enumerate(self._sliders):
-            slider.value = float(shape.beta[mode])
-        self._live.ask(shape)
+    def __init__(self, lock: threading.RLock, failed: Callable[[Exception], None]) -> None:
+        self._lock, self._failed = lock, failed
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        self._lock.release()
+        if isinstance(error, Exception):
+            self._failed(error)
+            return True
+        return False
+
+
+class _Upload:
+    """A file as it was sent, under its own name in a folder of its own, until it is read."""
+
+    def __init__(self, folder: str, name: str, content: bytes) -> None:
+        self._folder, self._name, self._content = folder, name, content
+
+    def __enter__(self) -> Path:
+        self._own = tempfile.TemporaryDirectory(dir=self._folder)
+        path = Path(self._own.name) / safe_name(self._name)
+        path.write_bytes(self._content)
+        self._content = b""
+        return path
+
+    def __exit__(self, *_: object) -> None:
+        self._own.cleanup()
+
+
+def safe_name(name: str) -> str:
+    """The last part of a name that a browser sent, so that it cannot lead anywhere else."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    kept = "".join(letter if letter.isalnum() or letter in "._- ()" else "_" for letter in last)[-120:]
+    return kept if kept.strip(". ") else "upload"
+
+
+def _without(folder: str, text: str) -> str:
+    """An error's text without the place where the server keeps the file for a moment."""
+    return re.sub(re.escape(folder) + r"/[^/\s]+/", "", text)
+
+
+def _width_mm(meshes: Meshes) -> float:
+    return float(np.ptp(np.concatenate([mesh.vertices for mesh in meshes.values()])[:, 0]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lpm.fitting.pose import Pose
 from lpm.geometry.frames import Floats
 
 N_SLIDERS = 10
@@ -18,9 +20,11 @@ class Shape:
 
     Args:
         beta: (k,) N(0, I) over the training shapes.
+        pose: Where they lie.
     """
 
     beta: Floats
+    pose: Pose = field(default_factory=Pose.nothing)
 
     @classmethod
     def mean(cls, n_modes: int) -> Shape:
@@ -35,6 +39,10 @@ class Shape:
         beta[:n] = np.clip(rng.standard_normal(n), -REACH, REACH).round(2)
         return cls(beta)
 
+    def placed_like(self, other: Shape) -> Shape:
+        """The same, where another lies, but neither stretched nor turned as that one is."""
+        return replace(self, pose=replace(Pose.nothing(), translation_mm=other.pose.translation_mm))
+
     def moved(self, mode: int, value: float) -> Shape:
         """With one parameter set."""
         beta = self.beta.copy()
@@ -47,16 +55,30 @@ class Shape:
         Args:
             source: Of the model, as `lpm.load` takes it; None for the bundled one.
         """
+        used = np.flatnonzero(self.beta)
+        beta = _numbers(self.beta[: used[-1] + 1 if len(used) else 0])
         loaded = "lpm.load()" if source is None else f"lpm.load({source!r})"
-        set_values = [f"beta[{i}] = {value:.6g}" for i, value in enumerate(self.beta) if value != 0]
-        lines = [
-            "import torch",
-            "import lpm",
-            "from lpm.fitting.fit import shape_of",
-            "",
-            f"model = {loaded}",
-            "beta = torch.zeros(model.bundle.latents.n_modes)",
-            *set_values,
-            "lungs = shape_of(model.bundle, beta, spacing_mm=2.0).meshes  # RAS mm",
-        ]
+        lines = ["import lpm", f"model = {loaded}"]
+        given = beta
+        if not self._is_centred:
+            lines[1:1] = ["import numpy as np", "from lpm.fitting.pose import Pose"]
+            pose = self.pose
+            parts = (pose.translation_mm, pose.axis_scale, pose.rotation_rad)
+            lines.append("pose = Pose(" + ", ".join(f"np.array({_numbers(part)})" for part in parts) + ")")
+            given += ", pose=pose"
+        lines += [f"lungs = model.shape({given})", "print({name: mesh.volume_ml for name, mesh in lungs.items()})"]
         return "\n".join(lines) + "\n"
+
+    @property
+    def _is_centred(self) -> bool:
+        own, none = self.pose, Pose.nothing()
+        pairs = (
+            (own.translation_mm, none.translation_mm),
+            (own.axis_scale, none.axis_scale),
+            (own.rotation_rad, none.rotation_rad),
+        )
+        return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _numbers(values: Floats | Sequence[float]) -> str:
+    return "[" + ", ".join(f"{float(value):.5g}" for value in values) + "]"

@@ -1,60 +1,129 @@
-"""What stands in the page's 3D scene: lungs in millimetres, the patient's sides, a scale. One stage a client."""
+"""What stands in the page's 3D scene: lungs in millimetres, evidence, the patient's sides, a scale. One a client."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lpm.apps.viewer.glb import colored_glb
+from lpm.apps.viewer.lungs import Meshes
+from lpm.apps.viewer.paint import Painted
+from lpm.apps.viewer.slices import Slice
 from lpm.evaluation.scenes import rgb, structure_color
-from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.frames import Floats
 
 if TYPE_CHECKING:
-    import viser
+    from viser import SceneApi
 
 UNIT_MM = 100.0  # of the scene: its keys move the camera by two units a second
-_FLOOR_MM = -170.0
-_SIDES_MM = {"R": (190.0, 0.0, 0.0), "L": (-190.0, 0.0, 0.0)}
-_BAR_MM = 100.0
+DISTANCE = 7.5  # of the camera from the scene's middle, at first
+OTHER_COLOR = (110, 118, 129)
+_POINT_COLOR, _INK = (25, 25, 25), (40, 40, 40)
+_POINT_MM = 1.6
+_FLOOR_MM, _SIDES_MM, _BAR_MM = -175.0, 195.0, 100.0
+_GHOST = 0.35
 
 
 class Stage:
-    """A client's scene.
+    """A client's scene. World millimetres come in; `center_mm` stands in the scene's middle.
 
     Args:
         scene: The client's own.
     """
 
-    def __init__(self, scene: viser.SceneApi) -> None:
+    def __init__(self, scene: SceneApi) -> None:
         self._scene = scene
-        self._lungs: dict[str, Any] = {}
+        self._parts: dict[str, Any] = {}
+        self.center_mm: Floats = np.zeros(3)
         self._furnish()
 
-    def show(self, meshes: Mapping[str, WorldMesh]) -> None:
-        """Show lungs, RAS mm; those shown before give way."""
+    def show(self, slot: str, meshes: Meshes, painted: Painted | None = None, shift_mm: float = 0.0) -> None:
+        """Show lungs; those shown in the same slot give way.
+
+        Args:
+            slot: ``lungs``, or ``other`` for what they are compared with.
+            meshes: RAS mm.
+            painted: Colours; default one a structure.
+            shift_mm: To the patient's left.
+        """
+        names = {f"/{slot}/{name}" for name in meshes}
+        for gone in [name for name in self._parts if name.startswith(f"/{slot}/") and name not in names]:
+            self.remove(gone)
         for index, (name, mesh) in enumerate(meshes.items()):
-            vertices, faces = (mesh.vertices / UNIT_MM).astype(np.float32), mesh.faces.astype(np.uint32)
-            shown = self._lungs.get(name)
-            if shown is not None and np.array_equal(shown.faces, faces):
-                shown.vertices = vertices
+            path, places = f"/{slot}/{name}", self._scaled(mesh.vertices - [shift_mm, 0.0, 0.0])
+            if painted is None:
+                color = rgb(structure_color(index)) if slot == "lungs" or shift_mm else OTHER_COLOR
+                opacity = None if slot == "lungs" or shift_mm else _GHOST
+                self._plain(path, places, mesh.faces.astype(np.uint32), color, opacity)
             else:
-                color = np.array(rgb(structure_color(index)))
-                self._lungs[name] = self._scene.add_mesh_simple(f"/lungs/{name}", vertices, faces, color=color)
+                self.remove(path)
+                self._parts[path] = self._scene.add_glb(path, colored_glb(mesh, painted.colors(name), places))
+
+    def _plain(self, path: str, places: Floats, faces: Any, color: tuple[int, ...], opacity: float | None) -> None:
+        """New places for the triangles that are there, or a new surface."""
+        shown, vertices = self._parts.get(path), places.astype(np.float32)
+        same = hasattr(shown, "faces") and np.array_equal(shown.faces, faces) and shown.opacity == opacity  # type: ignore[union-attr]
+        if shown is not None and same and shown.color == color:
+            shown.vertices = vertices
+            return
+        self.remove(path)
+        self._parts[path] = self._scene.add_mesh_simple(
+            path, vertices, faces, color=np.array(color), opacity=opacity, side="double"
+        )
+
+    def show_points(self, points_mm: Floats) -> None:
+        """Show points that were seen."""
+        colors = np.tile(np.array(_POINT_COLOR, dtype=np.uint8), (len(points_mm), 1))
+        self._parts["/points"] = self._scene.add_point_cloud(
+            "/points", self._scaled(points_mm).astype(np.float32), colors, point_size=_POINT_MM / UNIT_MM
+        )
+
+    def show_slice(self, cut: Slice) -> None:
+        """Show one slice of a scan where it lies."""
+        width, height = (size / UNIT_MM for size in cut.size_mm)
+        self._parts["/slice"] = self._scene.add_image(
+            "/slice",
+            cut.picture,
+            width,
+            height,
+            format="png",
+            wxyz=_quaternion(cut.axes),
+            position=self._scaled(cut.center_mm[None])[0],
+        )
+
+    def remove(self, path: str) -> None:
+        """Take a part away, if it is there."""
+        part = self._parts.pop(path, None)
+        if part is not None:
+            part.remove()
+
+    def clear_evidence(self) -> None:
+        """Take points and slices away."""
+        for path in ("/points", "/slice"):
+            self.remove(path)
+
+    def _scaled(self, places_mm: Floats) -> Floats:
+        return np.asarray((places_mm - self.center_mm) / UNIT_MM)
 
     def _furnish(self) -> None:
         """Light, a floor of 10 mm squares, letters at the patient's sides, a bar of known length."""
         scene, floor = self._scene, _FLOOR_MM / UNIT_MM
         scene.configure_default_lights(enabled=True, cast_shadow=False)
-        size, cell, section = (length / UNIT_MM for length in (400.0, 10.0, 100.0))
+        size, cell, section, edge = (length / UNIT_MM for length in (400.0, 10.0, 100.0, _SIDES_MM))
         scene.add_grid(
             "/floor", size, size, cell_size=cell, section_size=section, shadow_opacity=0.0, position=(0.0, 0.0, floor)
         )
-        for letter, place in _SIDES_MM.items():
-            scene.add_label(f"/sides/{letter}", letter, position=np.array(place) / UNIT_MM, anchor="center-center")
-        start = np.array([-_BAR_MM / 2, 200.0, _FLOOR_MM]) / UNIT_MM
-        end = start + np.array([_BAR_MM / UNIT_MM, 0.0, 0.0])
-        scene.add_line_segments(
-            "/scale/bar", np.array([[start, end]]), (40, 40, 40), thickness=4.0, thickness_units="screen"
-        )
-        scene.add_label("/scale/text", f"{_BAR_MM:.0f} mm", position=(start + end) / 2, anchor="top-center")
+        for letter, x, y in (("R", edge, 0.0), ("L", -edge, 0.0), ("A", 0.0, edge), ("P", 0.0, -edge)):
+            scene.add_label(f"/sides/{letter}", letter, position=(x, y, floor), anchor="center-center")
+        bar = np.array([[[-2.0, 0.5, floor], [-2.0 + _BAR_MM / UNIT_MM, 0.5, floor]]])
+        scene.add_line_segments("/scale/bar", bar, _INK, thickness=4.0, thickness_units="screen")
+        scene.add_label("/scale/text", f"{_BAR_MM:.0f} mm", position=bar[0].mean(axis=0), anchor="top-center")
+
+
+def _quaternion(axes: Floats) -> Floats:
+    """(4,) w x y z of a rotation (3, 3); a left-handed one, of a scan stored so, is turned into the nearest."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(axes).as_quat()
+    return np.array([w, x, y, z])

@@ -1,0 +1,233 @@
+"""Who may come in: loopback, or a token; only pages of this server; nothing that leads outside.
+
+viser has no doorkeeper of its own, so this file reaches a little below its surface, and is the only one that does.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hmac
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from lpm.apps.viewer.page import POLICY, furnished
+from lpm.errors import InputError
+from lpm.extras import import_extra
+
+_TOKEN_BYTES = 24
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on; viser would try the next ports, or wait for ever.
+
+    Raises:
+        InputError: Not an address of this machine, or the port is taken.
+    """
+    try:
+        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        given = f"{host}:{port} cannot be listened on ({reason})"
+        raise InputError("--host, --port", given, "a free port of this machine", "--port 0 takes any") from error
+
+
+@dataclass(frozen=True)
+class Door:
+    """Decides on every request, for the page and for its connection alike.
+
+    Args:
+        host: Address that is listened on.
+        token: What a visitor must know; None on loopback.
+    """
+
+    host: str
+    token: str | None
+    _pages: dict[bytes, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, host: str) -> Door:
+        """A door with a fresh token where more than this machine reaches it."""
+        return cls(host, None if is_loopback(host) else secrets.token_urlsafe(_TOKEN_BYTES))
+
+    def refusal(self, path: str, headers: Any) -> tuple[HTTPStatus, str] | None:
+        """Why a request may not come in; None if it may."""
+        if not self._is_own(headers):
+            return HTTPStatus.FORBIDDEN, "This server answers its own page only."
+        if self.token is not None and not self._knows(_given(path)) and not self._knows(_cookie(headers)):
+            return HTTPStatus.UNAUTHORIZED, "Open the whole address that `lpm view` printed, with its token."
+        return None
+
+    def brings_token(self, path: str) -> bool:
+        """Whether an address carries the token, which then becomes a cookie and leaves the address bar."""
+        return self.token is not None and self._knows(_given(path))
+
+    def answer(self, connection: Any, request: Any, inner: Callable[[Any, Any], Any]) -> Any:
+        """Answer a request, or let viser do so."""
+        refused = self.refusal(request.path, request.headers)
+        if refused is not None:
+            response = connection.respond(refused[0], refused[1] + "\n")
+            return _with_headers(response)
+        if self.brings_token(request.path):
+            response = connection.respond(HTTPStatus.SEE_OTHER, "\n")
+            response.headers["Location"] = "/"
+            response.headers["Set-Cookie"] = f"{_COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+            return _with_headers(response)
+        response = inner(connection, request)
+        return response if response is None else _with_headers(self._furnished(response))
+
+    def _furnished(self, response: Any) -> Any:
+        """Our lines in viser's page; anything else as it is."""
+        if not str(response.headers.get("Content-Type", "")).startswith("text/html"):
+            return response
+        sent = self._pages.get(response.body)
+        if sent is None:
+            is_zipped = response.headers.get("Content-Encoding") == "gzip"
+            page = (gzip.decompress(response.body) if is_zipped else response.body).decode("utf-8")
+            sent = furnished(page).encode("utf-8")
+            self._pages[response.body] = sent = gzip.compress(sent) if is_zipped else sent
+        response.body = sent
+        del response.headers["Content-Length"]
+        response.headers["Content-Length"] = str(len(sent))
+        return response
+
+    def _is_own(self, headers: Any) -> bool:
+        """Whether a request is for this machine, by its name or number, and from its own page.
+
+        A page of another site must not talk to this server through its visitor's browser: neither by a connection of
+        its own (its origin is another), nor by a name of its own that leads here (the name is no number).
+        """
+        host = str(headers.get("Host", ""))
+        origin = headers.get("Origin")
+        if origin is not None and urlsplit(str(origin)).netloc != host:
+            return False
+        if self.token is not None:
+            return True
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+
+    def _knows(self, given: str | None) -> bool:
+        known = self.token or ""
+        return given is not None and hmac.compare_digest(given.encode(), known.encode())
+
+
+_COOKIE = "lpm_view"
+
+
+def _given(path: str) -> str | None:
+    values = parse_qs(urlsplit(path).query).get("token")
+    return values[0] if values else None
+
+
+def _cookie(headers: Any) -> str | None:
+    try:
+        found = SimpleCookie(str(headers.get("Cookie", ""))).get(_COOKIE)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def _with_headers(response: Any) -> Any:
+    for name, value in _HEADERS.items():
+        response.headers[name] = value
+    return response
+
+
+@contextmanager
+def guarded(door: Door) -> Iterator[None]:
+    """While this lasts, servers of viser ask the door first."""
+    websockets = import_extra("websockets.asyncio.server", "view", "lpm view")
+    original = websockets.serve
+
+    def serve(handler: Any, host: str, port: int, **options: Any) -> Any:
+        inner = options.pop("process_request")
+        return original(
+            handler, host, port, process_request=lambda c, request: door.answer(c, request, inner), **options
+        )
+
+    websockets.serve = serve
+    try:
+        yield
+    finally:
+        websockets.serve = original
+
+
+def without_tunnel(server: Any) -> None:
+    """Refuse to open the public tunnel that viser offers every client."""
+    messages = import_extra("viser._messages", "view", "lpm view")
+    for kind in (messages.ShareUrlRequest, messages.ShareUrlDisconnect):
+        server._websock_server.unregister_handler(kind)
+
+
+class UploadLimit:
+    """Keeps what a client sends within limits, before it takes memory.
+
+    Args:
+        client: Whose uploads.
+        most_bytes: Of one file.
+        refused: Told the name and size of a file that is too large.
+    """
+
+    def __init__(self, client: Any, most_bytes: int, refused: Callable[[str, int], None]) -> None:
+        messages = import_extra("viser._messages", "view", "lpm view")
+        self._gui, self._connection, self._ack = client.gui, client._websock_connection, messages.FileTransferPartAck
+        self._most_bytes, self._refused = most_bytes, refused
+        for kind, check in ((messages.FileTransferStartUpload, self._start), (messages.FileTransferPart, self._part)):
+            self._connection.unregister_handler(kind)
+            self._connection.register_handler(kind, check)
+
+    @property
+    def _open(self) -> dict[str, Any]:
+        """Transfers that have begun."""
+        found: dict[str, Any] = self._gui._current_file_upload_states
+        return found
+
+    def _start(self, client_id: int, message: Any) -> None:
+        size = int(message.size_bytes)
+        if not 0 <= size <= self._most_bytes or message.part_count > max(size, 1) or self._open:
+            done = self._ack(message.source_component_uuid, message.transfer_uuid, size, size)
+            self._connection.queue_message(done)  # its button may be used again
+            self._refused(str(message.filename), size)
+            return
+        self._gui._handle_file_transfer_start(client_id, message)
+
+    def _part(self, client_id: int, message: Any) -> None:
+        transfer = self._open.get(message.transfer_uuid)
+        if transfer is None:
+            return
+        if transfer["transferred_bytes"] + len(message.content) > transfer["total_bytes"]:
+            del self._open[message.transfer_uuid]  # more than was announced
+            return
+        self._gui._handle_file_transfer_part(client_id, message)
+
+
+def taken(button: Any) -> tuple[str, bytes]:
+    """Name and content of what a button received; the button forgets it."""
+    file = button.value
+    button._impl.value = type(file)("", b"")
+    return str(file.name), bytes(file.content)

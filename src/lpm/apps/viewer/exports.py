@@ -1,0 +1,78 @@
+"""What a client takes home, as the bytes of files."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lpm.apps.viewer.lungs import Lungs, Meshes
+from lpm.errors import InputError
+from lpm.files.meshes import write_mesh
+from lpm.files.volumes import write_volume
+from lpm.fitting.fit import labels_of
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+
+MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
+
+
+def meshes_zip(lungs: Lungs, mesh_format: str) -> bytes:
+    """Meshes by structure, RAS mm, and `fit.json` of fitted lungs; in a zip.
+
+    Raises:
+        InputError: Another format.
+        MissingExtraError: vtp without the extra ``pictures``.
+    """
+    if mesh_format not in MESH_FORMATS:
+        raise InputError("meshes", repr(mesh_format), f"one of {', '.join(MESH_FORMATS)}")
+    names = {name: f"{name}.{mesh_format}" for name in lungs.meshes}
+    files = {names[name]: _written(names[name], partial(_write_mesh, mesh)) for name, mesh in lungs.meshes.items()}
+    if lungs.fit is not None:
+        files["fit.json"] = (json.dumps(lungs.fit.summary(), indent=1) + "\n").encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def labels_nii(meshes: Meshes, grid: Volume | None) -> bytes:
+    """Label map, .nii.gz: 1, 2, ... in the order of the structures.
+
+    Args:
+        meshes: By structure.
+        grid: Of the scan they were fitted to; None for 1.5 mm around them.
+    """
+    labels = labels_of(meshes, grid)
+    return _written("labels.nii.gz", lambda path: write_volume(path, labels))
+
+
+def picture_png(pixels: np.ndarray) -> bytes:
+    """A picture (r, c, 3 or 4) uint8; what is transparent becomes white."""
+    picture = Image.fromarray(np.asarray(pixels, dtype=np.uint8))
+    if picture.mode == "RGBA":
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+    packed = io.BytesIO()
+    picture.save(packed, format="PNG")
+    return packed.getvalue()
+
+
+def _write_mesh(mesh: WorldMesh, path: Path) -> None:
+    write_mesh(path, mesh)
+
+
+def _written(name: str, write: Callable[[Path], Any]) -> bytes:
+    with TemporaryDirectory(prefix="lpm-view-") as folder:
+        path = Path(folder) / name
+        write(path)
+        return path.read_bytes()

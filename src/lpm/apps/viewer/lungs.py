@@ -1,0 +1,41 @@
+"""Lungs as a client has them: meshes, and what they are from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lpm.apps.viewer.shape import Shape
+from lpm.fitting.fit import Fit
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.surfaces import decimate
+
+Meshes = Mapping[str, WorldMesh]
+_SHOWN_FACES = 16_000
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """Lungs on the page.
+
+    Args:
+        name: What they are, in words.
+        meshes: Closed, outward, by structure; RAS mm.
+        shape: Their parameters, if they have any.
+        fit: What they were fitted to, if they were.
+    """
+
+    name: str
+    meshes: Meshes
+    shape: Shape | None = None
+    fit: Fit | None = None
+
+    @classmethod
+    def of(cls, fit: Fit) -> Lungs:
+        """Those of a fit."""
+        return cls(f"fit to {fit.observed}", fit.lungs, Shape(fit.beta, fit.shape.pose), fit)
+
+
+def for_the_page(meshes: Meshes) -> dict[str, WorldMesh]:
+    """With as many triangles as a browser moves with ease."""
+    return {name: decimate(mesh, _SHOWN_FACES) for name, mesh in meshes.items()}

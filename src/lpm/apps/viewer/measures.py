@@ -1,0 +1,39 @@
+"""The table of measurements beside the lungs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from lpm.apps.viewer.lungs import Lungs
+
+
+def table_of(lungs: Lungs, percentiles: Mapping[str, float] | None = None) -> str:
+    """HTML: a row a measurement; with its interval where a fit knows it, and where it stands in the population.
+
+    Args:
+        lungs: What is measured.
+        percentiles: Of measurements, by name.
+    """
+    if lungs.fit is not None and not lungs.fit.sized:
+        return _told("Without a pixel spacing the lungs have a shape and no size: there is nothing to measure.")
+    values = {f"{name}_volume_ml": mesh.volume_ml for name, mesh in lungs.meshes.items()}
+    values["total_volume_ml"] = sum(values.values())
+    rows = [_row(name, value, lungs, (percentiles or {}).get(name)) for name, value in values.items()]
+    head = "<tr><th>measurement</th><th>value</th><th>95 % interval</th><th>percentile</th></tr>"
+    return f'<div class="lpm"><p>{escape(lungs.name)}</p><table>{head}{"".join(rows)}</table></div>'
+
+
+def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str:
+    words, unit = name.rsplit("_", 1)
+    interval = ""
+    if lungs.fit is not None and name.endswith("volume_ml"):
+        low, high = lungs.fit.interval(name)
+        interval = f"{low:,.0f} to {high:,.0f}"
+    stands = "" if percentile is None else f"{percentile:.0f}"
+    cells = (escape(words.replace("_", " ")), f"{value:,.0f} {escape(unit)}", interval, stands)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _told(text: str) -> str:
+    return f'<div class="lpm"><p>{escape(text)}</p></div>'

@@ -1,0 +1,75 @@
+"""What the page gets on top of viser's: a name, readable contrast, names for screen readers, keys that do one thing.
+
+viser's page is one HTML file. It is sent with a few lines of style and script more; they fetch nothing.
+"""
+
+from __future__ import annotations
+
+TITLE = "LPM viewer"
+_STYLE = """
+:root { --mantine-color-dimmed: #545b62 !important; }
+.mantine-Slider-markLabel { color: #545b62 !important; }
+.mantine-Button-root:focus-visible, [role=slider]:focus-visible, .mantine-Tabs-tab:focus-visible,
+.mantine-Input-input:focus-visible { outline: 3px solid #1c4e80 !important; outline-offset: 1px; }
+.lpm { font-size: 0.82rem; line-height: 1.35; padding: 0.15rem 0.65rem 0.5rem; color: #212529; }
+.lpm table { border-collapse: collapse; width: 100%; }
+.lpm th, .lpm td { text-align: right; padding: 0.15rem 0.3rem; border-bottom: 1px solid #dee2e6; }
+.lpm th:first-child, .lpm td:first-child { text-align: left; }
+.lpm td:nth-child(n+2) { white-space: nowrap; }
+.lpm pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f1f3f5; padding: 0.5rem; margin: 0.3rem 0;
+  max-height: 13rem; overflow-y: auto; }
+.lpm button { font: inherit; padding: 0.2rem 0.7rem; border: 1px solid #1c4e80; border-radius: 4px; color: #1c4e80;
+  background: #fff; cursor: pointer; }
+.lpm .bar { height: 0.9rem; border: 1px solid #868e96; }
+.lpm .ends { display: flex; justify-content: space-between; }
+.lpm .bad { color: #a3180d; font-weight: 600; }
+"""
+# Arrow and letter keys that a slider or a field uses must not move the camera as well: viser listens on the document,
+# its page hangs below the body. Sliders and number fields are named after the label beside them.
+_SCRIPT = """
+document.addEventListener("DOMContentLoaded", () => {
+  const own = "input, textarea, select, [role=slider], [role=tab], [role=option], [contenteditable]";
+  for (const kind of ["keydown", "keyup"])
+    document.body.addEventListener(kind, e => { if (e.target.closest?.(own)) e.stopPropagation(); });
+  document.body.addEventListener("click", async e => {
+    const button = e.target.closest?.("[data-copy]");
+    if (!button) return;
+    const text = button.parentElement.querySelector("pre").innerText;
+    try { await navigator.clipboard.writeText(text); }
+    catch { const area = Object.assign(document.createElement("textarea"), { value: text });
+      document.body.append(area); area.select(); document.execCommand("copy"); area.remove(); }
+    button.textContent = "copied";
+    setTimeout(() => { button.textContent = "copy"; }, 1500);
+  });
+  const name = () => {
+    for (const label of document.querySelectorAll("label[for]")) {
+      const part = document.getElementById(label.htmlFor);
+      if (!part) continue;
+      const row = part.parentElement ?? part;
+      for (const field of [part, ...row.querySelectorAll("[role=slider], input")])
+        if (field.matches("[role=slider], input") && !field.ariaLabel) field.ariaLabel = label.textContent;
+    }
+    for (const image of document.querySelectorAll("img:not([alt])")) image.alt = "picture of the evidence";
+  };
+  let waits = false;
+  new MutationObserver(() => {
+    if (waits) return;
+    waits = true;
+    setTimeout(() => { waits = false; name(); }, 200);
+  }).observe(document.body, { childList: true, subtree: true });
+});
+"""
+# Scripts and styles are in the page itself, workers in blobs, pictures in data URLs. Nothing may come from elsewhere.
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; "
+    "style-src 'self' 'unsafe-inline'; worker-src 'self' blob: data:; connect-src 'self' data: blob:; "
+    "frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
+)
+
+
+def furnished(page: str) -> str:
+    """Viser's page with our lines."""
+    named = page.replace("<title>Viser</title>", f"<title>{TITLE}</title>")
+    named = named.replace('content="Viser client"', 'content="Lungs that sliders move"')
+    head, body = named.split("</head>", maxsplit=1)
+    return f"{head}<style>{_STYLE}</style><script>{_SCRIPT}</script></head>{body}"

@@ -1,0 +1,120 @@
+"""Colours of a surface by a number of each vertex, and their legend; readable without telling red from green."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from scipy.spatial import cKDTree
+
+from lpm.apps.viewer.lungs import Lungs, Meshes
+from lpm.errors import InputError
+from lpm.fitting.fit import Fit
+from lpm.fitting.posterior import vertex_sigma_mm
+from lpm.fitting.residual import spread_evenly
+from lpm.geometry.distances import closest_points
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh, joined
+from lpm.geometry.thickness import thickness
+
+Quantity = Literal["structure", "thickness", "uncertainty", "error"]
+_MAPS: Mapping[str, str] = {"thickness": "viridis", "uncertainty": "cividis", "error": "viridis"}
+_TEXTS: Mapping[str, str] = {
+    "thickness": "thickness: largest ball inside that touches here",
+    "uncertainty": "uncertainty: standard deviation along the surface's normal",
+    "error": "error: distance to the truth",
+}
+_SIGMA_PLACES = 1500
+_NEIGHBOURS = 4
+_TOP_SHARE = 98.0
+_STOPS = 9
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Numbers of vertices, and how they become colours.
+
+    Args:
+        quantity: Which.
+        values: By structure, (v,) mm.
+        top_mm: What takes the last colour; what lies above takes it too.
+    """
+
+    quantity: str
+    values: Mapping[str, Floats]
+    top_mm: float
+
+    @property
+    def _map(self) -> Any:
+        return colormaps[_MAPS[self.quantity]]
+
+    def colors(self, structure: str) -> np.ndarray:
+        """(v, 3) uint8 sRGB."""
+        share = np.clip(self.values[structure] / self.top_mm, 0.0, 1.0)
+        return np.asarray(self._map(share, bytes=True)[:, :3])
+
+    def legend(self) -> str:
+        """HTML: the colours from 0 to the top, and the mean in words."""
+        stops = ", ".join(to_hex(self._map(share)) for share in np.linspace(0.0, 1.0, _STOPS))
+        mean = float(np.concatenate(list(self.values.values())).mean())
+        return (
+            f'<div class="lpm"><div>{_TEXTS[self.quantity]} (mm); mean {mean:.2f}</div>'
+            f'<div class="bar" style="background: linear-gradient(to right, {stops})"></div>'
+            f'<div class="ends"><span>0</span><span>{self.top_mm / 2:.3g}</span><span>{self.top_mm:.3g} and more</span>'
+            "</div></div>"
+        )
+
+
+def paint(quantity: Quantity, meshes: Meshes, lungs: Lungs, truth: Meshes | None) -> Painted | None:
+    """Measure a quantity at the vertices of the meshes that are shown.
+
+    Args:
+        quantity: None is measured for `structure`.
+        meshes: As shown, of the lungs.
+        lungs: Whose.
+        truth: What errors are measured against.
+
+    Raises:
+        InputError: Uncertainty of lungs that were not fitted, or an error without a truth.
+    """
+    if quantity == "structure":
+        return None
+    if quantity == "thickness":
+        values = {name: thickness(mesh) for name, mesh in meshes.items()}
+    elif quantity == "uncertainty":
+        if lungs.fit is None:
+            raise InputError(
+                "uncertainty", "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays"
+            )
+        values = {name: _sigma_mm(lungs.fit, name, mesh) for name, mesh in meshes.items()}
+    else:
+        if truth is None:
+            raise InputError("error", "no truth", "lungs to compare with", "upload a truth")
+        values = _errors_mm(meshes, truth)
+    top = float(np.percentile(np.concatenate(list(values.values())), _TOP_SHARE))
+    return Painted(quantity, values, max(top, 0.1))
+
+
+def _errors_mm(meshes: Meshes, truth: Meshes) -> dict[str, Floats]:
+    """Distance to the structure of the same name, or to all of the truth where there is none."""
+    whole = joined(truth.values())
+    return {name: closest_points(truth.get(name, whole), mesh.vertices).distance for name, mesh in meshes.items()}
+
+
+def _sigma_mm(fit: Fit, name: str, mesh: WorldMesh) -> Floats:
+    """At some vertices evenly spread, and between them by their distance: it varies slowly, and costs a lot."""
+    chosen = spread_evenly(mesh.vertices, _SIGMA_PLACES)
+    some = mesh.vertices[chosen]
+    known = vertex_sigma_mm(fit.model, fit.shape, fit.model.structures.index(name), _cloud(some))
+    distance, nearest = cKDTree(some).query(mesh.vertices, k=min(_NEIGHBOURS, len(some)))
+    weight = 1.0 / np.maximum(distance, 1e-3)
+    return np.asarray((known[nearest] * weight).sum(axis=1) / weight.sum(axis=1))
+
+
+def _cloud(points: Floats) -> WorldMesh:
+    """Points as the vertices of a mesh, whose triangles nobody looks at."""
+    return WorldMesh(points, np.array([[0, 1, 2]]))

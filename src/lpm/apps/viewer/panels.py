@@ -1,0 +1,261 @@
+"""The controls beside the scene. A panel knows its widgets and whom to tell; what happens then is the session's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from lpm.apps.viewer.door import taken
+from lpm.apps.viewer.evidence import Kind, Options, Step
+from lpm.apps.viewer.exports import MESH_FORMATS
+from lpm.apps.viewer.paint import Quantity
+from lpm.apps.viewer.shape import N_SLIDERS, REACH, Shape
+from lpm.apps.viewer.slices import PLANES
+
+Other = Literal["nothing", "mean lungs", "kept lungs", "truth"]
+Placing = Literal["overlaid", "side by side"]
+Export = Literal["meshes", "labels", "picture", "report"]
+_UPLOADS: dict[Kind, tuple[str, str, str]] = {
+    "labels": ("Label map", ".nii,.gz,.nrrd,.mha", "1 left, 2 right: whole, cut off, or a few drawn slices."),
+    "ct": ("Chest CT", ".nii,.gz,.nrrd,.mha,.zip", "NIfTI, NRRD, MHA, or a zip of one DICOM series."),
+    "points": ("Surface points", ".ply,.xyz,.txt,.csv,.npy,.npz", "RAS mm, ten or more."),
+    "frontal": ("Frontal X-ray", ".png,.jpg,.jpeg,.tif,.tiff,.dcm", "PA or AP; bright is dense."),
+    "lateral": ("Lateral X-ray", ".png,.jpg,.jpeg,.tif,.tiff,.dcm", "The front on the left; bright is dense."),
+}
+_TRUTH_FILES = ".nii,.gz,.nrrd,.mha,.ply,.stl,.obj,.glb"
+
+
+class ShapePanel:
+    """Sliders of the first shape parameters, and buttons that set them all.
+
+    Args:
+        gui: Where to build.
+        n_modes: Shape parameters of the model.
+        changed: Told every new shape.
+        code: Python of a shape.
+    """
+
+    def __init__(self, gui: Any, n_modes: int, changed: Callable[[Shape], None], code: Callable[[Shape], str]) -> None:
+        self._changed, self._code, self._rng = changed, code, np.random.default_rng()
+        self._lock = threading.Lock()
+        self.shape = self.origin = Shape.mean(n_modes)
+        gui.add_button_group("Lungs", ("random", "mean", "reset")).on_click(self._on_button)
+        n = min(N_SLIDERS, n_modes)
+        self._sliders = [gui.add_slider(f"beta {i + 1}", -REACH, REACH, 0.05, 0.0) for i in range(n)]
+        for mode, slider in enumerate(self._sliders):
+            slider.on_update(partial(self._on_slider, mode))
+        self._lines = gui.add_html("")
+        self._show_code()
+
+    def take(self, shape: Shape, *, origin: bool = False) -> None:
+        """Set the sliders to a shape; `origin` makes it what `reset` comes back to."""
+        with self._lock:
+            self.shape = shape
+            self.origin = shape if origin else self.origin
+        for mode, slider in enumerate(self._sliders):
+            slider.value = round(float(np.clip(shape.beta[mode], -REACH, REACH)), 2)
+        self._show_code()
+
+    def _on_slider(self, mode: int, event: Any) -> None:
+        if event.client is None:  # set by `take`
+            return
+        with self._lock:
+            self.shape = self.shape.moved(mode, float(event.target.value))
+            shape = self.shape
+        self._changed(shape)
+        self._show_code()
+
+    def _on_button(self, event: Any) -> None:
+        n_modes = len(self.shape.beta)
+        chosen: dict[str, Callable[[], Shape]] = {
+            "random": lambda: Shape.random(n_modes, rng=self._rng).placed_like(self.shape),
+            "mean": lambda: Shape.mean(n_modes).placed_like(self.shape),
+            "reset": lambda: self.origin,
+        }
+        self.take(chosen[event.target.value]())
+        self._changed(self.shape)
+
+    def _show_code(self) -> None:
+        lines = escape(self._code(self.shape))
+        head = '<div class="lpm">These lungs in Python: <button data-copy>copy</button>'
+        self._lines.content = f'{head}<pre tabindex="0">{lines}</pre></div>'
+
+
+class FitPanel:
+    """Uploads, and how far the work is.
+
+    Args:
+        gui: Where to build.
+        most_mb: Largest upload.
+        uploaded: Told kind, name, bytes and options of every file.
+        forget: Told to forget pictures of the patient before.
+    """
+
+    def __init__(
+        self, gui: Any, most_mb: int, uploaded: Callable[[Kind, str, bytes, Options], None], forget: Callable[[], None]
+    ) -> None:
+        self._uploaded = uploaded
+        gui.add_html(f'<div class="lpm">Files stay on this server until they are read. Up to {most_mb} MB each.</div>')
+        self._buttons = {kind: self._button(gui, kind) for kind in ("labels", "ct", "points")}
+        with gui.add_folder("X-rays"):
+            self._mm_per_px = gui.add_number(
+                "mm per px", 0.0, min=0.0, max=5.0, step=0.001, hint="On the detector. 0: as the file says, if it does."
+            )
+            self._projection = gui.add_dropdown("beam", ("cone", "parallel"), hint="Parallel for simulated pictures.")
+            self._buttons |= {kind: self._button(gui, kind) for kind in ("frontal", "lateral")}
+            gui.add_button("Another patient", hint="Forget the X-rays that were uploaded.").on_click(lambda _: forget())
+        self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
+        self._text = gui.add_html("")
+
+    def _button(self, gui: Any, kind: Kind) -> Any:
+        label, accepted, hint = _UPLOADS[kind]
+        button = gui.add_upload_button(label, mime_type=accepted, hint=hint)
+        button.on_upload(partial(self._on_upload, kind))
+        return button
+
+    def _on_upload(self, kind: Kind, event: Any) -> None:
+        name, content = taken(event.target)
+        mm = float(self._mm_per_px.value)
+        self._uploaded(kind, name, content, Options(mm if mm > 0 else None, self._projection.value))
+
+    def begin(self, name: str) -> None:
+        """Work on a file begins; no other is taken meanwhile."""
+        self._enable(is_enabled=False)
+        self._bar.visible = True
+        self.step(Step(f"{name}: waiting for its turn", 0.0))
+
+    def step(self, step: Step) -> None:
+        """The work is so far."""
+        self._bar.value = 100.0 * step.share
+        self._text.content = f'<div class="lpm" role="status">{escape(step.text)}</div>'
+
+    def end(self, lines: list[str], *, failed: bool = False) -> None:
+        """The work is over; say what came of it."""
+        self._bar.visible = False
+        kind = ' class="bad"' if failed else ""
+        body = "".join(f"<p{kind}>{escape(line)}</p>" for line in lines)
+        self._text.content = f'<div class="lpm" role="{"alert" if failed else "status"}">{body}</div>'
+        self._enable(is_enabled=True)
+
+    def _enable(self, *, is_enabled: bool) -> None:
+        for button in self._buttons.values():
+            button.disabled = not is_enabled
+
+
+@dataclass(frozen=True)
+class Look:
+    """How lungs are looked at.
+
+    Args:
+        quantity: What colours show.
+        other: What they are compared with.
+        placing: Where that stands.
+    """
+
+    quantity: Quantity = "structure"
+    other: Other = "nothing"
+    placing: Placing = "overlaid"
+
+
+class LookPanel:
+    """Colours, comparison, evidence.
+
+    Args:
+        gui: Where to build.
+        changed: Told every new look.
+        keep: Told to keep the lungs for comparison.
+        truth: Told name and bytes of a truth.
+        leaf: Told plane and share (0 to 1) of the slice to show.
+    """
+
+    def __init__(
+        self,
+        gui: Any,
+        changed: Callable[[Look], None],
+        keep: Callable[[], None],
+        truth: Callable[[str, bytes], None],
+        leaf: Callable[[str, float], None],
+    ) -> None:
+        self._changed, self._leaf = changed, leaf
+        self._quantity = gui.add_dropdown("colour by", get_args(Quantity))
+        self._legend = gui.add_html("")
+        with gui.add_folder("Compare"):
+            self._other = gui.add_dropdown("with", get_args(Other))
+            self._placing = gui.add_dropdown("place", get_args(Placing))
+            gui.add_button("Keep these lungs", hint="To compare others with them.").on_click(lambda _: keep())
+            button = gui.add_upload_button(
+                "Truth", mime_type=_TRUTH_FILES, hint="Label map or mesh of the same patient."
+            )
+            button.on_upload(lambda event: truth(*taken(event.target)))
+        for widget in (self._quantity, self._other, self._placing):
+            widget.on_update(lambda event: self._changed(self.look) if event.client is not None else None)
+        with gui.add_folder("Evidence", visible=False) as self._evidence:
+            self._plane = gui.add_dropdown("slice", ("none", *PLANES), initial_value="coronal")
+            self._place = gui.add_slider("position", 0.0, 1.0, 0.005, 0.5)
+            for widget in (self._plane, self._place):
+                widget.on_update(lambda _: self._leaf(self._plane.value, self._place.value))
+
+    @property
+    def look(self) -> Look:
+        """As chosen."""
+        return Look(self._quantity.value, self._other.value, self._placing.value)
+
+    @property
+    def slice(self) -> tuple[str, float]:
+        """Plane and share, as chosen."""
+        return self._plane.value, self._place.value
+
+    def choose(self, *, quantity: Quantity | None = None, other: Other | None = None) -> None:
+        """Set what is shown, without telling anyone."""
+        if quantity is not None:
+            self._quantity.value = quantity
+        if other is not None:
+            self._other.value = other
+
+    def explain_colors(self, legend: str) -> None:
+        """Show a legend (HTML), or nothing."""
+        self._legend.content = legend
+
+    def offer_slices(self, *, are_there: bool) -> None:
+        """Whether there is a scan to leaf through."""
+        self._evidence.visible = are_there
+
+
+class MeasurePanel:
+    """The table.
+
+    Args:
+        gui: Where to build.
+    """
+
+    def __init__(self, gui: Any) -> None:
+        self._table = gui.add_html("")
+
+    def show(self, table: str) -> None:
+        """Show a table (HTML)."""
+        self._table.content = table
+
+
+class SavePanel:
+    """What can be taken home.
+
+    Args:
+        gui: Where to build.
+        save: Told what is wanted, and the format of meshes.
+    """
+
+    def __init__(self, gui: Any, save: Callable[[Export, str], None]) -> None:
+        self._format = gui.add_dropdown("mesh format", MESH_FORMATS)
+        for name, hint in (
+            ("meshes", "A zip of both lungs, RAS mm, and fit.json."),
+            ("labels", "labels.nii.gz on the scan's grid, or 1.5 mm around the lungs."),
+            ("picture", "The scene as it is seen, PNG."),
+        ):
+            button = gui.add_button(f"Save {name}", hint=hint)
+            button.on_click(lambda _, name=name: save(name, self._format.value))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lpm
+from lpm.apps.viewer import evidence
+from lpm.apps.viewer.evidence import Explained, Kind, Options, Step, explain, read_truth
+from lpm.errors import FileError, InputError
+from lpm.files.meshes import write_mesh
+from lpm.files.points import write_points
+from lpm.files.volumes import write_volume
+from lpm.fitting.fit import labels_of
+from lpm.geometry.meshes import WorldMesh, joined, sample_surface
+from lpm.geometry.phantoms import PhantomLungs, to_labels
+from lpm.lung_model import LungModel
+
+COARSE = Options(spacing_mm=8.0)
+
+
+@pytest.fixture(scope="module")
+def model() -> LungModel:
+    return lpm.load()
+
+
+@pytest.fixture(scope="module")
+def lungs(model: LungModel) -> dict[str, WorldMesh]:
+    return model.shape([0.6], spacing_mm=8.0)
+
+
+def explained(model: LungModel, kind: Kind, path: Path) -> tuple[list[Step], Explained]:
+    *steps, last = explain(model.bundle, kind, path, COARSE, {})
+    assert isinstance(last, Explained)
+    shares = [step.share for step in steps if isinstance(step, Step)]
+    assert len(shares) == len(steps)
+    assert shares == sorted(shares)
+    return [step for step in steps if isinstance(step, Step)], last
+
+
+def test_points_are_fitted_and_kept_to_be_shown(
+    model: LungModel, lungs: dict[str, WorldMesh], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    points = np.concatenate([sample_surface(mesh, 40, rng=rng).points for mesh in lungs.values()])
+    write_points(tmp_path / "p.ply", points)
+    steps, found = explained(model, "points", tmp_path / "p.ply")
+    assert [step.text for step in steps] == ["reading p.ply", "fitting 80 points"]
+    assert found.seen.points_mm is not None
+    assert found.seen.points_mm == pytest.approx(points, abs=1e-3)
+    true_ml = sum(mesh.volume_ml for mesh in lungs.values())
+    assert sum(mesh.volume_ml for mesh in found.fit.lungs.values()) == pytest.approx(true_ml, rel=0.1)
+
+
+def test_labels_are_fitted_and_kept_to_be_shown(model: LungModel, lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+    labels = labels_of(lungs, spacing_mm=6.0)
+    write_volume(tmp_path / "l.nii.gz", labels)
+    _, found = explained(model, "labels", tmp_path / "l.nii.gz")
+    assert found.seen.volume is not None
+    assert not found.seen.is_ct
+    assert found.seen.volume.voxels.shape == labels.voxels.shape
+    assert list(found.fit.lungs) == ["left_lung", "right_lung"]
+
+
+@pytest.mark.parametrize("kind", ["labels", "ct", "truth"])
+def test_a_header_that_claims_a_huge_scan_is_refused_before_it_is_read(
+    kind: Kind, model: LungModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coarse_labels: Any
+) -> None:
+    monkeypatch.setattr(evidence, "_MOST_VOXELS", 1000)
+    path = tmp_path / "huge.nii.gz"
+    write_volume(path, coarse_labels)
+    with pytest.raises(FileError, match=r"huge\.nii\.gz: 0 million voxels; expected at most 0 million"):
+        read_truth(path) if kind == "truth" else list(explain(model.bundle, kind, path, COARSE, {}))
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(model: LungModel, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(evidence, "_MOST_UNZIPPED", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(100_000))
+    with pytest.raises(FileError, match=r"bomb\.zip: 0\.0 GiB unpacked; expected at most 4 GiB"):
+        list(explain(model.bundle, "ct", tmp_path / "bomb.zip", COARSE, {}))
+
+
+def test_a_truth_is_not_fitted(model: LungModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="to be fitted as truth"):
+        list(explain(model.bundle, "truth", tmp_path / "t.ply", COARSE, {}))
+
+
+def test_a_mesh_of_both_lungs_is_told_apart_by_where_they_lie(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+    write_mesh(tmp_path / "both.ply", joined([lungs["right_lung"], lungs["left_lung"]]))
+    truth = read_truth(tmp_path / "both.ply")
+    for name, mesh in lungs.items():
+        assert truth[name].volume_ml == pytest.approx(mesh.volume_ml, rel=1e-4)
+        assert truth[name].centroid == pytest.approx(mesh.centroid, abs=0.01)
+
+
+def test_one_piece_stands_for_all(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+    write_mesh(tmp_path / "one.stl", lungs["left_lung"])
+    assert list(read_truth(tmp_path / "one.stl")) == ["lungs"]
+
+
+def test_labels_are_a_truth_too(phantom: PhantomLungs, tmp_path: Path) -> None:
+    write_volume(tmp_path / "t.nii.gz", to_labels(phantom, 5.0))
+    truth = read_truth(tmp_path / "t.nii.gz")
+    assert sorted(truth) == ["left_lung", "right_lung"]
+
+
+def test_a_truth_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"letter\.txt: unknown kind '\.txt'; expected a label map, or \.ply"):
+        read_truth(tmp_path / "letter.txt")

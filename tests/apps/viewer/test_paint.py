@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+from matplotlib import colormaps
+
+from lpm.apps.viewer.lungs import Lungs, for_the_page
+from lpm.apps.viewer.paint import Painted, paint
+from lpm.errors import InputError
+from lpm.geometry.meshes import WorldMesh
+
+
+def ball(radius: float, x: float = 0.0) -> WorldMesh:
+    solid = trimesh.creation.icosphere(subdivisions=4, radius=radius)
+    return WorldMesh(np.asarray(solid.vertices) + [x, 0.0, 0.0], np.asarray(solid.faces))  # noqa: RUF005
+
+
+BALLS = {"left_lung": ball(30.0), "right_lung": ball(40.0, 100.0)}
+LUNGS = Lungs("two balls", BALLS)
+
+
+def test_structures_are_not_measured() -> None:
+    assert paint("structure", BALLS, LUNGS, None) is None
+
+
+def test_thickness_of_balls() -> None:
+    painted = paint("thickness", BALLS, LUNGS, None)
+    assert painted is not None
+    assert painted.values["left_lung"] == pytest.approx(60.0, abs=1.5)
+    assert painted.values["right_lung"] == pytest.approx(80.0, abs=2.0)
+
+
+def test_errors_are_measured_from_the_structure_of_the_same_name() -> None:
+    truth = {"left_lung": ball(33.0), "right_lung": ball(35.0, 100.0)}
+    painted = paint("error", BALLS, LUNGS, truth)
+    assert painted is not None
+    assert painted.values["left_lung"] == pytest.approx(3.0, abs=0.1)
+    assert painted.values["right_lung"] == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_truth_in_one_piece_is_compared_with_both() -> None:
+    painted = paint("error", BALLS, LUNGS, {"lungs": ball(31.0)})
+    assert painted is not None
+    assert painted.values["left_lung"] == pytest.approx(1.0, abs=0.1)
+    assert painted.values["right_lung"].min() > 20.0
+
+
+def test_an_error_needs_a_truth() -> None:
+    with pytest.raises(InputError, match="error: no truth; expected lungs to compare with"):
+        paint("error", BALLS, LUNGS, None)
+
+
+def test_uncertainty_needs_a_fit() -> None:
+    with pytest.raises(InputError, match="uncertainty: lungs that sliders made; expected fitted lungs"):
+        paint("uncertainty", BALLS, LUNGS, None)
+
+
+def test_colours_run_from_nothing_to_the_top_and_no_further() -> None:
+    painted = Painted("uncertainty", {"left_lung": np.array([0.0, 2.0, 4.0, 9.0])}, 4.0)
+    expected = [colormaps["cividis"](share, bytes=True)[:3] for share in (0.0, 0.5, 1.0, 1.0)]
+    assert painted.colors("left_lung").tolist() == [list(map(int, color)) for color in expected]
+    assert "4 and more" in painted.legend()
+    assert "mean 3.75" in painted.legend()
+
+
+@pytest.mark.parametrize("name", ["viridis", "cividis"])
+def test_maps_grow_lighter_all_the_way_so_that_they_are_read_without_hue(name: str) -> None:
+    colors = colormaps[name](np.linspace(0.0, 1.0, 50))[:, :3]
+    assert (np.diff(colors @ [0.2126, 0.7152, 0.0722]) > 0).all()
+
+
+def test_large_meshes_are_thinned_for_the_page_and_stay_closed() -> None:
+    solid = trimesh.creation.icosphere(subdivisions=6, radius=50.0)
+    shown = for_the_page({"left_lung": WorldMesh(np.asarray(solid.vertices), np.asarray(solid.faces))})["left_lung"]
+    assert len(shown.faces) <= 16_000 < len(solid.faces)
+    assert shown.is_closed

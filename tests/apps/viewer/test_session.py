@@ -1,0 +1,168 @@
+"""Sessions of a real server, with clients that speak its protocol."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lpm
+from lpm.geometry.meshes import sample_surface
+
+pytest.importorskip("viser")
+
+from visitor import Visitor
+
+from lpm.apps.viewer.server import ViewConfig, ViewServer
+from lpm.apps.viewer.session import safe_name
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewServer]:
+    """One that keeps temporary files where a test can see them."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("files"))
+    server = ViewServer(lpm.load().bundle, ViewConfig(port=0, most_mb=1))
+    yield server
+    server.stop()
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+    tempfile.tempdir = before
+
+
+@pytest.fixture(scope="module")
+def points_csv() -> bytes:
+    """Points on lungs that the model knows, far from the origin."""
+    rng = np.random.default_rng(1)
+    lungs = lpm.load().shape([1.0, -0.5], spacing_mm=8.0)
+    points = np.concatenate([sample_surface(mesh, 60, rng=rng).points for mesh in lungs.values()])
+    points[:, 2] += 900.0
+    return ("x,y,z\n" + "\n".join(f"{x:.2f},{y:.2f},{z:.2f}" for x, y, z in points)).encode()
+
+
+def test_lungs_come_by_themselves_and_follow_a_slider(server: ViewServer) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.wait_for(lambda: visitor.surfaces("/lungs/left_lung"))
+        visitor.heard("total volume")
+        n = len(visitor.surfaces("/lungs/left_lung"))
+        visitor.set("beta 1", 2.0)
+        visitor.wait_for(lambda: len(visitor.surfaces("/lungs/left_lung")) > n)
+        assert "model.shape([2])" in visitor.heard("model.shape([2])")
+
+
+def test_buttons_set_all_sliders(server: ViewServer) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.set("Lungs", "random")
+        visitor.wait_for(lambda: sum("value" in (m.get("updates") or {}) for m in visitor.told) >= 9)
+        visitor.set("Lungs", "mean")
+        visitor.heard("model.shape([])")
+
+
+def test_points_become_lungs_beside_them(server: ViewServer, points_csv: bytes) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.upload("Surface points", "points.csv", points_csv)
+        visitor.heard("120 surface points: done")
+        assert visitor.surfaces("/points")
+        visitor.heard("fit to 120 surface points")
+        visitor.set("colour by", "uncertainty")
+        visitor.heard("standard deviation along the surface")
+        visitor.set("Save meshes", value=True)
+        start = visitor.wait_for(lambda: [m for m in visitor.told if m["type"] == "FileTransferStartDownload"])[0]
+        parts = visitor.wait_for(
+            lambda: (
+                (found := [m for m in visitor.told if m["type"] == "FileTransferPart"])
+                and len(found) == start["part_count"]
+                and found
+            )
+        )
+        with zipfile.ZipFile(io.BytesIO(b"".join(part["content"] for part in parts))) as archive:
+            assert sorted(archive.namelist()) == ["fit.json", "left_lung.ply", "right_lung.ply"]
+
+
+@pytest.mark.parametrize(
+    ("button", "name", "content", "message"),
+    [
+        ("Label map", "scan.nii.gz", b"no scan" * 50, "scan.nii.gz: header cannot be read"),
+        ("Label map", "letter.docx", b"words", "letter.docx: unknown kind"),
+        ("Chest CT", "scans.zip", b"no zip", "scans.zip: cannot be unpacked"),
+        ("Surface points", "points.csv", b"x,y,z\n1,2,3\n", "at least 10"),
+        ("Surface points", "points.npy", b"\x93NUMPY", "points.npy: cannot be read as points"),
+        ("Frontal X-ray", "chest.png", b"\x89PNG", "chest.png"),
+        ("Frontal X-ray", "empty.png", b"", "empty.png"),
+    ],
+)
+def test_a_bad_upload_is_told_and_the_next_one_is_taken(
+    server: ViewServer, button: str, name: str, content: bytes, message: str
+) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.upload(button, name, content, parts=1 if content else 0)
+        said = visitor.heard('role="alert"')
+        assert message in said
+        assert tempfile.gettempdir() not in said
+        visitor.upload(button, "again_" + name, content, parts=1 if content else 0)
+        visitor.heard(f"again_{name}")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_comes(server: ViewServer) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.upload("Label map", "huge.nii.gz", b"x", claimed=3 * 1024**3)
+        assert "3,072 MB; expected one file at a time, of at most 1 MB" in visitor.heard("huge.nii.gz")
+
+
+def test_a_file_larger_than_it_claims_is_dropped(server: ViewServer, points_csv: bytes) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.upload("Surface points", "liar.csv", points_csv, claimed=10)
+        visitor.upload("Surface points", "honest.csv", points_csv[:30], parts=1)
+        visitor.heard("honest.csv")
+        assert not any("liar.csv" in text for text in visitor.texts())
+
+
+def test_what_one_client_brings_never_reaches_another(server: ViewServer, points_csv: bytes) -> None:
+    with Visitor(server.port) as one, Visitor(server.port) as other:
+        other.heard("total volume")
+        one.upload("Surface points", "private name.csv", points_csv)
+        one.heard("120 surface points: done")
+        other.set("beta 2", 1.0)
+        other.heard("model.shape([0, 1])")
+        assert not other.surfaces("/points")
+        assert not any("private name" in text or "120 surface points" in text for text in other.texts())
+
+
+def test_an_error_needs_a_truth_and_uncertainty_a_fit(server: ViewServer) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.heard("total volume")
+        visitor.set("colour by", "error")
+        visitor.heard("error: no truth; expected lungs to compare with")
+        visitor.set("colour by", "uncertainty")
+        visitor.heard("lungs that sliders made; expected fitted lungs")
+        visitor.set("with", "kept lungs")
+        visitor.heard("compare with kept lungs: there are none")
+
+
+def test_nobody_can_open_a_tunnel_to_the_outside(server: ViewServer) -> None:
+    from viser import _messages
+
+    with Visitor(server.port) as visitor:
+        visitor.send(_messages.ShareUrlRequest())
+        visitor.heard("total volume")
+        assert not any(message["type"] == "ShareUrlUpdated" for message in visitor.told)
+    assert _messages.ShareUrlRequest not in server._server._websock_server._incoming_handlers
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("scan.nii.gz", "scan.nii.gz"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\data\\a b.png", "a b.png"),
+        ("..", "upload"),
+        ("", "upload"),
+        ("a\x00b\n.ply", "a_b_.ply"),
+        ("x" * 300 + ".nii.gz", "x" * 113 + ".nii.gz"),
+    ],
+)
+def test_names_lead_nowhere(given: str, expected: str) -> None:
+    assert safe_name(given) == expected
