@@ -127,6 +127,9 @@ def test_points_are_uploaded_and_everything_is_saved(viewer: Viewer, points: byt
         assert "left_lung.ply" in archive.namelist()
     name, content = viewer.saved("Save labels")
     assert (name, content[:2]) == ("labels.nii.gz", b"\x1f\x8b")
+    name, content = viewer.saved("Save report")
+    assert name == "report.html"
+    assert b"160 surface points" in content
     name, content = viewer.saved("Save picture")
     assert name == "lungs.png"
     assert n_colored(pixels(content)) > 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,7 @@ from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
 from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.segmenters import segmenter
+from lpm.reports.provenance import provenance
 
 Kind = Literal["labels", "ct", "points", "frontal", "lateral", "truth"]
 _MOST_POINTS = 5000
@@ -93,11 +94,13 @@ class Explained:
         fit: Lungs.
         seen: What they explain.
         notes: What had to be chosen or mended on the way.
+        provenance: Where they come from: versions, digests, seed.
     """
 
     fit: Fit
     seen: Seen
     notes: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def explain(
@@ -119,16 +122,25 @@ def explain(
         LpmError: The file is damaged, of another kind, too large, or shows no lungs.
     """
     yield Step(f"reading {path.name}", 0.05)
+    for found in _explained(model, kind, path, options, known):
+        if isinstance(found, Step):
+            yield found
+        else:
+            yield replace(found, provenance=provenance(model, [path], seed=options.seed))
+
+
+def _explained(
+    model: ModelBundle, kind: Kind, path: Path, options: Options, known: Mapping[str, Radiograph]
+) -> Iterator[Step | Explained]:
     if kind == "points":
-        yield from _explain_points(model, path, options)
-    elif kind == "labels":
-        yield from _explain_labels(model, path, options)
-    elif kind == "ct":
-        yield from _explain_ct(model, path, options)
-    elif kind in ("frontal", "lateral"):
-        yield from _explain_pictures(model, kind, path, options, known)
-    else:
-        raise InputError(path.name, f"to be fitted as {kind}", "labels, ct, points, frontal or lateral")
+        return _explain_points(model, path, options)
+    if kind == "labels":
+        return _explain_labels(model, path, options)
+    if kind == "ct":
+        return _explain_ct(model, path, options)
+    if kind in ("frontal", "lateral"):
+        return _explain_pictures(model, kind, path, options, known)
+    raise InputError(path.name, f"to be fitted as {kind}", "labels, ct, points, frontal or lateral")
 
 
 def read_truth(path: Path) -> Meshes:

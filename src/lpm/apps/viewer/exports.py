@@ -18,9 +18,10 @@ from lpm.apps.viewer.lungs import Lungs, Meshes
 from lpm.errors import InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
-from lpm.fitting.fit import labels_of
+from lpm.fitting.fit import Fit, labels_of
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.reports.fits import Seen, write_fit_report
 
 MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
 
@@ -54,6 +55,11 @@ def labels_nii(meshes: Meshes, grid: Volume | None) -> bytes:
     """
     labels = labels_of(meshes, grid)
     return _written("labels.nii.gz", lambda path: write_volume(path, labels))
+
+
+def report_html(fit: Fit, seen: Seen) -> bytes:
+    """The report of a fit: one page that opens offline."""
+    return _written("report.html", lambda path: write_fit_report(path, fit, seen))
 
 
 def picture_png(pixels: np.ndarray) -> bytes:

@@ -255,6 +255,7 @@ class SavePanel:
         for name, hint in (
             ("meshes", "A zip of both lungs, RAS mm, and fit.json."),
             ("labels", "labels.nii.gz on the scan's grid, or 1.5 mm around the lungs."),
+            ("report", "report.html of a fit: one page that opens offline."),
             ("picture", "The scene as it is seen, PNG."),
         ):
             button = gui.add_button(f"Save {name}", hint=hint)

@@ -6,7 +6,7 @@ import logging
 import re
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from lpm.apps.viewer.door import UploadLimit
 from lpm.apps.viewer.evidence import Explained, Kind, Options, Seen, Step, explain, read_truth
-from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png
+from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png, report_html
 from lpm.apps.viewer.live import Live
 from lpm.apps.viewer.lungs import Lungs, Meshes, for_the_page
 from lpm.apps.viewer.measures import table_of
@@ -29,6 +29,7 @@ from lpm.errors import InputError, LpmError
 from lpm.evaluation.xray_pictures import pictures_of
 from lpm.fitting.xray import XrayFit
 from lpm.model.bundle import ModelBundle
+from lpm.reports import fits
 
 if TYPE_CHECKING:
     from viser import ClientHandle
@@ -77,6 +78,7 @@ class Session:
         self._kept: Meshes | None = None
         self._truth: Meshes | None = None
         self._seen = Seen()
+        self._provenance: Mapping[str, str] = {}
         self._slices: Slices | None = None
         self._live: Live[Shape] = Live(self._show_coarse, self._show_fine, self._failed)
         UploadLimit(client, shared.most_mb * 1024**2, self._refuse_size)
@@ -235,7 +237,7 @@ class Session:
         fit, seen = found.fit, found.seen
         self._fit.step(Step("drawing", 0.9))
         with self._lock:
-            self._seen = seen
+            self._seen, self._provenance = seen, found.provenance
             self._stage.clear_evidence()
             vertices = np.concatenate([mesh.vertices for mesh in fit.lungs.values()])
             self._stage.center_mm = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
@@ -286,10 +288,16 @@ class Session:
             made: dict[str, Callable[[], tuple[str, bytes]]] = {
                 "meshes": lambda: ("lungs.zip", meshes_zip(lungs, mesh_format)),
                 "labels": lambda: ("labels.nii.gz", labels_nii(lungs.meshes, self._seen.volume if lungs.fit else None)),
+                "report": lambda: ("report.html", self._report(lungs)),
                 "picture": lambda: ("lungs.png", picture_png(self._rendered())),
             }
             name, content = made[what]()
             self._client.send_file_download(name, content, save_immediately=True)
+
+    def _report(self, lungs: Lungs) -> bytes:
+        if lungs.fit is None:
+            raise InputError("report", "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
+        return report_html(lungs.fit, fits.Seen(self._seen.points_mm, self._seen.volume, None, self._provenance))
 
     def _rendered(self) -> np.ndarray:
         camera = self._client.camera
