@@ -19,16 +19,16 @@ FLOORS = (
     "geometry",
     "files",
     "preparation",
+    "measurement",
     "model",
     "fitting",
-    "lung_model",
-    "measurement",
     "population",
+    "lung_model",
     "evaluation",
     "reports",
     "apps",
 )
-WITHOUT_TORCH = ("errors", "extras", "geometry", "files", "preparation")
+WITHOUT_TORCH = ("errors", "extras", "geometry", "files", "preparation", "measurement")
 TORCH = {"torch", "lightning", "lightning_fabric", "safetensors.torch"}
 
 
@@ -109,7 +109,9 @@ def test_what_is_allowed_is_not_caught(room: str, source: str) -> None:
     assert violations(room, source) == []
 
 
-@pytest.mark.parametrize("module", ["lpm.preparation.prepare", "lpm.geometry.phantoms", "lpm.files.points"])
+@pytest.mark.parametrize(
+    "module", ["lpm.preparation.prepare", "lpm.geometry.phantoms", "lpm.files.points", "lpm.measurement.measure"]
+)
 def test_torch_is_not_loaded_at_run_time(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,6 +12,8 @@ import typer
 from lpm.apps import fit_xray_verb  # noqa: F401  (adds `lpm fit xray`)
 from lpm.apps.download_verb import download
 from lpm.apps.fit_verbs import fit_app
+from lpm.apps.generate_verb import generate
+from lpm.apps.measure_verb import measure
 from lpm.apps.prepare_verb import prepare
 from lpm.apps.segment_verb import segment
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, plain, progress, screen
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (download, segment, prepare, train, view, xray):
+for verb in (download, segment, prepare, train, measure, generate, view, xray):
     app.command()(verb)
 app.add_typer(fit_app, name="fit")
 

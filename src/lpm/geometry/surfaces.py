@@ -41,7 +41,7 @@ def smooth_mask(mask: Volume, sigma_mm: Floats) -> Volume:
     return mask.with_voxels(gaussian_filter(mask.voxels.astype(np.float32), sigma_mm / mask.spacing_mm, truncate=3.0))
 
 
-def level_that_keeps_volume(field: Volume, n_voxels: int) -> float:
+def level_that_keeps_volume(field: Volume, n_voxels: float) -> float:
     """Iso-level of a smoothed mask whose surface encloses as much as the mask's voxels do.
 
     A Gaussian at level 0.5 loses volume where the surface is sharply convex (recesses, apex); this gives it back.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import write_text
 from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
+from lpm.measurement.shapes import measure_shapes
 from lpm.model.atlas import AtlasBuild, AtlasDecoder
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.decoder import Decoder
@@ -48,6 +51,9 @@ class BundleManifest(StrictModel):
     training_seconds: float
     data: str
     versions: dict[str, str]
+    attributes: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="of the training subjects: measured on their meshes, or numbers of a table"
+    )
 
 
 @dataclass(frozen=True)
@@ -185,6 +191,7 @@ def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) ->
 def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:
     """What every bundle of a cohort says."""
     return BundleManifest(
+        attributes={subject: _attributes(cohort, subject) for subject in given["training_subjects"]},
         schema_version=BUNDLE_SCHEMA,
         scale=cohort.manifest.scale,
         scale_mm=_model_scale_mm(cohort),
@@ -196,6 +203,23 @@ def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:
         },
         **given,
     )
+
+
+def _attributes(cohort: Cohort, subject: str) -> dict[str, float]:
+    """What a subject's meshes measure, and every number that a table said of it."""
+    return measure_shapes(cohort.meshes(subject)) | _numbers(cohort.manifest.attributes.get(subject, {}))
+
+
+def _numbers(said: Mapping[str, str]) -> dict[str, float]:
+    """Columns of a table that are numbers; of ``sex``, f and m are 0 and 1."""
+    words = {"f": "0", "female": "0", "m": "1", "male": "1"}
+    found = {}
+    for name, text in said.items():
+        with suppress(ValueError):  # a name or a remark is no attribute
+            value = float(words.get(text.strip().lower(), text) if name.lower() == "sex" else text)
+            if np.isfinite(value):
+                found[name] = value
+    return found
 
 
 def structure_names(cohort: Cohort, config: ModelConfig) -> tuple[str, ...]:

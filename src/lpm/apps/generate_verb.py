@@ -1,0 +1,74 @@
+"""`lpm generate`: new lungs, with attributes that one asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lpm.apps.fit_verbs import ModelOption, load_bundle
+from lpm.apps.terminal import OutOption, progress, screen
+from lpm.errors import InputError
+
+if TYPE_CHECKING:
+    from lpm.population.population import Range
+
+_EXPECTED = "a number, or two with a colon between, such as 3000:6000"
+
+
+def generate(
+    n: Annotated[int, typer.Option("--n", help="How many pairs of lungs.")],
+    out: OutOption,
+    model: ModelOption = None,
+    volume_ml: Annotated[
+        str | None, typer.Option("--volume-ml", help="Total volume: 4500, or a range such as 3000:6000.")
+    ] = None,
+    height_mm: Annotated[str | None, typer.Option("--height-mm", help="From base to apex, alike.")] = None,
+    width_mm: Annotated[str | None, typer.Option("--width-mm", help="From right to left, alike.")] = None,
+    depth_mm: Annotated[str | None, typer.Option("--depth-mm", help="From back to front, alike.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="Any attribute that lpm measure names: right_share_percent=50:54; repeatable."),
+    ] = None,
+    labels_mm: Annotated[float, typer.Option("--labels-mm", min=0.5, max=10, help="Voxels of the label maps.")] = 2.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same lungs.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+) -> None:
+    """Generate lungs: a folder each with meshes, labels and attributes; subjects.csv, which `lpm prepare` takes back.
+
+    Run again with the same options, it goes on where it stopped.
+
+    Example: lpm generate --n 100 --volume-ml 3000:6000 --out lungs --jobs 2
+    """
+    from lpm.population.data_set import DataSet, Request
+    from lpm.population.generation import Generator
+
+    given = {"total_volume_ml": volume_ml, "height_mm": height_mm, "width_mm": width_mm, "depth_mm": depth_mm}
+    ranges = {name: _range(name, text) for name, text in given.items() if text is not None}
+    ranges |= dict(_where(text) for text in where or [])
+    request = Request(ranges=ranges, seed=seed, labels_mm=labels_mm)
+    data_set = DataSet(Generator.of(load_bundle(model)), request, out)
+    tries = 0
+    with progress() as bar:
+        task = bar.add_task("generate", total=n)
+        for lungs in data_set.write_all(n, jobs=jobs):
+            tries += lungs.tries
+            bar.advance(task)
+    screen.print(f"{out}: {n} pairs of lungs ({tries} drawn), subjects.csv, manifest.json", soft_wrap=True)
+
+
+def _where(text: str) -> tuple[str, Range]:
+    name, _, values = text.partition("=")
+    if not values:
+        raise InputError("--where", repr(text), "name=value or name=low:high", "--where height_mm=240:260")
+    return name.strip(), _range("--where", values)
+
+
+def _range(name: str, text: str) -> Range:
+    try:
+        values = [float(part) for part in text.split(":")]
+    except ValueError as error:
+        raise InputError(name, repr(text), _EXPECTED) from error
+    if len(values) not in (1, 2) or values[0] > values[-1]:
+        raise InputError(name, repr(text), _EXPECTED)
+    return values[0], values[-1]

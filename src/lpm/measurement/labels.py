@@ -1,0 +1,130 @@
+"""From a label map to surfaces that measure as the voxels do: in a second, without cleaning or decimation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpm.errors import InputError
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.surfaces import extract_surface, level_that_keeps_volume, smooth_mask
+from lpm.geometry.volumes import Volume, canonical, cropped
+from lpm.measurement.structure import Box
+from lpm.preparation.cleaning import integer_labels, is_label_map
+
+_MARGIN = 3
+_FINE_MM = 1.7
+_SIGMA_VOXELS = 0.7
+_LEAST_VOXELS = 64
+_FLAT = 1.3
+_ALONG = 1e-3
+
+
+@dataclass(frozen=True)
+class LabelSurfaces:
+    """What a label map holds.
+
+    Args:
+        meshes: By structure, RAS mm, of as many pieces as the labels have.
+        boxes_mm: Lowest and highest corner of each structure, more exactly than its mesh knows.
+        flags: What was odd.
+    """
+
+    meshes: dict[str, WorldMesh]
+    boxes_mm: dict[str, Box]
+    flags: tuple[str, ...]
+
+
+def surfaces_of_labels(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str) -> LabelSurfaces:
+    """Closed surfaces of the structures that a label map holds.
+
+    Args:
+        labels: Any axes. A mask of one value that no structure but the first claims may hold both lungs.
+        structures: Label values by structure; those of a map that has none of them are left out.
+        subject: What to call it in messages.
+
+    Raises:
+        InputError: Not a label map, empty, or none of the structures is in it.
+    """
+    if not is_label_map(labels):
+        integer_labels(labels, subject)
+    inside = labels.voxels > 0
+    if not inside.any():
+        raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the lungs")
+    small = integer_labels(canonical(cropped(labels, inside, _MARGIN)), subject)
+    present = set(np.unique(small.voxels).tolist()) - {0}
+    found = {name: values for name, values in structures.items() if present & set(values)}
+    if not found:
+        claimed = ", ".join(f"{name}={'+'.join(map(str, values))}" for name, values in structures.items())
+        raise InputError(subject, f"label values {sorted(present)}", claimed, "name the values with --labels")
+    claimed_values = {value for values in found.values() for value in values}
+    odd = (f"label values {sorted(extra)} not measured",) if (extra := present - claimed_values) else ()
+    masks = {name: _mask(small, values, f"{subject}, {name}") for name, values in found.items()}
+    boxes = {name: box for name, mask in masks.items() if (box := box_of_mask(mask)) is not None}
+    return LabelSurfaces({name: _surface(mask) for name, mask in masks.items()}, boxes, odd)
+
+
+def _mask(labels: Volume, values: tuple[int, ...], subject: str) -> Volume:
+    mask = labels.with_voxels(np.isin(labels.voxels, values))
+    n_voxels = int(np.count_nonzero(mask.voxels))
+    if n_voxels < _LEAST_VOXELS:
+        raise InputError(subject, f"{n_voxels} voxels", f"at least {_LEAST_VOXELS}", "check the label values")
+    return cropped(mask, mask.voxels, _MARGIN)
+
+
+def _surface(mask: Volume) -> WorldMesh:
+    coarse = _gathered(mask)
+    field = smooth_mask(coarse, _SIGMA_VOXELS * coarse.spacing_mm)
+    whole = np.count_nonzero(mask.voxels) * mask.voxel_ml / coarse.voxel_ml
+    return extract_surface(field, level_that_keeps_volume(field, whole))
+
+
+def box_of_mask(mask: Volume) -> Box | None:
+    """Lowest and highest corner of a shape, from its mask.
+
+    A round end that lies between two slices leaves no voxel in the second. The areas of the last two slices show where
+    it is: those of a round end fall in proportion to the distance from it. A flat end is half a voxel past its slice.
+
+    Args:
+        mask: Canonical; a voxel is inside if its centre is.
+
+    Returns:
+        (3,) and (3,) RAS mm, or None where the voxels' axes are not the world's.
+    """
+    directions = mask.world_from_voxel[:3, :3] / mask.spacing_mm
+    if not np.allclose(directions, np.eye(3), atol=_ALONG):
+        return None
+    ends = np.array([_ends(mask.voxels.sum(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)])
+    lower, upper = mask.to_world(ends.T)
+    return lower, upper
+
+
+def _ends(areas: NDArray[np.int64]) -> tuple[float, float]:
+    """Where a shape begins and ends along an axis, in slices, from its area in each."""
+    inside = np.flatnonzero(areas)
+    first, last = int(inside[0]), int(inside[-1])
+    return first - _reach(areas[first], areas[first + 1]), last + _reach(areas[last], areas[last - 1])
+
+
+def _reach(outermost: int, next_to_it: int) -> float:
+    """How far past its outermost slice a shape goes, in slices."""
+    share = outermost / max(next_to_it - outermost, 1e-9)
+    return min(share, 1.0) if share < _FLAT else 0.5
+
+
+def _gathered(mask: Volume) -> Volume:
+    """Shares of fine voxels in blocks of about `_FINE_MM`: as exact, and several times fewer."""
+    n = np.maximum(np.floor(_FINE_MM / mask.spacing_mm + 1e-3).astype(int), 1)
+    pad = [(0, int(-size % k) + k * _MARGIN) for size, k in zip(mask.voxels.shape, n, strict=True)]
+    shares: NDArray[np.floating[Any]] = np.pad(mask.voxels, pad).astype(np.float32)
+    for axis, k in enumerate(n.tolist()):
+        blocks = np.moveaxis(shares, axis, 0)
+        shares = np.moveaxis(np.mean([blocks[start::k] for start in range(k)], axis=0), 0, axis)
+    affine = mask.world_from_voxel.copy()
+    affine[:3, :3] *= n
+    affine[:3, 3] = mask.to_world((n - 1.0)[None] / 2.0)[0]
+    return Volume(np.ascontiguousarray(shares), affine)

@@ -1,0 +1,165 @@
+"""The stage `measure`: size and shape of many subjects. One bad case never stops the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import joblib
+import numpy as np
+
+from lpm.errors import FileError, LpmError
+from lpm.measurement.shapes import measure_shapes
+from lpm.measurement.subjects import Subject, read_shapes
+from lpm.measurement.table import AttributeTable
+from lpm.preparation.config import DEFAULT_STRUCTURES
+
+OUTLINE = (
+    "total_volume_ml",
+    "right_share_percent",
+    "height_mm",
+    "width_mm",
+    "depth_mm",
+    "dome_height_mm",
+    "base_tilt_deg",
+    "apex_radius_mm",
+)
+"""What tells lungs from others, whatever their detail: the outlier score is a distance in these."""
+
+_LEAST_CHANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How the measurement of one subject ended.
+
+    Args:
+        subject: Its name.
+        values: By name, the unit at its end; empty if it failed.
+        intervals: 95 % intervals of some values: where a fit says how sure it is.
+        percentiles: Where values stand among the population's subjects.
+        mahalanobis: Distance from the population's mean in `OUTLINE`, in standard deviations; NaN if unknown.
+        flags: What a reader must know.
+        error: Why it failed.
+        seconds: Wall time.
+    """
+
+    subject: str
+    values: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    percentiles: dict[str, float] = field(default_factory=dict)
+    mahalanobis: float = float("nan")
+    flags: tuple[str, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """What `--json` shows: every value with what is known about it."""
+        values: dict[str, object] = {
+            name: {"value": value}
+            | ({"interval_95": list(self.intervals[name])} if name in self.intervals else {})
+            | ({"percentile": self.percentiles[name]} if name in self.percentiles else {})
+            for name, value in self.values.items()
+        }
+        score = None if np.isnan(self.mahalanobis) else self.mahalanobis
+        flags: dict[str, object] = {"flags": list(self.flags)} | ({"error": self.error} if self.error else {})
+        return {"subject": self.subject, **flags, "mahalanobis": score, "values": values}
+
+
+def measure_subjects(
+    subjects: Sequence[Subject],
+    *,
+    population: AttributeTable | None = None,
+    structures: Mapping[str, tuple[int, ...]] | None = None,
+    jobs: int = 1,
+) -> Iterator[Measured]:
+    """Measure subjects, `jobs` at a time, and yield each in turn.
+
+    Args:
+        subjects: Whose files.
+        population: Whom to compare with, if anyone.
+        structures: Label values by structure; default 1 = left lung, 2 = right lung.
+        jobs: Worker processes.
+    """
+    named = DEFAULT_STRUCTURES if structures is None else structures
+    work = (joblib.delayed(_try_subject)(subject, named, population) for subject in subjects)
+    yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
+
+
+def _try_subject(
+    subject: Subject, structures: Mapping[str, tuple[int, ...]], population: AttributeTable | None
+) -> Measured:
+    started = time.perf_counter()
+    try:
+        shapes = read_shapes(subject, structures)
+        values, intervals = measure_shapes(shapes.meshes, shapes.boxes_mm), _intervals(subject)
+    except LpmError as error:
+        return Measured(subject.name, error=str(error), seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return compared(Measured(subject.name, values, intervals, flags=shapes.flags, seconds=seconds), population)
+
+
+def compared(measured: Measured, population: AttributeTable | None) -> Measured:
+    """The same, with where it stands in a population.
+
+    Args:
+        measured: Values.
+        population: Its attributes; nothing is said where it is None, or its structures are others.
+    """
+    if population is None:
+        return measured
+    found = replace(measured, percentiles=population.percentiles(measured.values))
+    if not set(OUTLINE) <= set(found.percentiles) or len(population.subjects) < len(OUTLINE) + 2:
+        return found
+    unusual = population.only(OUTLINE).unusual(measured.values)
+    flags = measured.flags
+    if unusual.chance < _LEAST_CHANCE:
+        flags = (*flags, f"unlike the population's: distance {unusual.mahalanobis:.1f}, chance {unusual.chance:.1g}")
+    return replace(found, mahalanobis=unusual.mahalanobis, flags=flags)
+
+
+def _intervals(subject: Subject) -> dict[str, tuple[float, float]]:
+    """What the `fit.json` beside meshes says of how sure the fit is."""
+    path = subject.files[0].parent / "fit.json"
+    if not path.is_file():
+        return {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")).get("intervals_95", {})
+        return {name: (float(low), float(high)) for name, (low, high) in said.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error
+
+
+def as_csv(results: Sequence[Measured]) -> str:
+    """A row a subject; intervals as columns of their own where there are any."""
+    rows = [
+        {"subject": one.subject}
+        | one.values
+        | {f"{name}_95_{end}": value for name, pair in one.intervals.items() for end, value in _ends(pair)}
+        | ({} if np.isnan(one.mahalanobis) else {"mahalanobis": one.mahalanobis})
+        | {"flags": "; ".join(one.flags), "error": one.error}
+        for one in results
+    ]
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in {"flags", "error"}))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, "flags", "error"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _ends(pair: tuple[float, float]) -> Iterator[tuple[str, float]]:
+    return zip(("low", "high"), pair, strict=True)
+
+
+def _short(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def as_json(results: Sequence[Measured]) -> str:
+    """A list of subjects, each with its values."""
+    return json.dumps([one.to_dict() for one in results], indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,200 @@
+"""From what a person names on the command line to subjects: label maps, meshes, folders of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from lpm.errors import FileError, InputError
+from lpm.files.meshes import MESH_SUFFIXES, read_mesh
+from lpm.files.points import check_extent
+from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume
+from lpm.geometry.meshes import WorldMesh
+from lpm.measurement.labels import surfaces_of_labels
+from lpm.measurement.structure import Box, box_of
+
+_SIDES = ("left_", "right_")
+_SHAPE = "shape"
+_LARGE = 0.1
+_SCRAPS_ML = 5.0
+_AGREE_MM = 3.0
+_POINTS = 2000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What to measure.
+
+    Args:
+        name: Of the subject.
+        files: One label map, or the meshes of its structures.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What files of a subject hold.
+
+    Args:
+        meshes: By structure; closed, outward, one piece each, RAS mm.
+        flags: What was odd about them.
+        boxes_mm: Lowest and highest corner of structures, where a label map tells.
+    """
+
+    meshes: dict[str, WorldMesh]
+    flags: tuple[str, ...]
+    boxes_mm: dict[str, Box] = field(default_factory=dict)
+
+
+def find_subjects(inputs: Sequence[Path]) -> list[Subject]:
+    """Turn files and folders into subjects.
+
+    A label map is a subject; so is a mesh, but for ``left_*`` and ``right_*`` of one folder, which belong together.
+    A folder is a subject if it holds such meshes (as fits, cohorts and generated lungs do) or a ``labels.*``;
+    else it holds subjects.
+
+    Raises:
+        FileError: An input does not exist, or holds neither meshes nor label maps.
+    """
+    files = []
+    for given in inputs:
+        found = list(_files_of(given)) if given.is_dir() else [given]
+        if not found or not given.exists():
+            expected = f"label maps ({', '.join(VOLUME_SUFFIXES)}) or meshes ({', '.join(MESH_SUFFIXES)})"
+            raise FileError(str(given), "holds nothing to measure" if given.is_dir() else "no such file", expected)
+        files += found
+    return _grouped(dict.fromkeys(files))
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    """Files of one subject, or of the subjects in subfolders."""
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    sided = [path for path in inside if _is_sided(path)]
+    labels = [path for path in inside if is_volume_name(path) and _stem(path) == "labels"]
+    if sided or labels:
+        yield from sided or labels[:1]
+        return
+    for path in inside:
+        if path.is_dir():
+            yield from _files_of(path)
+        elif _is_mesh(path) or is_volume_name(path):
+            yield path
+
+
+def _is_mesh(path: Path) -> bool:
+    return path.suffix.lower() in MESH_SUFFIXES
+
+
+def _is_sided(path: Path) -> bool:
+    return _is_mesh(path) and path.stem.startswith(_SIDES)
+
+
+def _stem(path: Path) -> str:
+    ending = next((suffix for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
+    return path.name[: -len(ending)] if ending else path.name
+
+
+def _grouped(files: Iterable[Path]) -> list[Subject]:
+    """Sided meshes of a folder are one subject, named by the folder, as a ``labels.*`` is."""
+    subjects: dict[Path, Subject] = {}
+    for path in files:
+        by_folder = _is_sided(path) or _stem(path) == "labels"
+        name = path.resolve().parent.name if by_folder else _stem(path)
+        key = path.parent if _is_sided(path) else path
+        earlier = subjects[key].files if key in subjects else ()
+        subjects[key] = Subject(name, (*earlier, path))
+    return list(subjects.values())
+
+
+def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Read what there is to measure of a subject.
+
+    Args:
+        subject: Whose files.
+        structures: Label values by structure.
+
+    Raises:
+        FileError: A file cannot be read.
+        InputError: Nothing in it, open meshes, or another unit than the millimetre.
+    """
+    if not is_volume_name(subject.files[0]):
+        meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
+        return checked_shapes(meshes, subject.name)
+    found = surfaces_of_labels(read_volume(subject.files[0]), structures, subject.name)
+    shapes = checked_shapes(found.meshes, subject.name, found.flags)
+    if shapes.meshes.keys() != found.meshes.keys():
+        return shapes
+    return replace(shapes, boxes_mm={name: _agreed(box, shapes.meshes[name]) for name, box in found.boxes_mm.items()})
+
+
+def _agreed(box_mm: Box, mesh: WorldMesh) -> Box:
+    """A label map's box where a mesh ends there too; its own where the map's end is that of an island."""
+    lower, upper = (
+        np.where(np.abs(of - own) < _AGREE_MM, of, own) for of, own in zip(box_mm, box_of(mesh), strict=True)
+    )
+    return lower, upper
+
+
+def checked_shapes(meshes: Mapping[str, WorldMesh], subject: str, flags: Iterable[str] = ()) -> Shapes:
+    """Refuse meshes that enclose nothing measurable, mend what can be mended, and say what was odd.
+
+    Args:
+        meshes: By structure, RAS mm.
+        subject: What to call them in messages.
+        flags: What was odd before.
+
+    Raises:
+        InputError: Open, or of another unit than the millimetre.
+    """
+    found, odd = {}, list(flags)
+    for name, mesh in _told_apart(meshes).items():
+        check_extent(mesh.vertices[:: max(len(mesh.vertices) // _POINTS, 1)], f"{subject}, {name}")
+        if not mesh.is_closed:
+            hint = "close its holes; a label map gives closed meshes"
+            raise InputError(f"{subject}, {name}", "an open mesh, which has no volume", "a closed one", hint)
+        if mesh.enclosed_volume < 0:
+            odd.append(f"{name} was inside out")
+        pieces = mesh.outward()
+        if pieces.n_pieces > 1:
+            largest = pieces.largest_piece().outward()
+            odd += _scraps(name, pieces.n_pieces - 1, largest.volume_ml - pieces.volume_ml)
+            pieces = largest
+        found[name] = pieces
+    return Shapes(found, (*odd, *_exchanged(found)))
+
+
+def _scraps(name: str, n: int, less_ml: float) -> list[str]:
+    """Crumbs and small cavities are left out without a word."""
+    large = abs(less_ml) > _SCRAPS_ML
+    return [f"{name} has {n} more pieces ({abs(less_ml):.0f} ml), which were left out"] if large else []
+
+
+def _told_apart(meshes: Mapping[str, WorldMesh]) -> dict[str, WorldMesh]:
+    """One mesh of two large pieces side by side is both lungs."""
+    if len(meshes) != 1:
+        return dict(meshes)
+    (mesh,) = meshes.values()
+    both = mesh.largest_pieces(2) if mesh.n_pieces > 1 else mesh
+    if both.n_pieces != 2:
+        return dict(meshes)
+    one = both.largest_piece()
+    other = both.with_faces(both.faces[~np.isin(both.vertices[both.faces[:, 0]], one.vertices).all(axis=1)])
+    small, large = sorted(abs(part.enclosed_volume) for part in (one, other))
+    if small < _LARGE * large:
+        return dict(meshes)
+    left, right = sorted((one, other), key=lambda part: float(part.vertices[:, 0].mean()))
+    return {"left_lung": left, "right_lung": right}
+
+
+def _exchanged(meshes: Mapping[str, WorldMesh]) -> list[str]:
+    """Whether left lies right of right: exchanged labels, or an image stored wrongly."""
+    if not {"left_lung", "right_lung"} <= set(meshes):
+        return []
+    left, right = (meshes[name].centroid[0] for name in ("left_lung", "right_lung"))
+    return ["the left lung lies on the patient's right"] if left > right else []

@@ -1,0 +1,1 @@
+"""The population that a model learnt: new lungs, and knobs with names."""

@@ -1,0 +1,188 @@
+"""Generated lungs on disk: a folder each, a table that `lpm prepare` takes back, and a manifest."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from pydantic import Field
+
+from lpm.errors import FileError, InputError
+from lpm.files.atomic import atomic_folder, write_text
+from lpm.files.meshes import write_mesh
+from lpm.files.volumes import write_volume
+from lpm.geometry.grids import grid_around, voxelise_on
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+from lpm.measurement.table import AttributeTable
+from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
+from lpm.population.population import Range
+from lpm.preparation.cohort import read_json_model
+from lpm.preparation.config import StrictModel
+
+DATA_SET_SCHEMA = 1
+TABLE = "subjects.csv"
+_CHUNK = 8
+
+
+class Request(StrictModel):
+    """What was asked for; everything that changes a lung but its number."""
+
+    ranges: dict[str, Range] = Field(description="lowest and highest value by attribute")
+    seed: int = Field(0, ge=0)
+    labels_mm: float = Field(2.0, ge=0.5, le=10, description="voxels of the label maps")
+    config: GenerationConfig = GenerationConfig()
+
+
+class Lungs(StrictModel):
+    """`lungs.json` of generated lungs."""
+
+    name: str
+    digest: str = Field(description="of the request and the model: lungs of another request are made again")
+    beta: tuple[float, ...]
+    attributes: dict[str, float]
+    nearest_training_lungs_mm: float
+    tries: int
+
+
+class DataSetManifest(StrictModel):
+    """`manifest.json`."""
+
+    schema_version: int
+    request: Request
+    digest: str
+    model: dict[str, Any]
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Lungs to generate into a folder.
+
+    Args:
+        generator: Draws them.
+        request: What was asked for.
+        out: The folder.
+    """
+
+    generator: Generator
+    request: Request
+    out: Path
+
+    @property
+    def digest(self) -> str:
+        """Of the request and of the model's shape parameters."""
+        model, hasher = self.generator.population.decode.model, hashlib.sha256()
+        hasher.update(self.request.model_dump_json().encode())
+        hasher.update(model.latents.basis.numpy().tobytes() + model.codes.numpy().tobytes())
+        return hasher.hexdigest()
+
+    def write_all(self, n: int, *, jobs: int) -> Iterator[Lungs]:
+        """Generate n lungs, `jobs` at a time; those that an earlier run finished are kept. The manifest comes last.
+
+        Raises:
+            InputError: n is not positive, or conditions that no lungs meet.
+            FileError: The folder holds something else.
+        """
+        if n < 1:
+            raise InputError("--n", str(n), "at least 1")
+        if self.out.exists() and any(self.out.iterdir()) and not any(self.out.glob("lungs_*")):
+            raise FileError(str(self.out), "is not empty, and holds no generated lungs", "a new folder")
+        self.generator.population.draw_within(self.request.ranges, rng=np.random.default_rng(0))
+        chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
+        work = (joblib.delayed(_write_some)(self, self.digest, chunk) for chunk in chunks)
+        done: list[Lungs] = []
+        for some in joblib.Parallel(n_jobs=jobs, return_as="generator")(work):
+            done += some
+            yield from some
+        self._finish(done)
+
+    def _finish(self, lungs: Sequence[Lungs]) -> None:
+        write_text(self.out / TABLE, _table(lungs))
+        model = self.generator.population.decode.model.manifest
+        manifest = DataSetManifest(
+            schema_version=DATA_SET_SCHEMA,
+            request=self.request,
+            digest=self.digest,
+            model={"preset": model.config.preset, "subjects": len(model.training_subjects), "data": model.data}
+            | model.versions,
+            subjects=tuple(one.name for one in lungs),
+        )
+        write_text(self.out / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
+
+    def write_one(self, index: int, digest: str) -> Lungs:
+        """Generate and write the lungs of a number, or read them where they are there."""
+        name = f"lungs_{index:05d}"
+        folder = self.out / name
+        if (earlier := _finished(folder, digest)) is not None:
+            return earlier
+        rng = np.random.default_rng([self.request.seed, index])
+        drawn = self.generator.draw(self.request.ranges, rng=rng)
+        record = _record(name, digest, drawn)
+        with atomic_folder(folder) as temporary:
+            for structure, mesh in drawn.meshes.items():
+                write_mesh(temporary / f"{structure}.ply", mesh)
+            write_volume(temporary / "labels.nii.gz", labels_of(drawn.meshes, self.request.labels_mm))
+            write_text(temporary / "lungs.json", record.model_dump_json(indent=1) + "\n")
+        return record
+
+
+def _write_some(data_set: DataSet, digest: str, indices: range) -> list[Lungs]:
+    return [data_set.write_one(index, digest) for index in indices]
+
+
+def _record(name: str, digest: str, drawn: GeneratedLungs) -> Lungs:
+    beta = tuple(round(float(value), 6) for value in drawn.beta)
+    attributes = {key: float(f"{value:.7g}") for key, value in drawn.attributes.items()}
+    nearest = round(drawn.nearest_mm, 3)
+    return Lungs(
+        name=name, digest=digest, beta=beta, attributes=attributes, nearest_training_lungs_mm=nearest, tries=drawn.tries
+    )
+
+
+def _finished(folder: Path, digest: str) -> Lungs | None:
+    try:
+        found = read_json_model(folder / "lungs.json", Lungs)
+    except FileError:  # absent, damaged, or of another version: not finished, so it is done again
+        return None
+    return found if found.digest == digest else None
+
+
+def labels_of(meshes: dict[str, WorldMesh], spacing_mm: float) -> Volume:
+    """Label map of structures: 1, 2, ... in their order; where two overlap, the first."""
+    grid = grid_around(list(meshes.values()), spacing_mm)
+    volume = grid.volume(np.zeros(grid.shape, dtype=np.uint8))
+    for index, mesh in reversed(list(enumerate(meshes.values(), start=1))):
+        volume.voxels[voxelise_on(mesh, volume)] = index
+    return volume
+
+
+def _table(lungs: Sequence[Lungs]) -> str:
+    """`subjects.csv`: names, label maps and attributes, as `lpm prepare` reads them."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for one in lungs for name in one.attributes))
+    writer = csv.DictWriter(text, ["subject", "path", *names, "nearest_training_lungs_mm"], lineterminator="\n")
+    writer.writeheader()
+    for one in lungs:
+        row = {"subject": one.name, "path": f"{one.name}/labels.nii.gz", **one.attributes}
+        writer.writerow(row | {"nearest_training_lungs_mm": one.nearest_training_lungs_mm})
+    return text.getvalue()
+
+
+def read_attributes(folder: Path) -> AttributeTable:
+    """Attributes of the lungs of a data set.
+
+    Raises:
+        FileError: There is no manifest, or lungs are missing.
+        SchemaError: It is of another version.
+    """
+    manifest = read_json_model(folder / "manifest.json", DataSetManifest, DATA_SET_SCHEMA)
+    found = {name: read_json_model(folder / name / "lungs.json", Lungs) for name in manifest.subjects}
+    return AttributeTable.of({name: lungs.attributes for name, lungs in found.items()})

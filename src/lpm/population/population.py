@@ -1,0 +1,194 @@
+"""The distribution of the lungs that a model learnt from: shape and attributes together, a Gaussian.
+
+A shape is beta = mean + factor @ g with g ~ N(0, I): the training subjects' own mean and covariance. This is not the
+prior of the fit, which also allows for what few subjects cannot teach, and so is wider than people are. Attributes y go
+with it by what the training subjects show:
+
+    (g, y) ~ N((0, m), [[I, C'], [C, S]]),    C = cov(y, g),   S = cov(y)
+
+and given some of the attributes, g | y_c ~ N(C_c' S_c^-1 (y_c - m_c), I - C_c' S_c^-1 C_c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import chi2
+
+from lpm.errors import InputError
+from lpm.geometry.frames import Floats
+from lpm.measurement.table import AttributeTable
+from lpm.model.bundle import ModelBundle
+from lpm.population.attributes import attributes_of, training_betas
+from lpm.population.decoding import ShapeDecoder
+
+_LEAST_SD = 1e-3
+_FARTHEST_SD = 4.0
+_DRAWS = 20_000
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Shape and attributes of a model's training subjects.
+
+    Args:
+        decode: (k,) beta to meshes.
+        mean: (k,) mean beta.
+        factor: (k, r) what unit coordinates g add to it.
+        coordinates: (n, r) of the training subjects.
+        table: Their attributes.
+    """
+
+    decode: ShapeDecoder
+    mean: Floats
+    factor: Floats
+    coordinates: Floats
+    table: AttributeTable
+
+    @classmethod
+    def of(cls, model: ModelBundle) -> Population:
+        """Take the population of a model.
+
+        Raises:
+            InputError: Fewer than three training subjects.
+        """
+        betas = training_betas(model)
+        if len(betas) < 3:
+            raise InputError("population", f"{len(betas)} training subjects", "at least 3", "train on more lungs")
+        mean = betas.mean(axis=0)
+        left, sizes, axes = np.linalg.svd(betas - mean, full_matrices=False)
+        kept = sizes > _LEAST_SD * sizes[0]
+        spread = np.sqrt(len(betas) - 1.0)
+        factor = (axes[kept].T * sizes[kept]) / spread
+        return cls(ShapeDecoder(model), mean, factor, left[:, kept] * spread, attributes_of(model))
+
+    def beta(self, coordinates: Floats) -> Floats:
+        """(k,) shape parameters of (r,) coordinates."""
+        return np.asarray(self.mean + self.factor @ coordinates)
+
+    @cached_property
+    def _joint(self) -> tuple[Floats, Floats]:
+        """C (m, r) and S (m, m); unknown attributes count as the mean."""
+        apart = np.nan_to_num(self.table.values - self.table.mean)
+        n = len(apart) - 1.0
+        return apart.T @ self.coordinates / n, apart.T @ apart / n
+
+    def slopes(self, names: Sequence[str]) -> Floats:
+        """(c, r) how attributes follow the coordinates, by the training subjects' regression."""
+        return self._joint[0][[self.table.index(name) for name in names]]
+
+    def conditional(self, given: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Mean (r,) and a factor (r, r) of the covariance of the coordinates, given attributes.
+
+        Raises:
+            InputError: An unknown attribute, or values that no lungs join.
+        """
+        r = self.coordinates.shape[1]
+        if not given:
+            return np.zeros(r), np.eye(r)
+        chosen = [self.table.index(name) for name in given]
+        self.check(given)
+        cross, cov = self._joint[0][chosen], self._joint[1][np.ix_(chosen, chosen)]
+        gain = np.linalg.solve(cov, cross).T
+        apart = np.array(list(given.values())) - self.table.mean[chosen]
+        variance, axes = np.linalg.eigh(np.eye(r) - gain @ cross)
+        return gain @ apart, axes * np.sqrt(np.maximum(variance, 0.0))
+
+    def expected(self, given: Mapping[str, float]) -> dict[str, float]:
+        """All attributes as the training subjects' regression on the given ones expects them."""
+        chosen = [self.table.index(name) for name in given]
+        mean, cov = self.table.mean, self._joint[1]
+        apart = np.array(list(given.values())) - mean[chosen]
+        weights = np.linalg.solve(cov[np.ix_(chosen, chosen)], apart) if chosen else np.zeros(0)
+        return dict(zip(self.table.names, (mean + cov[:, chosen] @ weights).tolist(), strict=True))
+
+    def possible(self, name: str, given: Mapping[str, float]) -> Range:
+        """From where to where an attribute can be, given others: four standard deviations about what is expected.
+
+        Never further than one beyond the training subjects' extremes.
+        """
+        chosen, index = [self.table.index(other) for other in given], self.table.index(name)
+        cov = self._joint[1]
+        left = cov[index, index]
+        if chosen:
+            left -= cov[index, chosen] @ np.linalg.solve(cov[np.ix_(chosen, chosen)], cov[chosen, index])
+        reach = _FARTHEST_SD * float(np.sqrt(max(left, 0.0)))
+        middle = self.expected(given)[name]
+        own, sd = self.table.values[:, index], float(self.table.sd[index])
+        return max(middle - reach, float(np.nanmin(own)) - sd), min(middle + reach, float(np.nanmax(own)) + sd)
+
+    def check(self, given: Mapping[str, float]) -> None:
+        """Refuse attributes that no lungs of the population join.
+
+        Raises:
+            InputError: One is impossible by itself or given the others; or all together are four standard deviations
+                from the mean.
+        """
+        for name, value in given.items():
+            others = {other: known for other, known in given.items() if other != name}
+            for known in ({}, others):
+                low, high = self.possible(name, known)
+                if not low <= value <= high:
+                    raise _impossible(name, value, known, (low, high))
+        chosen = [self.table.index(name) for name in given]
+        apart = np.array(list(given.values())) - self.table.mean[chosen]
+        squared = apart @ np.linalg.solve(self._joint[1][np.ix_(chosen, chosen)], apart)
+        if squared > chi2.isf(chi2.sf(_FARTHEST_SD**2, 1), len(chosen)):
+            given_text = ", ".join(f"{name} {value:.4g}" for name, value in given.items())
+            nearest = ", ".join(f"{name} {value:.4g}" for name, value in self._nearest(given).items())
+            raise InputError("conditions", given_text, "values that lungs join", f"possible is {nearest}")
+
+    def _nearest(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Two thirds of the way from the mean: a combination that is not too far."""
+        mean = {name: float(self.table.mean[self.table.index(name)]) for name in given}
+        return {name: mean[name] + 2.0 / 3.0 * (value - mean[name]) for name, value in given.items()}
+
+    def draw_within(self, ranges: Mapping[str, Range], *, rng: np.random.Generator) -> dict[str, float]:
+        """Attributes of a subject of the population, if they were within ranges.
+
+        Args:
+            ranges: Lowest and highest value by attribute; a single value twice.
+            rng: Source of randomness.
+
+        Raises:
+            InputError: An unknown attribute, a range upside down, or one that no lungs are in.
+        """
+        for name, (low, high) in ranges.items():
+            self.table.index(name)
+            if not low <= high:
+                raise InputError(name, f"a range from {low:g} to {high:g}", "the lower end first")
+        exact = {name: low for name, (low, high) in ranges.items() if low == high}
+        self.check(exact) if exact else None
+        free = [name for name in ranges if name not in exact]
+        if not free:
+            return exact
+        middle = self.expected(exact)
+        drawn = self._residuals(free, list(exact), rng) + np.array([middle[name] for name in free])
+        low, high = np.array([ranges[name] for name in free]).T
+        inside = drawn[((drawn >= low) & (drawn <= high)).all(axis=1)]
+        if not len(inside):
+            name = free[0]
+            raise _impossible(name, ranges[name], exact, self.possible(name, exact))
+        return exact | dict(zip(free, inside[0].tolist(), strict=True))
+
+    def _residuals(self, free: Sequence[str], known: Sequence[str], rng: np.random.Generator) -> Floats:
+        """Draws of some attributes about what others let expect."""
+        a, b, cov = [self.table.index(n) for n in free], [self.table.index(n) for n in known], self._joint[1]
+        left = cov[np.ix_(a, a)]
+        if b:
+            left = left - cov[np.ix_(a, b)] @ np.linalg.solve(cov[np.ix_(b, b)], cov[np.ix_(b, a)])
+        variance, axes = np.linalg.eigh(left)
+        normal = rng.standard_normal((_DRAWS, len(a)))
+        return np.asarray(normal @ (axes * np.sqrt(np.maximum(variance, 0.0))).T)
+
+
+def _impossible(name: str, value: float | Range, known: Mapping[str, float], possible: Range) -> InputError:
+    given = f"{value:.4g}" if isinstance(value, float | int) else f"{value[0]:.4g} to {value[1]:.4g}"
+    beside = " with " + ", ".join(f"{other} {one:.4g}" for other, one in known.items()) if known else ""
+    low, high = possible
+    return InputError(name, given + beside, f"{low:.4g} to {high:.4g}, as lungs of this population can be")

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lpm.errors import FileError, InputError
+from lpm.files.meshes import write_mesh
+from lpm.files.volumes import to_itk, write_volume
+from lpm.geometry.meshes import WorldMesh, joined
+from lpm.geometry.phantoms import Box, Ellipsoid, stored_as, to_mask
+from lpm.geometry.surfaces import extract_surface
+from lpm.geometry.volumes import Volume
+from lpm.measurement.measure import OUTLINE, Measured, as_csv, as_json, compared, measure_subjects
+from lpm.measurement.shapes import measure_shapes
+from lpm.measurement.subjects import Subject, checked_shapes, find_subjects, read_shapes
+from lpm.measurement.table import AttributeTable
+from lpm.preparation.config import DEFAULT_STRUCTURES
+
+
+def labelled(mask: Volume, value: int = 1) -> Volume:
+    return mask.with_voxels(mask.voxels.astype(np.uint8) * value)
+
+
+def measured(tmp_path: Path, labels: Volume) -> dict[str, float]:
+    write_volume(tmp_path / "one" / "labels.nii.gz", labels)
+    (found,) = measure_subjects(find_subjects([tmp_path / "one"]))
+    assert not found.error
+    return found.values
+
+
+@pytest.fixture(scope="module")
+def lungs(phantom_labels: Volume) -> dict[str, WorldMesh]:
+    pairs = DEFAULT_STRUCTURES.items()
+    inside = {name: phantom_labels.with_voxels(phantom_labels.voxels == value) for name, (value,) in pairs}
+    return {name: extract_surface(mask, 0.5).largest_piece() for name, mask in inside.items()}
+
+
+# --- Label maps against what is known exactly -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("margin", [12.0, 12.3, 12.5])
+@pytest.mark.parametrize("radii", [(40.0, 40.0, 40.0), (35.0, 50.0, 70.0)])
+def test_an_ellipsoid_of_1_mm_voxels(radii: tuple[float, float, float], margin: float, tmp_path: Path) -> None:
+    """Wherever its ends lie between the voxels' centres."""
+    shape = Ellipsoid((3.3, -8.1, 20.7), radii)
+    values = measured(tmp_path, labelled(to_mask(shape, 1.0, margin_mm=margin)))
+    assert values["total_volume_ml"] == pytest.approx(shape.volume_ml, rel=2e-3)
+    sizes = [values["width_mm"], values["depth_mm"], values["height_mm"]]
+    assert sizes == pytest.approx([2.0 * radius for radius in radii], abs=0.5)
+    assert values["left_lung_section_50_cm2"] == pytest.approx(np.pi * radii[0] * radii[1] / 100.0, rel=1e-2)
+
+
+def test_a_box_of_1_mm_voxels(tmp_path: Path) -> None:
+    shape = Box((0.5, 0.5, 0.5), (60.0, 80.0, 120.0))
+    values = measured(tmp_path, labelled(to_mask(shape, 1.0, margin_mm=12.5)))
+    assert values["total_volume_ml"] == pytest.approx(shape.volume_ml, rel=2e-3)
+    lower, upper = shape.bounds_mm
+    assert [values["width_mm"], values["depth_mm"], values["height_mm"]] == pytest.approx(upper - lower, abs=0.5)
+
+
+def test_turned_and_mirrored_axes_measure_the_same(tmp_path: Path) -> None:
+    labels = labelled(to_mask(Ellipsoid((3.0, -8.0, 20.0), (25.0, 35.0, 50.0)), (1.0, 1.5, 2.0)))
+    expected = measured(tmp_path, labels)
+    again = measured(tmp_path, stored_as(labels, (2, 0, 1), (True, False, True)))
+    assert again == pytest.approx(expected, rel=1e-3, abs=0.05)
+
+
+def test_voxels_finer_than_needed_are_gathered_without_loss(tmp_path: Path) -> None:
+    shape = Ellipsoid((0.0, 0.0, 0.0), (20.0, 25.0, 30.0))
+    values = measured(tmp_path, labelled(to_mask(shape, (0.5, 0.5, 1.0))))
+    assert values["total_volume_ml"] == pytest.approx(shape.volume_ml, rel=2e-3)
+    assert values["height_mm"] == pytest.approx(60.0, abs=0.5)
+
+
+def test_as_the_label_statistics_of_itk(phantom_labels: Volume, tmp_path: Path) -> None:
+    values = measured(tmp_path, phantom_labels)
+    statistics = sitk.LabelShapeStatisticsImageFilter()
+    statistics.Execute(to_itk(phantom_labels))
+    spacing = phantom_labels.spacing_mm
+    for value, name in enumerate(DEFAULT_STRUCTURES, start=1):
+        assert values[f"{name}_volume_ml"] == pytest.approx(statistics.GetPhysicalSize(value) / 1000.0, rel=2e-3)
+        box = np.array(statistics.GetBoundingBox(value)[3:]) * spacing
+        sizes = [values[f"{name}_{size}_mm"] for size in ("width", "depth", "height")]
+        assert sizes == pytest.approx(box.tolist(), abs=spacing.max())
+
+
+@pytest.mark.real
+def test_real_lungs_as_the_label_statistics_of_itk(real_lungs: Path) -> None:
+    folder = real_lungs / "luna16_0576"
+    (found,) = measure_subjects(find_subjects([folder]))
+    statistics = sitk.LabelShapeStatisticsImageFilter()
+    statistics.Execute(sitk.ReadImage(str(folder / "labels.nii.gz")))
+    for value, name in enumerate(DEFAULT_STRUCTURES, start=1):
+        size = statistics.GetPhysicalSize(value) / 1000.0
+        assert found.values[f"{name}_volume_ml"] == pytest.approx(size, rel=3e-3)
+        area = statistics.GetPerimeter(value) / 100.0
+        assert found.values[f"{name}_area_cm2"] == pytest.approx(area, rel=0.05)
+
+
+# --- What files hold --------------------------------------------------------------------------------------------------
+
+
+def test_meshes_of_a_folder_are_one_subject(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+    for name, mesh in lungs.items():
+        write_mesh(tmp_path / "someone" / f"{name}.ply", mesh)
+    by_folder, by_files = (
+        find_subjects([tmp_path]),
+        find_subjects(sorted((tmp_path / "someone").glob("*.ply"))),
+    )
+    assert by_folder == by_files == [Subject("someone", by_files[0].files)]
+    assert read_shapes(by_folder[0], {}).meshes.keys() == lungs.keys()
+
+
+def test_one_mesh_of_two_pieces_is_left_and_right(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+    write_mesh(tmp_path / "both.ply", joined([lungs["right_lung"], lungs["left_lung"]]))
+    found = read_shapes(find_subjects([tmp_path / "both.ply"])[0], {})
+    assert found.meshes["left_lung"].volume_ml == pytest.approx(lungs["left_lung"].volume_ml, rel=1e-6)
+    assert found.meshes["right_lung"].volume_ml == pytest.approx(lungs["right_lung"].volume_ml, rel=1e-6)
+
+
+def test_a_mask_of_one_value_is_both_lungs(phantom_labels: Volume, tmp_path: Path) -> None:
+    plain = measured(tmp_path, phantom_labels.with_voxels((phantom_labels.voxels > 0).astype(np.uint8)))
+    both = measured(tmp_path, phantom_labels)
+    assert plain.keys() == both.keys()
+    for name in ("left_lung_volume_ml", "right_lung_volume_ml", "right_share_percent"):
+        assert plain[name] == pytest.approx(both[name], rel=2e-3)
+    assert plain["height_mm"] == pytest.approx(both["height_mm"], abs=2.5)
+
+
+def test_inside_out_is_mended_and_said(lungs: dict[str, WorldMesh]) -> None:
+    found = checked_shapes({name: mesh.flipped() for name, mesh in lungs.items()}, "someone")
+    assert found.flags == ("left_lung was inside out", "right_lung was inside out")
+    assert measure_shapes(found.meshes) == pytest.approx(measure_shapes(lungs))
+
+
+def test_exchanged_sides_are_said(lungs: dict[str, WorldMesh]) -> None:
+    found = checked_shapes({"left_lung": lungs["right_lung"], "right_lung": lungs["left_lung"]}, "someone")
+    assert found.flags == ("the left lung lies on the patient's right",)
+
+
+def test_islands_are_left_out_and_said(lungs: dict[str, WorldMesh]) -> None:
+    island = extract_surface(to_mask(Ellipsoid((0.0, 0.0, 400.0), (15.0, 15.0, 15.0)), 2.0), 0.5)
+    found = checked_shapes({**lungs, "left_lung": joined([lungs["left_lung"], island])}, "someone")
+    assert found.flags == ("left_lung has 1 more pieces (14 ml), which were left out",)
+    assert found.meshes["left_lung"].n_pieces == 1
+
+
+def test_open_meshes_and_other_units_are_refused(lungs: dict[str, WorldMesh]) -> None:
+    left = lungs["left_lung"]
+    with pytest.raises(InputError, match="someone, left_lung: an open mesh, which has no volume"):
+        checked_shapes({"left_lung": left.with_faces(left.faces[1:])}, "someone")
+    with pytest.raises(InputError, match="metres"):
+        checked_shapes({"left_lung": WorldMesh(left.vertices / 1000.0, left.faces)}, "someone")
+
+
+def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="no such file"):
+        find_subjects([tmp_path / "nowhere.ply"])
+    with pytest.raises(FileError, match="holds nothing to measure"):
+        find_subjects([tmp_path / "empty"])
+
+
+def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
+    voxels = np.zeros((20, 20, 20), dtype=np.uint8)
+    for what, value, match in (("empty", 0, "an empty mask"), ("other", 7, r"label values \[7\]")):
+        voxels[5:15, 5:15, 5:15] = value
+        write_volume(tmp_path / what / "labels.nii.gz", Volume(voxels, np.eye(4)))
+        (found,) = measure_subjects(find_subjects([tmp_path / what]))
+        assert not found.values
+        assert match.replace("\\", "") in found.error
+
+
+def test_a_scan_is_no_label_map(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_volume(tmp_path / "ct.nii.gz", Volume(rng.normal(-800, 30, (16, 16, 16)).astype(np.float32), np.eye(4)))
+    (found,) = measure_subjects(find_subjects([tmp_path / "ct.nii.gz"]))
+    assert "give the mask, not the scan" in found.error
+
+
+def test_one_bad_subject_does_not_stop_the_others(phantom_labels: Volume, tmp_path: Path) -> None:
+    write_volume(tmp_path / "good" / "labels.nii.gz", phantom_labels)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "labels.nii.gz").write_bytes(b"no volume")
+    found = {one.subject: one for one in measure_subjects(find_subjects([tmp_path]))}
+    assert found["bad"].error
+    assert found["good"].values
+
+
+# --- In a population --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def population() -> AttributeTable:
+    rng = np.random.default_rng(3)
+    rows = {f"subject{i}": dict(zip(OUTLINE, rng.normal(100.0, 10.0, len(OUTLINE)), strict=True)) for i in range(60)}
+    return AttributeTable.of(rows)
+
+
+def test_the_middle_of_a_population_is_usual(population: AttributeTable) -> None:
+    found = compared(Measured("one", dict.fromkeys(OUTLINE, 100.0)), population)
+    assert found.mahalanobis < 1.0
+    assert found.flags == ()
+    assert all(30 < percentile < 70 for percentile in found.percentiles.values())
+
+
+def test_what_is_no_lung_is_flagged(population: AttributeTable) -> None:
+    found = compared(Measured("toe", dict.fromkeys(OUTLINE, 20.0)), population)
+    assert found.mahalanobis > 8.0
+    assert "unlike the population's" in found.flags[0]
+    assert set(found.percentiles.values()) == {0.0}
+
+
+def test_other_structures_are_not_compared(population: AttributeTable) -> None:
+    found = compared(Measured("one", {"spleen_volume_ml": 200.0}), population)
+    assert found.percentiles == {}
+    assert np.isnan(found.mahalanobis)
+
+
+def test_intervals_of_a_fit_are_read(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+    for name, mesh in lungs.items():
+        write_mesh(tmp_path / f"{name}.ply", mesh)
+    (tmp_path / "fit.json").write_text(json.dumps({"intervals_95": {"height_mm": [200.0, 220.0]}}))
+    (found,) = measure_subjects(find_subjects([tmp_path]))
+    assert found.intervals == {"height_mm": (200.0, 220.0)}
+    (tmp_path / "fit.json").write_text("{")
+    (broken,) = measure_subjects(find_subjects([tmp_path]))
+    assert "cannot be read" in broken.error
+
+
+def test_csv_and_json_hold_the_same() -> None:
+    one = Measured("a", {"height_mm": 210.5}, {"height_mm": (200.0, 220.0)}, {"height_mm": 40.0}, 1.5, ("odd",))
+    failed = Measured("b", error="no lungs")
+    rows = list(csv.DictReader(io.StringIO(as_csv([one, failed]))))
+    assert rows[0] == {
+        "subject": "a",
+        "height_mm": "210.5",
+        "height_mm_95_low": "200",
+        "height_mm_95_high": "220",
+        "mahalanobis": "1.5",
+        "flags": "odd",
+        "error": "",
+    }
+    assert rows[1]["error"] == "no lungs"
+    first, second = json.loads(as_json([one, failed]))
+    assert first["values"]["height_mm"] == {"value": 210.5, "interval_95": [200.0, 220.0], "percentile": 40.0}
+    assert second == {"subject": "b", "flags": [], "error": "no lungs", "mahalanobis": None, "values": {}}
