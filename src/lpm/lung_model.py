@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.model.lung_field import XrayReader
+from lpm.population.attributes import in_full
+from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator, generate
+from lpm.population.knobs import Knobs
+from lpm.population.population import Population, Range
+from lpm.population.shape import Shape
 
 BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
 
@@ -106,6 +112,36 @@ class LungModel:
     ) -> XrayFit:
         """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both; see `lpm.fitting.xray`."""
         return fit_xray(self.bundle, radiographs, reader=reader, config=config, spacing_mm=spacing_mm)
+
+    @cached_property
+    def population(self) -> Population:
+        """Shape and attributes of the training subjects; see `lpm.population.population`."""
+        return Population.of(self.bundle)
+
+    def set(self, **attributes: float) -> Shape:
+        """The most probable lungs with some attributes: ``model.set(total_volume_ml=4500).lungs``.
+
+        Raises:
+            InputError: An unknown attribute, or values that no lungs join.
+        """
+        return Knobs(self.population).set(in_full(attributes))
+
+    def generate(
+        self,
+        n: int,
+        *,
+        rng: np.random.Generator,
+        config: GenerationConfig | None = None,
+        **attributes: float | Range,
+    ) -> Iterator[GeneratedLungs]:
+        """New lungs, with attributes or ranges of them: ``model.generate(9, volume_ml=4500, rng=rng)``.
+
+        Raises:
+            InputError: n is not positive, an unknown attribute, or values that no lungs join.
+        """
+        generator = Generator(self.population, config or GenerationConfig())
+        pairs = {name: value if isinstance(value, tuple) else (value, value) for name, value in attributes.items()}
+        return generate(generator, n, in_full(pairs), rng=rng)
 
 
 def load(source: str | Path = BUNDLED) -> LungModel:

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 from lpm.model.extraction import Extraction, Lattice, extract_meshes, lattice_over
 
@@ -79,8 +81,7 @@ class Fit:
         Raises:
             InputError: Another name or level; the size is unknown.
         """
-        if not self.sized:
-            raise InputError("interval", "lungs of unknown size", "a pixel spacing", "give mm_per_px")
+        self._check_sized("interval")
         known: dict[str, tuple[str, ...]] = {f"{structure}_volume_ml": (structure,) for structure in self.lungs}
         known["total_volume_ml"] = tuple(self.lungs)
         if name not in known:
@@ -88,6 +89,43 @@ class Fit:
         meshes = {self.model.structures.index(structure): self.lungs[structure] for structure in known[name]}
         mean = sum(mesh.volume_ml for mesh in meshes.values())
         return normal_interval(mean, volume_sd_ml(self.model, self.shape, meshes), level)
+
+    @cached_property
+    def attributes(self) -> dict[str, float]:
+        """What the lungs measure, by name: ``fit.attributes["height_mm"]``; docs/measure.md lists them.
+
+        Raises:
+            InputError: The size is unknown.
+        """
+        self._check_sized("attributes")
+        return measure_shapes(self.lungs)
+
+    def attribute_intervals(
+        self, *, rng: np.random.Generator, n: int = 20, level: float = 0.95, spacing_mm: float = 4.0
+    ) -> dict[str, tuple[float, float]]:
+        """Intervals that hold attributes with the given probability: from their spread over `sample`.
+
+        A normal distribution about the fit's own values: twenty draws tell its width to a sixth.
+
+        Args:
+            rng: Source of randomness.
+            n: Number of draws; each takes seconds.
+            level: Between 0 and 1.
+            spacing_mm: Lattice of the draws.
+
+        Raises:
+            InputError: Fewer than two draws, another level, or the size is unknown.
+        """
+        if n < 2:
+            raise InputError("attribute_intervals", f"{n} draws", "at least 2")
+        own = self.attributes
+        drawn = [measure_shapes(lungs) for lungs in self.sample(n, rng=rng, spacing_mm=spacing_mm)]
+        sd = {name: float(np.std([one[name] for one in drawn], ddof=1)) for name in own}
+        return {name: normal_interval(value, sd[name], level) for name, value in own.items()}
+
+    def _check_sized(self, subject: str) -> None:
+        if not self.sized:
+            raise InputError(subject, "lungs of unknown size", "a pixel spacing", "give mm_per_px")
 
     def sigma_mm(self, name: str) -> NDArray[np.float64]:
         """(v,) standard deviation of each vertex of a structure's mesh along its normal, mm."""

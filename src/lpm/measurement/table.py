@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import f as fisher
+from scipy.special import fdtrc
 
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
@@ -100,7 +100,7 @@ class AttributeTable:
             raise InputError("outlier score", f"{n} subjects and {m} attributes", f"at least {m + 2} subjects")
         apart = np.array([values[name] for name in self.names]) - self.mean
         squared = float(apart @ np.linalg.solve(np.cov(self.values, rowvar=False).reshape(m, m), apart))
-        chance = fisher.sf(squared * n * (n - m) / (m * (n * n - 1.0)), m, n - m)
+        chance = fdtrc(m, n - m, squared * n * (n - m) / (m * (n * n - 1.0)))
         return Unusual(float(np.sqrt(squared)), float(chance))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import numpy as np
 
 from lpm.geometry.frames import Floats
@@ -9,6 +12,9 @@ from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.table import AttributeTable
 from lpm.model.bundle import ModelBundle
 from lpm.population.decoding import ShapeDecoder
+
+T = TypeVar("T")
+_SHORT = {"volume_ml": "total_volume_ml"}
 
 
 def attributes_of(model: ModelBundle) -> AttributeTable:
@@ -18,6 +24,11 @@ def attributes_of(model: ModelBundle) -> AttributeTable:
         model: `lpm train` measures the true meshes; older bundles hold codes only, whose shapes are a little smoother.
     """
     return AttributeTable.of(model.manifest.attributes or _decoded(model))
+
+
+def in_full(attributes: Mapping[str, T]) -> dict[str, T]:
+    """The same with full names: ``volume_ml`` is ``total_volume_ml``."""
+    return {_SHORT.get(name, name): value for name, value in attributes.items()}
 
 
 def training_betas(model: ModelBundle) -> Floats:

@@ -95,7 +95,7 @@ class DataSet:
             raise InputError("--n", str(n), "at least 1")
         if self.out.exists() and any(self.out.iterdir()) and not any(self.out.glob("lungs_*")):
             raise FileError(str(self.out), "is not empty, and holds no generated lungs", "a new folder")
-        self.generator.population.draw_within(self.request.ranges, rng=np.random.default_rng(0))
+        self.generator.prepare(self.request.ranges)
         chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
         work = (joblib.delayed(_write_some)(self, self.digest, chunk) for chunk in chunks)
         done: list[Lungs] = []

@@ -12,17 +12,20 @@ from pydantic import Field
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
-from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 from lpm.population.attributes import training_betas
 from lpm.population.gates import Familiar, unsound
 from lpm.population.population import Population, Range
+from lpm.population.shape import Shape
 from lpm.preparation.config import StrictModel
 
 
 class GenerationConfig(StrictModel):
     """How lungs are drawn, and what they must be."""
 
+    beyond: float = Field(
+        0.3, ge=0, le=1, description="of the model's prior, the share by which lungs leave what training subjects show"
+    )
     truncation: float = Field(3.0, gt=0, le=6, description="standard deviations beyond which nothing is drawn")
     tolerance: float = Field(0.005, gt=0, le=0.1, description="share of a value by which a condition may be missed")
     most_steps: int = Field(10, ge=1, description="corrections of a shape until its attributes are met")
@@ -80,6 +83,16 @@ class Generator:
         """Nearer than this to a training subject's lungs, others are a copy."""
         return self.config.least_novelty * float(self.familiar.nearest_each_mm().min())
 
+    def prepare(self, ranges: Mapping[str, Range]) -> None:
+        """Refuse conditions that no lungs meet, and work out once what all draws need.
+
+        Raises:
+            InputError: Conditions that no lungs meet.
+        """
+        self.population.draw_within(ranges, rng=np.random.default_rng(0))
+        if self.least_mm and set(ranges) & set(self.population.table.names):
+            self.population.derivatives.keys()
+
     def draw(self, ranges: Mapping[str, Range], *, rng: np.random.Generator) -> GeneratedLungs:
         """Draw lungs until some are sound, new, and as asked for.
 
@@ -93,13 +106,16 @@ class Generator:
         why = ""
         for tries in range(1, self.config.most_tries + 1):
             wanted = self.population.draw_within(ranges, rng=rng)
-            beta, meshes, attributes = self._corrected(self._drawn(wanted, rng), wanted)
-            nearest = self.familiar.nearest_mm(meshes)
-            why = self._unmet(attributes, wanted) or self._out_of_range(attributes) or unsound(meshes)
+            slack = {name: self._slack(name, value) for name, value in wanted.items()}
+            drawn = Shape(self.population, self._drawn(wanted, rng), self._beyond(rng))
+            shape = drawn.corrected(wanted, slack, self.config.most_steps)
+            nearest = self.familiar.nearest_mm(shape.lungs)
+            why = _unmet(shape.attributes, wanted, slack) or self._out_of_range(shape.attributes)
+            why = why or unsound(shape.lungs)
             if not why and nearest < self.least_mm:
                 why = f"a near copy of training lungs ({nearest:.1f} mm)"
             if not why:
-                return GeneratedLungs(beta, meshes, wanted | attributes, nearest, tries)
+                return GeneratedLungs(shape.beta, shape.lungs, wanted | shape.attributes, nearest, tries)
         asked = ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ranges.items()) or "no conditions"
         given = f"{asked}: none of {self.config.most_tries} drawn lungs was sound, the last because of {why}"
         raise InputError("generate", given, "lungs of the population", "wider or more usual values")
@@ -107,31 +123,17 @@ class Generator:
     def _drawn(self, wanted: Mapping[str, float], rng: np.random.Generator) -> Floats:
         """(r,) coordinates, given attributes."""
         mean, factor = self.population.conditional(wanted)
-        normal, most = rng.standard_normal(len(mean)), self.config.truncation
+        return np.asarray(mean + factor @ self._truncated(len(mean), rng))
+
+    def _beyond(self, rng: np.random.Generator) -> Floats:
+        """(k,) a little of the model's prior: what few subjects could not teach."""
+        return self.config.beyond * self._truncated(len(self.population.mean), rng)
+
+    def _truncated(self, n: int, rng: np.random.Generator) -> Floats:
+        normal, most = rng.standard_normal(n), self.config.truncation
         while (far := np.abs(normal) > most).any():
             normal[far] = rng.standard_normal(int(far.sum()))
-        return np.asarray(mean + factor @ normal)
-
-    def _corrected(
-        self, coordinates: Floats, wanted: Mapping[str, float]
-    ) -> tuple[Floats, dict[str, WorldMesh], dict[str, float]]:
-        """Move a shape as little as can be until its meshes measure what is wanted (Newton, Broyden's slopes)."""
-        found = _Shape.at(self.population, coordinates)
-        shown = [name for name in wanted if name in found.attributes]
-        slopes, target = self.population.slopes(shown), np.array([wanted[name] for name in shown])
-        for _ in range(self.config.most_steps):
-            if not self._unmet(found.attributes, wanted):
-                break
-            before = found.of(shown)
-            step = slopes.T @ np.linalg.solve(slopes @ slopes.T, target - before)
-            found = _Shape.at(self.population, found.coordinates + step)
-            slopes = slopes + np.outer(found.of(shown) - before - slopes @ step, step) / (step @ step)
-        return self.population.beta(found.coordinates), found.meshes, found.attributes
-
-    def _unmet(self, attributes: Mapping[str, float], wanted: Mapping[str, float]) -> str:
-        shown = (name for name in wanted if name in attributes)
-        missed = [name for name in shown if abs(attributes[name] - wanted[name]) > self._slack(name, wanted[name])]
-        return f"{missed[0]} of {attributes[missed[0]]:.4g}" if missed else ""
+        return normal
 
     def _slack(self, name: str, value: float) -> float:
         """A share of the value; of values about zero, of the standard deviation."""
@@ -146,21 +148,11 @@ class Generator:
         return ""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Coordinates, their meshes, and what these measure."""
-
-    coordinates: Floats
-    meshes: dict[str, WorldMesh]
-    attributes: dict[str, float]
-
-    @classmethod
-    def at(cls, population: Population, coordinates: Floats) -> _Shape:
-        meshes = population.decode(population.beta(coordinates))
-        return cls(coordinates, meshes, measure_shapes(meshes))
-
-    def of(self, names: list[str]) -> Floats:
-        return np.array([self.attributes[name] for name in names])
+def _unmet(attributes: Mapping[str, float], wanted: Mapping[str, float], slack: Mapping[str, float]) -> str:
+    """The first attribute that is not met, if any; what no mesh shows cannot be."""
+    shown = (name for name in wanted if name in attributes)
+    missed = [name for name in shown if abs(attributes[name] - wanted[name]) > slack[name]]
+    return f"{missed[0]} of {attributes[missed[0]]:.4g}" if missed else ""
 
 
 def generate(

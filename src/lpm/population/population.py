@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc, chdtri
 
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
+from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.table import AttributeTable
 from lpm.model.bundle import ModelBundle
 from lpm.population.attributes import attributes_of, training_betas
@@ -28,6 +29,7 @@ from lpm.population.decoding import ShapeDecoder
 _LEAST_SD = 1e-3
 _FARTHEST_SD = 4.0
 _DRAWS = 20_000
+_DIFFERENCE = 0.5
 
 Range = tuple[float, float]
 
@@ -70,6 +72,14 @@ class Population:
     def beta(self, coordinates: Floats) -> Floats:
         """(k,) shape parameters of (r,) coordinates."""
         return np.asarray(self.mean + self.factor @ coordinates)
+
+    @cached_property
+    def derivatives(self) -> dict[str, Floats]:
+        """(r,) how what the mean shape measures changes with the coordinates, by attribute; central differences."""
+        axes = _DIFFERENCE * np.eye(self.coordinates.shape[1])
+        ahead, behind = ([measure_shapes(self.decode(self.beta(sign * axis))) for axis in axes] for sign in (1.0, -1.0))
+        pairs = list(zip(ahead, behind, strict=True))
+        return {name: np.array([(a[name] - b[name]) / (2.0 * _DIFFERENCE) for a, b in pairs]) for name in ahead[0]}
 
     @cached_property
     def _joint(self) -> tuple[Floats, Floats]:
@@ -138,7 +148,7 @@ class Population:
         chosen = [self.table.index(name) for name in given]
         apart = np.array(list(given.values())) - self.table.mean[chosen]
         squared = apart @ np.linalg.solve(self._joint[1][np.ix_(chosen, chosen)], apart)
-        if squared > chi2.isf(chi2.sf(_FARTHEST_SD**2, 1), len(chosen)):
+        if squared > chdtri(len(chosen), chdtrc(1, _FARTHEST_SD**2)):
             given_text = ", ".join(f"{name} {value:.4g}" for name, value in given.items())
             nearest = ", ".join(f"{name} {value:.4g}" for name, value in self._nearest(given).items())
             raise InputError("conditions", given_text, "values that lungs join", f"possible is {nearest}")
