@@ -55,7 +55,7 @@ def test_a_base_that_falls_to_the_back_is_tilted() -> None:
 def test_a_vault_under_the_base_is_its_dome() -> None:
     """A cylinder of radius 50 mm, vaulted from below by a paraboloid 40 mm high: heights are spread evenly by area."""
     found = measure_structure(_vaulted(radius=50.0, height=200.0, dome=40.0))
-    assert found["dome_height_mm"] == pytest.approx(0.95 * 40.0, abs=1.0)
+    assert found["dome_height_mm"] == pytest.approx(0.8 * 40.0, abs=1.0)
     assert found["base_area_cm2"] == pytest.approx(np.pi * 25.0, rel=0.01)
     assert found["volume_ml"] == pytest.approx(np.pi * 2.5 * (200.0 - 20.0), rel=3e-3)
 

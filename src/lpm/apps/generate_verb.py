@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,8 @@ def generate(
         typer.Option("--where", help="Any attribute that lpm measure names: right_share_percent=50:54; repeatable."),
     ] = None,
     labels_mm: Annotated[float, typer.Option("--labels-mm", min=0.5, max=10, help="Voxels of the label maps.")] = 2.0,
+    ct: Annotated[bool, typer.Option("--ct", help="A CT-like volume around each pair.")] = False,
+    xray: Annotated[bool, typer.Option("--xray", help="That, and its radiographs, frontal and lateral.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same lungs.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
 ) -> None:
@@ -46,7 +48,8 @@ def generate(
     given = {"total_volume_ml": volume_ml, "height_mm": height_mm, "width_mm": width_mm, "depth_mm": depth_mm}
     ranges = {name: _range(name, text) for name, text in given.items() if text is not None}
     ranges |= dict(_where(text) for text in where or [])
-    request = Request(ranges=ranges, seed=seed, labels_mm=labels_mm)
+    scans: Literal["none", "ct", "ct and radiographs"] = "ct and radiographs" if xray else "ct" if ct else "none"
+    request = Request(ranges=ranges, seed=seed, labels_mm=labels_mm, scans=scans)
     data_set = DataSet(Generator.of(load_bundle(model)), request, out)
     tries = 0
     with progress() as bar:

@@ -9,16 +9,45 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
 from lpm.geometry.frames import Floats
 from lpm.geometry.phantoms import PHANTOM_STRUCTURES, PhantomLungs
-from lpm.geometry.volumes import Volume
+from lpm.geometry.volumes import Volume, canonical
 
 _AIR, _FAT, _MUSCLE, _BLOOD, _BONE, _LUNG, _TABLE = -1000.0, -90.0, 45.0, 50.0, 450.0, -850.0, -150.0
 _CHEST_WALL_MM, _SKIN_MM = 9.0, 24.0
 _RIBS, _RIB_MM = 11, 5.5
 _BULGE_MM, _PLEURA_MM, _PLEURA = 14.0, 1.0, -450.0
+
+
+class LabelLungs:
+    """The lungs of a label map in the place of a phantom's: `render_scan` puts a body around them.
+
+    Args:
+        labels: 1 left, 2 right.
+    """
+
+    def __init__(self, labels: Volume) -> None:
+        self.labels = canonical(labels)
+        self.fields = {name: self._distances(value) for value, name in enumerate(PHANTOM_STRUCTURES, start=1)}
+        places = self.labels.to_world(np.argwhere(self.labels.voxels > 0).astype(np.float64))
+        self.bounds_mm = places.min(axis=0), places.max(axis=0)
+        self.center_mm = 0.5 * (self.bounds_mm[0] + self.bounds_mm[1])
+        self.half_width_mm, self.half_depth_mm, half_height = (0.5 * (self.bounds_mm[1] - self.bounds_mm[0])).tolist()
+        self.height_mm = 2.0 * half_height
+
+    def _distances(self, value: int) -> NDArray[np.float32]:
+        mask, step = self.labels.voxels == value, self.labels.spacing_mm
+        outside, inside = (distance_transform_edt(each, sampling=step) for each in (~mask, mask))
+        return (outside - inside).astype(np.float32)
+
+    def implicit(self, structure: str, points_mm: Floats) -> Floats:
+        """(n,) about the signed distance of (n, 3) points, mm."""
+        voxels = self.labels.to_voxel(points_mm)
+        within = np.clip(voxels, 0, np.array(self.labels.voxels.shape) - 1)
+        beyond = np.linalg.norm((voxels - within) * self.labels.spacing_mm, axis=1)
+        return np.asarray(map_coordinates(self.fields[structure], within.T, order=1) + beyond)
 
 
 @dataclass(frozen=True)
@@ -39,7 +68,7 @@ class PhantomScan:
         cropped_mm: What the image lacks below the lungs' middle; 0 for whole lungs.
     """
 
-    lungs: PhantomLungs
+    lungs: PhantomLungs | LabelLungs
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 2.0)
     noise_hu: float = 25.0
     lung_hu: float = _LUNG
@@ -62,7 +91,9 @@ def render_scan(phantom: PhantomScan, *, rng: np.random.Generator) -> tuple[Volu
     Returns:
         float32 HU, and labels of the lungs as a radiologist would draw them: 1 left, 2 right, disease included.
     """
-    lungs = replace(phantom.lungs, gap_mm=1.0, mediastinum=0.10) if phantom.touching else phantom.lungs
+    lungs = phantom.lungs
+    if phantom.touching and isinstance(lungs, PhantomLungs):
+        lungs = replace(lungs, gap_mm=1.0, mediastinum=0.10)
     phantom = replace(phantom, lungs=lungs)
     grid = _grid(phantom)
     points = _points(grid)
@@ -89,7 +120,7 @@ def render_scan(phantom: PhantomScan, *, rng: np.random.Generator) -> tuple[Volu
 
 
 def _met(
-    fields: dict[str, NDArray[np.float32]], lungs: PhantomLungs, grid: Volume, points: Floats
+    fields: dict[str, NDArray[np.float32]], lungs: PhantomLungs | LabelLungs, grid: Volume, points: Floats
 ) -> dict[str, NDArray[np.float32]]:
     """Lungs that bulge towards each other in front, above the heart, until they share a face."""
     local = points - np.array(lungs.center_mm) - np.array([0.0, 0.6 * lungs.half_depth_mm, 0.15 * lungs.height_mm])
@@ -156,7 +187,7 @@ def _tissue(phantom: PhantomScan, grid: Volume, points: Floats, either: NDArray[
     return image
 
 
-def _rib_phase(lungs: PhantomLungs, local: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rib_phase(lungs: PhantomLungs | LabelLungs, local: NDArray[np.float64]) -> NDArray[np.float64]:
     """Ribs slope down from back to front."""
     along = (local[2] + 0.35 * local[1]) / (lungs.height_mm / _RIBS)
     return np.asarray(along - np.floor(along))

@@ -14,9 +14,9 @@ Box = tuple[Floats, Floats]
 """Lowest and highest corner, (3,) each, RAS mm."""
 
 _FACING_DOWN = 0.5  # cosine of 60 degrees
-_DOME_SHARE = 0.95
-_APEX_MM = 20.0
-_NOTCH_LEVELS, _NOTCH_TOP, _LEAST_OUTLINE = 16, 0.8, 8
+_BASE_SHARE, _DOME_SHARE = 0.4, 0.8
+_APEX_MM = 40.0
+_NOTCH_SHARES, _LEAST_OUTLINE = np.linspace(0.3, 0.7, 12), 8
 
 
 def measure_structure(mesh: WorldMesh, box_mm: Box | None = None) -> dict[str, float]:
@@ -68,10 +68,10 @@ def _by_level(mesh: WorldMesh) -> dict[str, float]:
 
 
 def _base(mesh: WorldMesh) -> dict[str, float]:
-    """The surface that faces down in the lower half: its area seen from below, its dome and its slope."""
-    lowest, middle = (float(level) for level in _levels(mesh, np.array([0.0, 0.5])))
+    """The surface low down that faces down: its area seen from below, its dome and its slope."""
+    lowest, top = (float(level) for level in _levels(mesh, np.array([0.0, _BASE_SHARE])))
     centers, down = mesh.corners.mean(axis=1), -mesh.face_normals[:, 2]
-    chosen = (down > _FACING_DOWN) & (centers[:, 2] < middle)
+    chosen = (down > _FACING_DOWN) & (centers[:, 2] < top)
     if np.count_nonzero(chosen) < 3:
         return {"base_area_cm2": 0.0, "dome_height_mm": 0.0, "base_tilt_deg": 0.0}
     places, seen = centers[chosen], (mesh.face_areas * down)[chosen]
@@ -96,18 +96,15 @@ def _tilt_deg(places: Floats, weight: Floats) -> float:
 
 
 def _apex_radius_mm(mesh: WorldMesh) -> float:
-    """Radius of the sphere whose section, 20 mm below its top, is as large as the structure's."""
+    """Radius of the sphere whose section, 40 mm below its top, is as large as the structure's."""
     below = min(_APEX_MM, 0.5 * float(np.ptp(mesh.vertices[:, 2])))
     area_mm2 = 100.0 * section_area_cm2(mesh, float(mesh.vertices[:, 2].max()) - below)
     return area_mm2 / (2.0 * np.pi * below) + 0.5 * below
 
 
 def _notch_depth_mm(mesh: WorldMesh) -> float:
-    """Deepest concavity of the horizontal sections between the dome and four fifths of the height."""
-    lowest, top = (float(level) for level in _levels(mesh, np.array([0.0, _NOTCH_TOP])))
-    dome = lowest + _base(mesh)["dome_height_mm"]
-    levels = np.linspace(min(dome, top), top, _NOTCH_LEVELS + 1)[1:]
-    return max(_concavity_mm(outline(mesh, float(level))) for level in levels)
+    """How hollow sections are, from three to seven tenths of the height: the mean of their deepest places."""
+    return float(np.mean([_concavity_mm(outline(mesh, level)) for level in _levels(mesh, _NOTCH_SHARES).tolist()]))
 
 
 def _concavity_mm(segments: Floats) -> float:

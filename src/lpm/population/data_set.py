@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -24,6 +24,7 @@ from lpm.geometry.volumes import Volume
 from lpm.measurement.table import AttributeTable
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
 from lpm.population.population import Range
+from lpm.population.scans import write_scans
 from lpm.preparation.cohort import read_json_model
 from lpm.preparation.config import StrictModel
 
@@ -38,6 +39,8 @@ class Request(StrictModel):
     ranges: dict[str, Range] = Field(description="lowest and highest value by attribute")
     seed: int = Field(0, ge=0)
     labels_mm: float = Field(2.0, ge=0.5, le=10, description="voxels of the label maps")
+    scans: Literal["none", "ct", "ct and radiographs"] = "none"
+    xray_mm_per_px: float = Field(1.0, ge=0.2, le=5, description="pixels of the radiographs")
     config: GenerationConfig = GenerationConfig()
 
 
@@ -129,7 +132,11 @@ class DataSet:
         with atomic_folder(folder) as temporary:
             for structure, mesh in drawn.meshes.items():
                 write_mesh(temporary / f"{structure}.ply", mesh)
-            write_volume(temporary / "labels.nii.gz", labels_of(drawn.meshes, self.request.labels_mm))
+            labels = labels_of(drawn.meshes, self.request.labels_mm)
+            write_volume(temporary / "labels.nii.gz", labels)
+            if self.request.scans != "none":
+                pixels = self.request.xray_mm_per_px if "radiographs" in self.request.scans else None
+                write_scans(temporary, labels, xray_mm_per_px=pixels, rng=rng)
             write_text(temporary / "lungs.json", record.model_dump_json(indent=1) + "\n")
         return record
 

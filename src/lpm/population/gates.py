@@ -17,7 +17,7 @@ from lpm.geometry.meshes import WorldMesh
 Meshes = Mapping[str, WorldMesh]
 _MOST_OVERLAP_ML = 1.0
 _OVERLAP_VOXEL_MM = 1.0
-_QUERIES = 400
+_QUERIES = 250
 
 
 def unsound(meshes: Meshes) -> str:
@@ -50,36 +50,56 @@ def _enters(mesh: WorldMesh, other: WorldMesh, lower: Floats, upper: Floats) -> 
 
 
 @dataclass(frozen=True)
+class Cloud:
+    """Surface points of a structure about its subject's middle.
+
+    Args:
+        tree: Of all of them.
+        some: (q, 3) a few, spread over the surface.
+    """
+
+    tree: cKDTree
+    some: Floats
+
+    def apart_mm(self, other: Cloud) -> float:
+        """Mean distance from some points of each to the other's, both ways."""
+        return 0.5 * float(other.tree.query(self.some)[0].mean() + self.tree.query(other.some)[0].mean())
+
+
+def clouds(meshes: Meshes) -> tuple[Cloud, ...]:
+    """Points of each structure, about the middle of all."""
+    middle = np.concatenate([mesh.vertices for mesh in meshes.values()]).mean(axis=0)
+    centred = [mesh.vertices - middle for mesh in meshes.values()]
+    return tuple(Cloud(cKDTree(points), points[:: max(len(points) // _QUERIES, 1)]) for points in centred)
+
+
+@dataclass(frozen=True)
 class Familiar:
     """The training subjects' shapes, to see how near others come to them.
 
     Args:
-        clouds: A structure's (v, 3) vertices about the subject's middle, for each structure of each subject.
+        subjects: Points of each subject's structures.
     """
 
-    clouds: tuple[tuple[Floats, ...], ...]
+    subjects: tuple[tuple[Cloud, ...], ...]
 
     @classmethod
     def of(cls, shapes: Sequence[Meshes]) -> Familiar:
         """From the subjects' meshes."""
-        return cls(tuple(_centred(meshes) for meshes in shapes))
+        return cls(tuple(clouds(meshes) for meshes in shapes))
 
     def nearest_mm(self, meshes: Meshes) -> float:
         """Mean distance of surface points from the nearest subject's, mm."""
-        return min(_apart_mm(_centred(meshes), other) for other in self.clouds)
+        own = clouds(meshes)
+        return min(_apart_mm(own, other) for other in self.subjects)
 
     def nearest_each_mm(self) -> Floats:
         """(n,) distance of each subject from the nearest other one, mm."""
-        apart = [[_apart_mm(a, b) if a is not b else np.inf for b in self.clouds] for a in self.clouds]
-        return np.asarray(np.min(apart, axis=1))
+        apart = np.full((len(self.subjects), len(self.subjects)), np.inf)
+        for i, j in itertools.combinations(range(len(self.subjects)), 2):
+            apart[i, j] = apart[j, i] = _apart_mm(self.subjects[i], self.subjects[j])
+        return np.asarray(apart.min(axis=1))
 
 
-def _centred(meshes: Meshes) -> tuple[Floats, ...]:
-    middle = np.concatenate([mesh.vertices for mesh in meshes.values()]).mean(axis=0)
-    return tuple(mesh.vertices - middle for mesh in meshes.values())
-
-
-def _apart_mm(first: Sequence[Floats], second: Sequence[Floats]) -> float:
-    """Mean distance from some vertices of each structure of two subjects to the other's, both ways."""
-    pairs = [(a, b) for one, other in zip(first, second, strict=True) for a, b in ((one, other), (other, one))]
-    return float(np.mean([cKDTree(b).query(a[:: max(len(a) // _QUERIES, 1)])[0].mean() for a, b in pairs]))
+def _apart_mm(first: Sequence[Cloud], second: Sequence[Cloud]) -> float:
+    return float(np.mean([one.apart_mm(other) for one, other in zip(first, second, strict=True)]))
