@@ -40,7 +40,7 @@ class LabelLungs:
     def _distances(self, value: int) -> NDArray[np.float32]:
         mask, step = self.labels.voxels == value, self.labels.spacing_mm
         outside, inside = (distance_transform_edt(each, sampling=step) for each in (~mask, mask))
-        return (outside - inside).astype(np.float32)
+        return np.asarray(outside - inside, dtype=np.float32)
 
     def implicit(self, structure: str, points_mm: Floats) -> Floats:
         """(n,) about the signed distance of (n, 3) points, mm."""
