@@ -60,6 +60,8 @@ def known_shapes(work: Path) -> Json:
         path = work / "shapes" / f"{index}" / "labels.nii.gz"
         write_volume(path, mask.with_voxels(mask.voxels.astype(np.uint8)))
         (found,) = measure_subjects(find_subjects([path]))
+        if found.error:
+            raise SystemExit(found.error)
         lower, upper = shape.bounds_mm
         sizes = np.array([found.values[f"{name}_mm"] for name in ("width", "depth", "height")])
         volume = 100.0 * (found.values["total_volume_ml"] / shape.volume_ml - 1.0)

@@ -380,6 +380,13 @@ def run_script(name: str, out: Path, *given: str | Path) -> Json:
     return dict(json.loads(out.read_text()))
 
 
+def population(lungs: Path, work: Path) -> Json:
+    """Measurement against known shapes, a thousand generated lungs, conditions and knobs; done parts are kept."""
+    return run_script(
+        "population.py", work / "population.raw.json", "--model", work / "atlas", "--lungs", lungs, "--work", work
+    )
+
+
 STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "prepare": prepare,
     "train": train,
@@ -394,6 +401,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "xray": xray,
     "xray_field": xray_field,
     "xray_real": xray_real,
+    "population": population,
     "extraction": extraction,
     "signed_distances": signed_distances,
     "paper_presets": paper_presets,

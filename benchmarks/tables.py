@@ -406,6 +406,7 @@ def segmentation(data: Json) -> str:
 
 def sections() -> dict[str, tuple[str, Callable[[Json], str]]]:
     """Title and text of each step, in the order of the page."""
+    from population_tables import population
     from xray_tables import xray, xray_field, xray_real
 
     return {
@@ -415,6 +416,7 @@ def sections() -> dict[str, tuple[str, Callable[[Json], str]]]:
         "xray": ("Lungs from radiographs", xray),
         "xray_field": ("The lung field of real X-rays", xray_field),
         "xray_real": ("Lungs from real X-rays", xray_real),
+        "population": ("Measuring, generating, knobs", population),
         "segmentation": ("Lungs in a CT", segmentation),
         "speed": ("Speed", speed),
         "viewer": ("The viewer", viewer),
