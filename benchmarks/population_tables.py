@@ -23,13 +23,14 @@ def population(data: Json) -> str:
     ]
     header = ["knob, +1 SD", "R2", *(_short(name) for name in knobs["names"])]
     return (
-        f"The atlas of the 29 training lungs; real lungs are those 29. {made['n']:,} lungs generated without conditions, "
-        f"seed 0, {made['drawn']:,} drawn; {made['seconds'] / 60.0:.0f} minutes on shared cores, labels included. "
+        f"The atlas of the 29 training lungs; real lungs are those 29. {made['n']:,} lungs generated without "
+        f"conditions, seed 0, {made['drawn']:,} drawn; {made['seconds'] / 60.0:.0f} minutes on shared cores, labels included. "
         f"{machine(data)}\n\n{bars(met)}\n"
         "Spread of each attribute of generated lungs by that of real ones, and how far the mean is off, in the real "
         f"ones' standard deviations:\n\n{_spread_table(made)}\n"
         "Knobs, one at a time: what turning each by one standard deviation does to all, in theirs. R2: what shape "
-        f"explains of the attribute over the training lungs, each left out of the regression once.\n\n{markdown(header, rows)}\n"
+        "explains of the attribute over the training lungs, each left out of the regression once.\n\n"
+        f"{markdown(header, rows)}\n"
         "Conditions of one standard deviation below and above the mean; the other attributes' mean beside the real "
         f"lungs' regression, in standard deviations, the largest of ten:\n\n{_condition_table(data['conditions'])}"
     )

@@ -23,9 +23,6 @@ from lpm.preparation.config import StrictModel
 class GenerationConfig(StrictModel):
     """How lungs are drawn, and what they must be."""
 
-    beyond: float = Field(
-        0.3, ge=0, le=1, description="of the model's prior, the share by which lungs leave what training subjects show"
-    )
     truncation: float = Field(3.0, gt=0, le=6, description="standard deviations beyond which nothing is drawn")
     tolerance: float = Field(0.005, gt=0, le=0.1, description="share of a value by which a condition may be missed")
     most_steps: int = Field(10, ge=1, description="corrections of a shape until its attributes are met")
@@ -107,7 +104,7 @@ class Generator:
         for tries in range(1, self.config.most_tries + 1):
             wanted = self.population.draw_within(ranges, rng=rng)
             slack = {name: self._slack(name, value) for name, value in wanted.items()}
-            drawn = Shape(self.population, self._drawn(wanted, rng), self._beyond(rng))
+            drawn = Shape(self.population, self._drawn(wanted, rng))
             shape = drawn.corrected(wanted, slack, self.config.most_steps)
             nearest = self.familiar.nearest_mm(shape.lungs)
             why = _unmet(shape.attributes, wanted, slack) or self._out_of_range(shape.attributes)
@@ -121,13 +118,10 @@ class Generator:
         raise InputError("generate", given, "lungs of the population", "wider or more usual values")
 
     def _drawn(self, wanted: Mapping[str, float], rng: np.random.Generator) -> Floats:
-        """(r,) coordinates, given attributes."""
+        """(r + k,) coordinates, given attributes."""
         mean, factor = self.population.conditional(wanted)
-        return np.asarray(mean + factor @ self._truncated(len(mean), rng))
-
-    def _beyond(self, rng: np.random.Generator) -> Floats:
-        """(k,) a little of the model's prior: what few subjects could not teach."""
-        return self.config.beyond * self._truncated(len(self.population.mean), rng)
+        beyond = self._truncated(len(self.population.mean), rng)
+        return np.concatenate([mean + factor @ self._truncated(len(mean), rng), beyond])
 
     def _truncated(self, n: int, rng: np.random.Generator) -> Floats:
         normal, most = rng.standard_normal(n), self.config.truncation

@@ -1,8 +1,8 @@
 """The distribution of the lungs that a model learnt from: shape and attributes together, a Gaussian.
 
-A shape is beta = mean + factor @ g with g ~ N(0, I): the training subjects' own mean and covariance. This is not the
-prior of the fit, which also allows for what few subjects cannot teach, and so is wider than people are. Attributes y go
-with it by what the training subjects show:
+A shape is beta = mean + factor @ g + b e with g, e ~ N(0, I): the training subjects' own mean and covariance, and a
+share b of the prior of the fit, which allows for what few subjects cannot teach, and alone is wider than people are.
+Attributes y go with g by what the training subjects show:
 
     (g, y) ~ N((0, m), [[I, C'], [C, S]]),    C = cov(y, g),   S = cov(y)
 
@@ -29,7 +29,8 @@ from lpm.population.decoding import ShapeDecoder
 _LEAST_SD = 1e-3
 _FARTHEST_SD = 4.0
 _DRAWS = 20_000
-_DIFFERENCE = 0.5
+_DIFFERENCE, _LEADING = 0.5, 60
+BEYOND = 0.3
 
 Range = tuple[float, float]
 
@@ -69,17 +70,25 @@ class Population:
         factor = (axes[kept].T * sizes[kept]) / spread
         return cls(ShapeDecoder(model), mean, factor, left[:, kept] * spread, attributes_of(model))
 
+    @property
+    def n_shown(self) -> int:
+        """r, the coordinates that training subjects show."""
+        return int(self.factor.shape[1])
+
     def beta(self, coordinates: Floats) -> Floats:
-        """(k,) shape parameters of (r,) coordinates."""
-        return np.asarray(self.mean + self.factor @ coordinates)
+        """(k,) shape parameters of coordinates: the first r are g, what there is of others are the first of e."""
+        shown, beyond = np.split(coordinates, [self.n_shown])
+        beta = self.mean + self.factor @ shown
+        beta[: len(beyond)] += BEYOND * beyond
+        return np.asarray(beta)
 
     @cached_property
     def derivatives(self) -> dict[str, Floats]:
-        """(r,) how what the mean shape measures changes with the coordinates, by attribute; central differences."""
-        axes = _DIFFERENCE * np.eye(self.coordinates.shape[1])
-        ahead, behind = ([measure_shapes(self.decode(self.beta(sign * axis))) for axis in axes] for sign in (1.0, -1.0))
-        pairs = list(zip(ahead, behind, strict=True))
-        return {name: np.array([(a[name] - b[name]) / (2.0 * _DIFFERENCE) for a, b in pairs]) for name in ahead[0]}
+        """(r + l,) how what the mean shape measures changes with all g and leading e, by attribute (differences)."""
+        n = self.n_shown + min(_LEADING, len(self.mean))
+        moved = [measure_shapes(self.decode(self.beta(axis))) for axis in _DIFFERENCE * np.eye(n)]
+        still = measure_shapes(self.decode(self.mean))
+        return {name: np.array([(one[name] - value) / _DIFFERENCE for one in moved]) for name, value in still.items()}
 
     @cached_property
     def _joint(self) -> tuple[Floats, Floats]:

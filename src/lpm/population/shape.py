@@ -13,7 +13,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.shapes import measure_shapes
 from lpm.population.population import Population
 
-_STEPS = 12
+_STEPS = 25
 _LONGEST_STEP = 1.5
 
 
@@ -23,13 +23,11 @@ class Shape:
 
     Args:
         population: Whose.
-        coordinates: (r,) in units of the population's spread.
-        beyond: (k,) what is added to beta that no training subject shows.
+        coordinates: In units of the population's spread; see `Population.beta`.
     """
 
     population: Population
     coordinates: Floats
-    beyond: Floats | float = 0.0
 
     @cached_property
     def lungs(self) -> dict[str, WorldMesh]:
@@ -44,7 +42,7 @@ class Shape:
     @property
     def beta(self) -> Floats:
         """(k,) shape parameters."""
-        return np.asarray(self.population.beta(self.coordinates) + self.beyond)
+        return self.population.beta(self.coordinates)
 
     def of(self, names: Sequence[str]) -> Floats:
         """Some attributes."""
@@ -58,17 +56,31 @@ class Shape:
             slack: By how much each may be missed.
             most_steps: After these it is what it is.
         """
-        shape, shown = self, [name for name in wanted if name in self.attributes]
-        target, limit = (np.array([of[name] for name in shown]) for of in (wanted, slack))
+        shown = [name for name in wanted if name in self.attributes]
         if not shown:
-            return shape
+            return self
+        target, limit = (np.array([of[name] for name in shown]) for of in (wanted, slack))
         slopes = np.array([self.population.derivatives[name] for name in shown])
+        shape = self._with_room_for(slopes.shape[1])
         for _ in range(most_steps):
             missing = target - shape.of(shown)
             if (np.abs(missing) <= limit).all():
                 break
             step = slopes.T @ np.linalg.lstsq(slopes @ slopes.T, missing, rcond=None)[0]
             step *= min(1.0, _LONGEST_STEP / float(np.linalg.norm(step)))
-            before, shape = shape.of(shown), replace(shape, coordinates=shape.coordinates + step)
-            slopes = slopes + np.outer(shape.of(shown) - before - slopes @ step, step) / (step @ step)
+            tried = shape.moved(step)
+            change = tried.of(shown) - shape.of(shown)
+            slopes = slopes + np.outer(change - slopes @ step, step) / (step @ step)
+            if (np.abs(missing - change) / limit).max() < (np.abs(missing) / limit).max():
+                shape = tried
         return shape
+
+    def moved(self, step: Floats) -> Shape:
+        """The shape with its leading coordinates moved."""
+        coordinates = self.coordinates.copy()
+        coordinates[: len(step)] += step
+        return replace(self, coordinates=coordinates)
+
+    def _with_room_for(self, n: int) -> Shape:
+        lacking = max(n - len(self.coordinates), 0)
+        return replace(self, coordinates=np.pad(self.coordinates, (0, lacking))) if lacking else self
