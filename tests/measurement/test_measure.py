@@ -226,9 +226,12 @@ def test_other_structures_are_not_compared(population: AttributeTable) -> None:
 def test_intervals_of_a_fit_are_read(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
     for name, mesh in lungs.items():
         write_mesh(tmp_path / f"{name}.ply", mesh)
-    (tmp_path / "fit.json").write_text(json.dumps({"intervals_95": {"height_mm": [200.0, 220.0]}}))
+    (tmp_path / "fit.json").write_text(json.dumps({"total_volume_95_ml": [4000.0, 4400.0]}))
     (found,) = measure_subjects(find_subjects([tmp_path]))
-    assert found.intervals == {"height_mm": (200.0, 220.0)}
+    assert found.intervals == {"total_volume_ml": (4000.0, 4400.0)}
+    (tmp_path / "fit.json").write_text(json.dumps({"total_volume_95_ml": None}))
+    (unsized,) = measure_subjects(find_subjects([tmp_path]))
+    assert unsized.intervals == {}
     (tmp_path / "fit.json").write_text("{")
     (broken,) = measure_subjects(find_subjects([tmp_path]))
     assert "cannot be read" in broken.error

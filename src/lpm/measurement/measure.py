@@ -123,14 +123,14 @@ def compared(measured: Measured, population: AttributeTable | None) -> Measured:
 
 
 def _intervals(subject: Subject) -> dict[str, tuple[float, float]]:
-    """What the `fit.json` beside meshes says of how sure the fit is."""
+    """What the `fit.json` beside meshes says of how sure the fit is of its volume."""
     path = subject.files[0].parent / "fit.json"
     if not path.is_file():
         return {}
     try:
-        said = json.loads(path.read_text(encoding="utf-8")).get("intervals_95", {})
-        return {name: (float(low), float(high)) for name, (low, high) in said.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        low, high = json.loads(path.read_text(encoding="utf-8"))["total_volume_95_ml"] or (np.nan, np.nan)
+        return {"total_volume_ml": (float(low), float(high))} if high > low else {}
+    except (ValueError, TypeError, KeyError) as error:
         raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error
 
 
