@@ -18,6 +18,7 @@ import torch
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
 from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_sweep
 from lpm.evaluation.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
+from lpm.evaluation.xrays import onto, read_subject
 from lpm.files.volumes import read_volume
 from lpm.fitting.fit import mean_shape, shape_of
 from lpm.fitting.points import draw_points, fit_points
@@ -28,7 +29,6 @@ from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES
-from xray import onto, read_subject
 
 SUBJECT = "coronacases_002"
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -85,10 +85,10 @@ def draw_worst(model: ModelBundle, cohort: Cohort, evidence: Path) -> None:
 
 def draw_xray(model: ModelBundle, lungs: Path, measured: Path) -> None:
     """The test subject with the median overlap from two radiographs."""
-    subjects = json.loads(measured.read_text())["subjects"]
-    ranked = sorted(subjects, key=lambda name: subjects[name]["frontal + lateral"]["dice"])
-    name = ranked[len(ranked) // 2]
-    subject = read_subject(lungs, name)
+    cases = json.loads(measured.read_text())["cases"]
+    own = [case for case in cases if (case["method"], case["views"]) == ("LPM", "frontal + lateral")]
+    name = sorted(own, key=lambda case: case["dice"])[len(own) // 2]["subject"]
+    subject = read_subject(lungs / name)
     fit = fit_xray(model, list(subject.radiographs.values()))
     title = f"{name}, frontal and lateral radiograph"
     plot_reconstruction(onto(fit.lungs, subject.lungs), subject.lungs, PICTURES / "xray.png", title)

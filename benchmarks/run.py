@@ -353,7 +353,10 @@ def paper_presets(lungs: Path, work: Path) -> Json:
 
 def xray(lungs: Path, work: Path) -> Json:
     """Lungs from the radiographs of the test subjects."""
-    return run_script("xray.py", work / "xray.raw.json", "--lungs", lungs, "--model", work / "atlas")
+    out = work / "xray_evaluation"
+    result = run_lpm("evaluate-xray", lungs, "--model", work / "atlas", "--out", out, "--jobs", "2")
+    result.pop("printed")
+    return result | json.loads((out / "summary.json").read_text())
 
 
 def xray_real(lungs: Path, work: Path) -> Json:

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lpm.files.volumes import read_volume
+from lpm.fitting.given_field import sides_of
 from lpm.geometry.volumes import Volume
 
 STORED_PX = 256
@@ -71,32 +72,12 @@ def split_real(names: list[str], share: float, seed: int) -> tuple[list[str], li
     return [name for name in names if name not in set(test)], test
 
 
-def left_and_right(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(2, rows, columns) the patient's left and right field of a mask of both: by pieces, or by the middle.
-
-    The patient's right is on the picture's left.
-    """
-    middle = np.average(np.arange(mask.shape[1]), weights=mask.sum(axis=0))
-    pieces, count = ndimage.label(mask)
-    sides = np.zeros((2, *mask.shape), bool)
-    for piece in range(1, count + 1):
-        own = pieces == piece
-        columns = np.nonzero(own)[1]
-        across = np.mean(columns < middle)
-        if 0.2 < across < 0.8:  # one piece over both sides
-            sides[0] |= own & (np.arange(mask.shape[1]) >= middle)
-            sides[1] |= own & (np.arange(mask.shape[1]) < middle)
-        else:
-            sides[0 if across < 0.5 else 1] |= own
-    return sides
-
-
 def load_real(folder: Path) -> Pictures:
     """`images/` and `masks/` of the same names."""
     files = sorted((folder / "images").glob("*.png"))
     images = np.stack([_grey(file) for file in files])
     masks = [_grey(folder / "masks" / file.name) > 127 for file in files]
-    fields = np.stack([left_and_right(mask) for mask in masks])
+    fields = np.stack([sides_of(mask) for mask in masks])
     known = np.tile([True, False], (len(files), 1))
     ones = np.ones((len(files), 2), np.float32)
     names, paths = tuple(file.stem for file in files), np.zeros(fields.shape, np.float16)

@@ -11,6 +11,7 @@ import typer
 
 from lpm.apps import fit_xray_verb  # noqa: F401  (adds `lpm fit xray`)
 from lpm.apps.download_verb import download
+from lpm.apps.evaluate_xray_verb import evaluate_xray
 from lpm.apps.fit_verbs import fit_app
 from lpm.apps.generate_verb import generate
 from lpm.apps.measure_verb import measure
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for verb in (download, segment, prepare, train, measure, generate, view, xray):
     app.command()(verb)
+app.command("evaluate-xray")(evaluate_xray)
 app.add_typer(fit_app, name="fit")
 
 

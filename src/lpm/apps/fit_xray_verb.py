@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lpm.fitting.xray import Radiograph
     from lpm.geometry.projection import View
 
+Side = Literal["frontal", "lateral"]
 _MOST_MM = 10_000.0
 _REVERSED = ("AP", "RL")
 _SAME = 0.01
@@ -44,6 +45,17 @@ def fit_xray_verb(
     lateral: Annotated[
         Path | None, typer.Option("--lateral", help="Lateral picture, the front on its left, of the same breath.")
     ] = None,
+    frontal_mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--frontal-mask",
+            help="The lung field as you drew it, white on black (or 1 left, 2 right): taken in place of what is read; "
+            "without --frontal, it is all that is known.",
+        ),
+    ] = None,
+    ap: Annotated[
+        bool, typer.Option("--ap", help="The tube was in front of the patient, as in bed; DICOM knows by itself.")
+    ] = False,
     mm_per_px: Annotated[
         str | None,
         typer.Option("--mm-per-px", help="Between pixels on the detector: 0.6, or rows and columns: 0.585,0.8."),
@@ -82,21 +94,24 @@ def fit_xray_verb(
     from lpm.reports.fits import Seen
     from lpm.reports.provenance import provenance
 
-    files = {side: path for side, path in {"frontal": frontal, "lateral": lateral}.items() if path is not None}
-    if not files:
+    files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
+    files |= {"lateral": lateral} if lateral else {}
+    if not files and frontal_mask is None:
         raise InputError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
     spacing = _spacing(mm_per_px) if mm_per_px is not None else None
     pictures = _Pictures(
         spacing,
-        _Placed.read(views, files),
-        BeamOptions(projection, source_detector_mm, patient_detector_mm),
+        _Placed.read(views, {*files, *(["frontal"] if frontal_mask else [])}),
+        BeamOptions(projection, source_detector_mm, patient_detector_mm, is_ap=ap),
     )
     given = [pictures.read(side, path) for side, path in files.items()]
+    if frontal_mask is not None:
+        given = pictures.with_field(given, frontal_mask)
     bundle = load_bundle(model)
     fit = fit_xray(bundle, given, spacing_mm=spacing_mm)
     fit.write(out, mesh_suffix=f".{mesh_format}")
     draw_views(fit, out / "views.png")
-    inputs = [*files.values(), *([] if views is None else [views])]
+    inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]
     finish(
         fit, out, Seen(views=out / "views.png", provenance=provenance(bundle, inputs)), report=report, figures=figures
     )
@@ -109,25 +124,34 @@ class BeamOptions:
         InputError: Distances of a parallel beam, or a patient behind the source.
     """
 
-    def __init__(self, projection: str, detector_mm: float | None, patient_mm: float | None) -> None:
+    def __init__(
+        self, projection: str, detector_mm: float | None, patient_mm: float | None, *, is_ap: bool = False
+    ) -> None:
         if projection == "parallel" and not (detector_mm is None and patient_mm is None):
             raise InputError("--projection parallel", "a distance", "a cone beam", "--projection cone")
+        if projection == "parallel" and is_ap:
+            raise InputError("--ap", "a parallel beam, which is the same both ways", "a cone beam", "leave it out")
         for name, value in (("--source-detector-mm", detector_mm), ("--patient-detector-mm", patient_mm)):
             if value is not None and not 0 < value < _MOST_MM:
                 raise InputError(name, f"{value:g} mm", f"above 0, below {_MOST_MM:g} mm", "1800 and 200 are usual")
         self.is_cone, self.detector_mm, self.patient_mm = projection == "cone", detector_mm, patient_mm
+        self.is_ap = is_ap
 
-    def beam(self, found: Xray) -> Beam:
+    def beam(self, found: Xray, side: Side = "frontal") -> Beam:
         """By the command line, else by the file, else as is usual."""
+        if self.is_ap and side == "frontal" and found.position == "PA":
+            raise InputError("--ap", "the file says PA", "what the file says", "leave it out")
         far = self.detector_mm or found.source_detector_mm or USUAL_SOURCE_DETECTOR_MM
         near = found.source_patient_mm
         known = far - near if near and near < far else None
-        return self._cone(far, known, is_reversed=found.position in _REVERSED)
+        return self._cone(far, known, is_reversed=found.position in _REVERSED or (self.is_ap and side == "frontal"))
 
     def beam_of(self, view: View, source_patient_mm: float | None) -> Beam:
         """That of a view, which knows all but where the patient stands."""
         from lpm.fitting.xray import source_detector_mm
 
+        if self.is_ap:
+            raise InputError("--ap", "--views knows where the tube was", "one of both", "leave it out")
         far = source_detector_mm(view)
         if far is None:
             if self.detector_mm is not None or self.patient_mm is not None:
@@ -188,7 +212,7 @@ class _Pictures:
     placed: _Placed
     beam: BeamOptions
 
-    def read(self, side: str, path: Path) -> Radiograph:
+    def read(self, side: Side, path: Path) -> Radiograph:
         """One radiograph with its geometry."""
         from lpm.files.xrays import read_xray
         from lpm.fitting.xray import Radiograph
@@ -198,15 +222,29 @@ class _Pictures:
             screen.print(plain(f"{path.name}: {note}"), soft_wrap=True)
         if found.view is not None and found.view != side:
             raise InputError(str(path), f"a {found.view} picture", f"a {side} one", f"give it as --{found.view}")
-        kind: Literal["frontal", "lateral"] = "lateral" if side == "lateral" else "frontal"
+        return Radiograph(found.pixels, side, **self._taken(found, side, path))
+
+    def with_field(self, given: Sequence[Radiograph], path: Path) -> list[Radiograph]:
+        """The frontal picture with a drawn field, or the field in its place; and the lateral picture as it was."""
+        from lpm.files.xray_image import Xray
+        from lpm.files.xrays import read_field
+        from lpm.fitting.xray import Radiograph
+
+        field, others = read_field(path), [each for each in given if each.side != "frontal"]
+        if len(others) < len(given):
+            return [replace(each, field=field) if each.side == "frontal" else each for each in given]
+        found = Xray(Radiograph.of_field(field).pixels)
+        return [Radiograph.of_field(field, **self._taken(found, "frontal", path)), *others]
+
+    def _taken(self, found: Xray, side: Side, path: Path) -> dict[str, Any]:
+        """How a picture was taken, as a radiograph's arguments."""
         view = self.placed.views.get(side)
         if view is None:
-            return Radiograph(
-                found.pixels, kind, self.spacing or found.mm_per_px, self.beam.beam(found), None, path.name
-            )
+            beam = self.beam.beam(found, side)
+            return {"mm_per_px": self.spacing or found.mm_per_px, "beam": beam, "name": path.name}
         self._check(view, found, path)
         beam = self.beam.beam_of(view, self.placed.source_patient_mm.get(side))
-        return Radiograph(found.pixels, kind, None, beam, view, path.name)
+        return {"beam": beam, "view": view, "name": path.name}
 
     def _check(self, view: View, found: Xray, path: Path) -> None:
         """Refuse a view of another picture."""

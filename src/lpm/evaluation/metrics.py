@@ -345,9 +345,20 @@ def summarise(
     Raises:
         InputError: There are no scores, or they are of different structures.
     """
-    if not scores:
-        raise InputError("summarise", "no scores", "at least one subject")
     rows = [record.flat() for record in scores]
+    return summarise_rows(rows, rng=rng, n_resamples=n_resamples)
+
+
+def summarise_rows(
+    rows: Sequence[Mapping[str, float | None]], *, rng: np.random.Generator, n_resamples: int = 2000
+) -> dict[str, dict[str, float]]:
+    """The same for one record of numbers by name a subject; None where a subject has no such number.
+
+    Raises:
+        InputError: There are no records, or they are of different numbers.
+    """
+    if not rows:
+        raise InputError("summarise", "no scores", "at least one subject")
     if any(row.keys() != rows[0].keys() for row in rows):
         raise InputError("summarise", "scores of different structures", "the same for all", "summarise them apart")
     table = np.array([[np.nan if value is None else value for value in row.values()] for row in rows])

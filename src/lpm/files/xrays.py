@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +24,13 @@ from lpm.files.dicom_folder import is_dicom
 from lpm.files.xray_dicom import read_dicom_xray
 from lpm.files.xray_image import MOST_MEGAPIXELS, Xray, check_size, expected_spacing, is_spacing, scaled
 
-__all__ = ["Xray", "read_xray", "write_picture"]
+T = TypeVar("T")
+
+__all__ = ["Xray", "read_field", "read_xray", "write_picture"]
 
 _KINDS = ("PNG", "JPEG", "TIFF")
 _COLOURED, _MOST_COLOURED = 16, 0.02
+_MOST_BETWEEN = 0.05  # of a mask's pixels that are neither black nor white, as at edges in a JPEG
 _ORIENTATION_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 274, 262, 0
 # pillow's ways to say that a file is damaged
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error, zlib.error)
@@ -64,12 +69,17 @@ def read_xray(path: Path, *, mm_per_px: float | None = None) -> Xray:
 
 
 def _read_picture(path: Path) -> Xray:
+    return _opened(path, lambda image: _grey(path, image))
+
+
+def _opened(path: Path, read: Callable[[Image.Image], T]) -> T:
+    """What `read` makes of a picture, once its size is known to be harmless."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked here, more strictly
         try:
             with Image.open(path, formats=_KINDS) as image:
                 check_size(path, image.height, image.width)
-                return _grey(path, image)
+                return read(image)
         except UnidentifiedImageError as error:
             expected = f"a {', '.join(_KINDS)} or DICOM file"
             raise FileError(str(path), "not an image of a kind that is read", expected, "convert it to PNG") from error
@@ -118,6 +128,35 @@ def _grey_of_colours(path: Path, image: Image.Image) -> NDArray[np.uint8]:
         given = f"{share:.0%} of the pixels are coloured"
         raise InputError(str(path), given, "a grey radiograph", "save it as grey if it is one, and no photograph")
     return np.asarray(image.convert("RGB").convert("L"))
+
+
+def read_field(path: Path) -> NDArray[np.bool_]:
+    """Read a lung field that somebody drew.
+
+    Args:
+        path: PNG, JPEG or TIFF, of the size of its radiograph. Black is no lung; white is lung, or 1 the patient's left
+            and 2 the right one.
+
+    Returns:
+        (r, c) both lungs; of a file with 0, 1 and 2: (2, r, c) left and right.
+
+    Raises:
+        FileError: Missing, damaged, or of another kind.
+        InputError: No mask: many greys, colours, nothing or everything drawn; or too large.
+    """
+    if not path.is_file():
+        raise FileError(str(path), "no such file", "a drawn lung field", f"a {', '.join(_KINDS)}")
+    image = _opened(path, lambda opened: np.asarray(opened.convert("L") if opened.mode != "P" else opened))
+    values = np.unique(image)
+    if np.array_equal(values, [0, 1, 2]):
+        return np.stack([image == 1, image == 2])
+    half = float(image.max()) / 2.0
+    between = float(np.mean((image > 0.2 * half) & (image < 1.8 * half)))
+    field: NDArray[np.bool_] = image > half
+    if between > _MOST_BETWEEN or not field.any() or field.all():
+        given = f"{len(values)} grey values, {float(field.mean()):.0%} of the pixels drawn"
+        raise InputError(str(path), given, "black, and white where the lungs are", "draw the field, not the picture")
+    return field
 
 
 def write_picture(path: Path, levels: NDArray[np.uint16]) -> None:

@@ -15,8 +15,10 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.pose import Pose, rotation_matrix, rotation_vector
 from lpm.fitting.residual import Clusters, ResidualConfig, ResidualField, cells, covariance
 from lpm.geometry.frames import Floats
+from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
+from lpm.model.warp import Box
 
 N_POSE = 9
 _FREE = 1e-8
@@ -111,6 +113,28 @@ class Objective:
             latent = self.model.latents.to_latent(state.beta)[None]
             values: Tensor = self.model.decoder(latent, inside) * scale.log().mean().exp()
             return values
+
+    def field(self, state: State, lower: Floats, upper: Floats, spacing_mm: float) -> Callable[[Tensor], Tensor]:
+        """The decoder's values at (n, 3) points, mm, in haste: smooth displacements are interpolated (`at_latent`).
+
+        Args:
+            state: Of shape and pose.
+            lower: (3,) corner of the box in the model frame that holds most of the points.
+            upper: (3,) the other corner.
+            spacing_mm: Of the displacements' nodes.
+        """
+        decoder, latent = self.model.decoder, self.model.latents.to_latent(state.beta)[None]
+        if not isinstance(decoder, AtlasDecoder):
+            return lambda points: self.values(state, points)
+        box = Box(torch.from_numpy(lower).float(), torch.from_numpy(upper).float())
+        shape = decoder.at_latent(latent, box, spacing_mm / self.model.manifest.scale_mm)
+
+        def values(points: Tensor) -> Tensor:
+            with torch.no_grad():
+                inside, scale = self._to_model(state, points)
+                return shape(inside) * scale.log().mean().exp()
+
+        return values
 
     def sides(self, state: State) -> Tensor:
         """(n,) structures: as given, else the one that the point lies in or nearest to (the union's surface)."""

@@ -42,6 +42,7 @@ _NEAR_MM = 4.0 * _SOFT_MM
 _MARGIN_MM = 25.0
 _OWN_SHARE = 0.05
 _CHUNK = 16_384
+_WARP_MM = 16.0  # nodes of the smooth displacements: the shortest change over 35 mm
 _MOST_STEPS = 40
 _SIZES = (0.85, 1.0, 1.15)
 _DEPTH_WEIGHT = 0.1  # of where the patient should stand, beside where the picture shows that he does
@@ -136,6 +137,8 @@ class Projection:
     def __init__(self, model: ModelBundle, seen: SeenPaths, config: FitConfig) -> None:
         self.model, self.seen, self.config = model, seen, config
         self._at = Objective(model, np.zeros((1, 3)), np.zeros(1, dtype=np.int64), config)
+        # the state that was tried last is the one that is linearised next
+        self._marched: tuple[State, tuple[Tensor, Tensor, Tensor]] | None = None
 
     def paths(self, state: State) -> Tensor:
         """(n c,) lengths in mm, channel by channel."""
@@ -169,10 +172,16 @@ class Projection:
 
     def _march(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """Signed distances (n, m, s) at places (n, m, 3) along the rays, and the (n,) steps between them, mm."""
+        if self._marched is None or self._marched[0] is not state:
+            self._marched = state, self._march_anew(state)
+        return self._marched[1]
+
+    def _march_anew(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
         rays = self._rays(state)
         m = rays.n_steps(_STEP_MM)
         places = rays.places((torch.arange(m, dtype=torch.float64) + 0.5) / m).float()
-        parts = [self._at.values(state, part) for part in places.reshape(-1, 3).split(_CHUNK)]
+        field = self._at.field(state, *self.model.box, _WARP_MM)
+        parts = [field(part) for part in places.reshape(-1, 3).split(_CHUNK)]
         return torch.cat(parts).reshape(len(places), m, -1).double(), places, (rays.far - rays.near) / m
 
     def _rays(self, state: State) -> Rays:

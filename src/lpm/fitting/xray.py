@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ from lpm.errors import InputError
 from lpm.fitting.checks import doubts_about_shape
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit, extract_fit
+from lpm.fitting.given_field import FIELD_HEIGHT_MM, reading_of_field, sides_of, with_field
 from lpm.fitting.paths import SeenPaths, fit_paths
+from lpm.fitting.radiograph import Radiograph, source_detector_mm
 from lpm.geometry.frames import Floats
-from lpm.geometry.projection import PARALLEL, Beam, View, turned_view
+from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
 from lpm.model.lung_field import Reading, XrayReader, load_reader
+
+__all__ = ["Radiograph", "XrayFit", "fit_xray", "source_detector_mm"]
 
 _CELL_MM = 10.0
 _SHOWN_MM = 5.0
@@ -29,81 +33,11 @@ _AROUND_MM = 20.0
 _REACH_MM = 30.0
 _OUTLINE_SD_MM = 3.0
 _FLOOR_MM = 5.0
-_ANGLES = {"frontal": 0.0, "lateral": 90.0}
-_FIELD_HEIGHT_MM = 220.0
 _MOST_SHIFT_MM = 90
 _UNLIKE_VIEWS = 0.12
 _UNLIKE_VOLUMES = 3.0
 _REACHED_MM = 400.0
 _LEAST_SIDE_MM, _MOST_HEIGHT_MM = 60.0, 700.0
-
-
-@dataclass(frozen=True)
-class Radiograph:
-    """A picture and what is known of how it was taken.
-
-    Args:
-        pixels: (r, c) 0 to 1, bright = dense; the patient's right on the left of a frontal picture, the front on the
-            left of a lateral one.
-        side: Frontal (PA or AP) or lateral.
-        mm_per_px: Between rows and between columns, on the detector; None if nobody knows.
-        beam: Parallel, or a cone of known distances.
-        view: Where the rays run in the patient's own world, if that is known; it then holds the spacing too, and the
-            beam but for the patient's distance from the detector.
-        name: Of the picture, for those who read `fit.json`.
-
-    Raises:
-        InputError: Another side, or a view of another size.
-    """
-
-    pixels: NDArray[np.float32]
-    side: Literal["frontal", "lateral"] = "frontal"
-    mm_per_px: tuple[float, float] | None = None
-    beam: Beam = PARALLEL
-    view: View | None = None
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse what does not go together."""
-        if self.side not in _ANGLES:
-            raise InputError("radiograph", f"side {self.side!r}", f"one of {', '.join(_ANGLES)}")
-        if self.view is not None and self.view.shape != self.pixels.shape:
-            given = f"{self.pixels.shape} pixels, and a view of {self.view.shape}"
-            raise InputError("radiograph", given, "a view of this picture")
-
-    @property
-    def spacing_mm(self) -> tuple[float, float] | None:
-        """Between rows and columns, on the detector."""
-        if self.view is None:
-            return self.mm_per_px
-        return float(np.linalg.norm(self.view.by_row_mm)), float(np.linalg.norm(self.view.by_column_mm))
-
-    @property
-    def in_patient_mm(self) -> tuple[float, float] | None:
-        """Between rows and columns in the plane of the patient's middle."""
-        if self.spacing_mm is None:
-            return None
-        return self.spacing_mm[0] / self.magnification, self.spacing_mm[1] / self.magnification
-
-    @property
-    def magnification(self) -> float:
-        """Of the patient's middle on the detector."""
-        far = self.source_detector_mm
-        return 1.0 if far is None else far / (far - self.beam.patient_detector_mm)
-
-    @property
-    def source_detector_mm(self) -> float | None:
-        """From the focal spot to the detector; None for a parallel beam."""
-        return self.beam.source_detector_mm if self.view is None else source_detector_mm(self.view)
-
-    def placed(self) -> View:
-        """Geometry with the middle of the picture at the world's origin, where nothing else is known."""
-        if self.view is not None:
-            return self.view
-        if self.mm_per_px is None:
-            raise InputError("radiograph", "no pixel spacing", "mm between pixels")
-        rows, columns = self.pixels.shape
-        return turned_view((rows, columns), self.mm_per_px, _ANGLES[self.side], np.zeros(3), self.beam)
 
 
 @dataclass(frozen=True)
@@ -144,6 +78,7 @@ class XrayFit(Fit):
             "patient_detector_mm": radiograph.beam.patient_detector_mm if is_cone else None,
             "magnification": radiograph.magnification,
             "placed": radiograph.view is not None,
+            "field": "given" if radiograph.field is not None else "read",
             "path_errors_mm": {
                 "mean": float(errors.mean()),
                 "mean_absolute": float(np.abs(errors).mean()),
@@ -156,14 +91,6 @@ class XrayFit(Fit):
             "chest_score": reading.answers.chest,
             "doubts": list(reading.doubts),
         }
-
-
-def source_detector_mm(view: View) -> float | None:
-    """From a view's focal spot straight to its detector; None for a parallel beam."""
-    if view.source_mm is None:
-        return None
-    normal = np.cross(view.by_row_mm, view.by_column_mm)
-    return abs(float((view.origin_mm - view.source_mm) @ normal)) / float(np.linalg.norm(normal))
 
 
 def fit_xray(
@@ -194,7 +121,7 @@ def fit_xray(
     """
     _check(model, radiographs)
     config, reader = config or FitConfig(), reader or load_reader()
-    read = [_read(reader, each) for each in radiographs]
+    read = [_read(model, reader, each) for each in radiographs]
     seen, notes = _placed(model, radiographs, read)
     shape = fit_paths(model, seen, config)
     fit = XrayFit(
@@ -238,9 +165,8 @@ def _placed(
     return seen, notes
 
 
-def _read(reader: XrayReader, radiograph: Radiograph) -> Reading:
-    read = reader.frontal if radiograph.side == "frontal" else reader.lateral
-    reading = read(radiograph.pixels, radiograph.in_patient_mm)
+def _read(model: ModelBundle, reader: XrayReader, radiograph: Radiograph) -> Reading:
+    reading = _seen_or_given(model, reader, radiograph)
     subject = f"{radiograph.side} radiograph"
     if float(reading.path_length.max()) <= 0 or not (reading.field > 0.5).any():
         raise InputError(subject, "no lungs were found in it", "a chest radiograph", "look at it")
@@ -253,6 +179,17 @@ def _read(reader: XrayReader, radiograph: Radiograph) -> Reading:
     return reading
 
 
+def _seen_or_given(model: ModelBundle, reader: XrayReader, radiograph: Radiograph) -> Reading:
+    """What the reader says, with the field that a person has drawn; or what that field says alone."""
+    drawn = radiograph.field
+    field = sides_of(drawn) if drawn is not None and drawn.ndim == 2 else drawn
+    if field is not None and not radiograph.is_picture:
+        return reading_of_field(model, field, radiograph.in_patient_mm)
+    read = reader.frontal if radiograph.side == "frontal" else reader.lateral
+    reading = read(radiograph.pixels, radiograph.in_patient_mm)
+    return reading if field is None else with_field(reading, field)
+
+
 def _field_height_px(reading: Reading) -> float:
     """Height of the lung field in rows of the picture."""
     rows = np.flatnonzero((reading.field > 0.5).any(axis=(0, 2)))
@@ -263,7 +200,7 @@ def _sized(radiograph: Radiograph, reading: Reading) -> tuple[Radiograph, Readin
     """With a spacing that makes the field as high as that of usual lungs, where there is none."""
     if radiograph.spacing_mm is not None:
         return radiograph, reading
-    mm = _FIELD_HEIGHT_MM / _field_height_px(reading)
+    mm = FIELD_HEIGHT_MM / _field_height_px(reading)
     on_detector = mm * radiograph.magnification
     in_mm = replace(reading, path_length=reading.path_length * np.float32(mm), path_sd=reading.path_sd * np.float32(mm))
     return replace(radiograph, mm_per_px=(on_detector, on_detector)), in_mm

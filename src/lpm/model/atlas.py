@@ -12,7 +12,7 @@ and the field stays close to a distance. A mixture of distances has neither.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import joblib
 import numpy as np
@@ -147,6 +147,25 @@ class AtlasDecoder(nn.Module):
         weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
         parts = [self._structure(index, weight, warped) for index in range(len(self.template))]
         return torch.stack(parts, dim=-1)
+
+    def at_latent(self, latent: Tensor, box: Box, spacing: float) -> Callable[[Tensor], Tensor]:
+        """The field of one shape in a box, (p, 3) to (p, s): many times as fast, and within 0.1 mm of `forward`.
+
+        Args:
+            latent: (1, latent_size).
+            box: In model units; beyond it the smooth displacement is that of its border.
+            spacing: Of the grid between whose nodes the smooth displacement is interpolated.
+        """
+        shape = box.shape_at(spacing)
+        with torch.no_grad():
+            smooth = self.displacement(latent[..., self.n_components :], box.nodes(shape)).T.reshape(3, *shape)
+        weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
+
+        def field(points: Tensor) -> Tensor:
+            warped = points + box.sample(smooth, points)
+            return torch.stack([self._structure(index, weight, warped) for index in range(len(self.template))], dim=-1)
+
+        return field
 
     def displacement(self, warp: Tensor, points: Tensor) -> Tensor:
         """(p, 3) smooth displacement of points by (1 or p, 3 q r) coefficients."""

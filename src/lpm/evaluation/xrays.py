@@ -1,0 +1,328 @@
+"""The stage `evaluate-xray`: unseen lungs from their radiographs, scored beside baselines.
+
+Nothing but a translation is allowed before lungs are compared: what one view cannot tell is where in depth they lie,
+and no scale and no rotation is forgiven.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import joblib
+import numpy as np
+import torch
+from pydantic import Field
+
+from lpm.errors import FileError, InputError, LpmError
+from lpm.evaluation.metrics import MetricsConfig, surface_scores, volume_scores
+from lpm.evaluation.xray_baselines import XrayBaselines, field_size_mm
+from lpm.files.views import read_views
+from lpm.files.volumes import read_volume
+from lpm.files.xrays import read_xray
+from lpm.fitting.config import FitConfig
+from lpm.fitting.xray import Radiograph, fit_xray
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.model.bundle import ModelBundle
+from lpm.model.lung_field import XrayReader, load_reader
+from lpm.preparation.cleaning import clean_labels
+from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, StrictModel
+from lpm.preparation.meshing import mesh_structure
+
+Meshes = Mapping[str, WorldMesh]
+Side = Literal["frontal", "lateral"]
+Split = Literal["train", "test", "all"]
+SIDES: tuple[Side, ...] = ("frontal", "lateral")
+MODEL = "LPM"
+PCA, SCALED = "PCA of SDF grids, same data term", "mean shape, scaled"
+
+
+class XrayEvaluationConfig(StrictModel):
+    """What is observed of each unseen pair of lungs, and how the result is scored."""
+
+    split: Split = "test"
+    views: tuple[tuple[Side, ...], ...] = (("frontal",), ("frontal", "lateral"))
+    baselines: bool = True
+    spacing_mm: float = Field(1.5, gt=0, description="lattice of the extracted meshes")
+    fit: FitConfig = FitConfig()
+    metrics: MetricsConfig = MetricsConfig()
+
+
+@dataclass(frozen=True)
+class XraySubject:
+    """True lungs, and radiographs placed in their world."""
+
+    name: str
+    lungs: Meshes
+    radiographs: Mapping[Side, Radiograph]
+
+    @property
+    def volume_ml(self) -> float:
+        """Of both lungs."""
+        return volume_ml(self.lungs)
+
+
+@dataclass(frozen=True)
+class XrayScores:
+    """Lungs beside the true ones, after a translation; errors of volume and size are relative, and have a sign.
+
+    Args:
+        dice, assd_mm, hd95_mm: None of a method that gives a volume only, as are the sizes.
+        width, depth, height: Along R, A and S, of both lungs together.
+        interval_ml: 95 % interval of the volume, of methods that state one.
+        holds: Whether the true volume lies in it.
+    """
+
+    volume: float
+    dice: float | None = None
+    assd_mm: float | None = None
+    hd95_mm: float | None = None
+    width: float | None = None
+    depth: float | None = None
+    height: float | None = None
+    interval_ml: tuple[float, float] | None = None
+    holds: bool | None = None
+
+    def flat(self) -> dict[str, float | None]:
+        """Numbers to take means of, errors without their signs; ``interval``: its width over its middle."""
+        names = ("volume", "width", "depth", "height")
+        errors = {name: None if getattr(self, name) is None else abs(getattr(self, name)) for name in names}
+        interval = None
+        if self.interval_ml is not None:
+            low, high = self.interval_ml
+            interval = 2.0 * (high - low) / (high + low)
+        holds = None if self.holds is None else float(self.holds)
+        distances = {"dice": self.dice, "assd_mm": self.assd_mm, "hd95_mm": self.hd95_mm}
+        return {**distances, **errors, "interval": interval, "holds": holds}
+
+
+@dataclass(frozen=True)
+class XrayResult:
+    """One method on one subject.
+
+    Args:
+        subject: Its name.
+        views: What the method saw, such as ``frontal + lateral``.
+        method: ``LPM`` or a baseline's name.
+        scores: None if the method failed.
+        seconds: From pictures to meshes.
+        meshes: The reconstruction; empty if the method failed or gives none.
+        notes: Doubts of the fit, or why it failed.
+    """
+
+    subject: str
+    views: str
+    method: str
+    scores: XrayScores | None
+    seconds: float
+    meshes: Meshes
+    notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Method and what it saw."""
+        return f"{self.method}, {self.views}"
+
+
+def subjects_of(folder: Path, split: Split) -> list[str]:
+    """Names of the subjects of a split that have radiographs.
+
+    Args:
+        folder: With `split.json`, and for each subject a folder of `labels.nii.gz`, `frontal.png`, `lateral.png` and
+            `views.json`, as `lpm xray` writes them.
+        split: Of `split.json`; without that file all subjects count as test.
+
+    Raises:
+        FileError: The folder or its `split.json` cannot be read.
+        InputError: No subject of the split has radiographs.
+    """
+    if not folder.is_dir():
+        raise FileError(str(folder), "no such folder", "a folder of subjects with radiographs")
+    known = {path.parent.name for path in folder.glob("*/views.json")}
+    named = _split(folder, known)
+    chosen = sorted(name for name, part in named.items() if split in ("all", part) and name in known)
+    if not chosen:
+        given = f"{len(known)} subjects with radiographs, none of split {split!r}"
+        raise InputError("evaluate-xray", given, "at least one", "`lpm xray CT --out SUBJECT` makes them; --split all")
+    return chosen
+
+
+def _split(folder: Path, known: set[str]) -> dict[str, str]:
+    path = folder / "split.json"
+    if not path.exists():
+        return dict.fromkeys(known, "test")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): part for part in ("train", "test") for name in found.get(part, [])}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        expected = '{"train": [names], "test": [names]}'
+        raise FileError(str(path), f"no split ({error})", expected, "write it again") from error
+
+
+def read_subject(folder: Path) -> XraySubject:
+    """Read a subject's labels and radiographs.
+
+    Raises:
+        FileError: Missing or damaged files.
+        InputError: A lung is missing, or the pictures have no views.
+    """
+    views = read_views(folder / "views.json")
+    sides = [side for side in SIDES if side in views]
+    if "frontal" not in sides:
+        raise InputError(str(folder / "views.json"), f"views {', '.join(views)}", "frontal, and lateral")
+    pictures: dict[Side, Radiograph] = {}
+    for side in sides:
+        pixels = read_xray(folder / f"{side}.png").pixels
+        pictures[side] = Radiograph(pixels, side, view=views[side], name=f"{side}.png")
+    return XraySubject(folder.name, true_lungs(folder), pictures)
+
+
+def true_lungs(folder: Path) -> dict[str, WorldMesh]:
+    """Meshes of a subject's `labels.nii.gz` (1 left, 2 right)."""
+    labels = read_volume(folder / "labels.nii.gz")
+    masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), folder.name, need_all=True, plain=False).masks
+    return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in masks.items()}
+
+
+def volume_ml(meshes: Meshes) -> float:
+    """Of all meshes together."""
+    return sum(mesh.volume_ml for mesh in meshes.values())
+
+
+def compare(meshes: Meshes, true: Meshes, config: MetricsConfig) -> XrayScores:
+    """Score lungs after a translation that lays their middles on each other.
+
+    Args:
+        meshes: Closed, by structure, RAS mm.
+        true: Of the same structures.
+        config: Of the metrics.
+    """
+    moved = onto(meshes, true)
+    surface, _ = surface_scores(moved, true, config.n_surface, rng=np.random.default_rng(0))
+    volumes, _, _ = volume_scores(moved, true, config.voxel_mm)
+    width, depth, height = (_sides_mm(meshes) / _sides_mm(true) - 1.0).tolist()
+    return XrayScores(
+        volume=volume_ml(meshes) / volume_ml(true) - 1.0,
+        dice=volumes.dice,
+        assd_mm=surface.assd_mm,
+        hd95_mm=surface.hd95_mm,
+        width=width,
+        depth=depth,
+        height=height,
+    )
+
+
+def onto(meshes: Meshes, true: Meshes) -> dict[str, WorldMesh]:
+    """Move lungs, and no more, so that the centroid of their volume lies on that of the true ones."""
+    shift = _centroid(true) - _centroid(meshes)
+    return {name: WorldMesh(mesh.vertices + shift, mesh.faces) for name, mesh in meshes.items()}
+
+
+def _centroid(meshes: Meshes) -> Floats:
+    weights = [mesh.volume_ml for mesh in meshes.values()]
+    centroids = np.stack([mesh.centroid for mesh in meshes.values()])
+    return np.asarray(np.average(centroids, axis=0, weights=weights))
+
+
+def _sides_mm(meshes: Meshes) -> Floats:
+    return np.asarray(np.ptp(np.concatenate([mesh.vertices for mesh in meshes.values()]), axis=0))
+
+
+def evaluate_xrays(
+    model: ModelBundle,
+    folder: Path,
+    config: XrayEvaluationConfig,
+    *,
+    reader: XrayReader | None = None,
+    jobs: int = 1,
+) -> Iterator[XrayResult]:
+    """Reconstruct every subject of a split from its radiographs by the model and by each baseline.
+
+    Args:
+        model: Of the left and the right lung.
+        folder: See `subjects_of`; the baselines learn from its training subjects.
+        config: Split, views, fit, metrics.
+        reader: Of radiographs; default the bundled one.
+        jobs: Worker processes, one subject each.
+
+    Raises:
+        InputError: No subject, or none to learn the baselines from.
+        FileError: Files of a subject are missing or damaged.
+    """
+    reader = reader or load_reader()
+    names = subjects_of(folder, config.split)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    baselines = _learn(model, folder, reader, parallel) if config.baselines else None
+    bench = _Bench(model, reader, config, baselines)
+    for results in parallel(joblib.delayed(bench.results)(folder / name) for name in names):
+        yield from results
+
+
+def _learn(model: ModelBundle, folder: Path, reader: XrayReader, parallel: joblib.Parallel) -> XrayBaselines:
+    """What the training subjects' frontal pictures and lungs teach."""
+    names = subjects_of(folder, "train")
+    known = list(parallel(joblib.delayed(_known)(folder / name, reader) for name in names))
+    sizes, lungs = [size for size, _ in known], [meshes for _, meshes in known]
+    return XrayBaselines.learn(model, sizes, lungs)
+
+
+def _known(folder: Path, reader: XrayReader) -> tuple[Floats, Meshes]:
+    torch.set_num_threads(1)
+    subject = read_subject(folder)
+    return _field_size_mm(subject, reader), subject.lungs
+
+
+def _field_size_mm(subject: XraySubject, reader: XrayReader) -> Floats:
+    radiograph = subject.radiographs["frontal"]
+    return field_size_mm(reader.frontal(radiograph.pixels, radiograph.in_patient_mm), radiograph)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """All methods on one subject, on one core."""
+
+    model: ModelBundle
+    reader: XrayReader
+    config: XrayEvaluationConfig
+    baselines: XrayBaselines | None
+
+    def results(self, folder: Path) -> list[XrayResult]:
+        """Of the subject in a folder."""
+        torch.set_num_threads(1)
+        subject, models = read_subject(folder), {MODEL: self.model}
+        if self.baselines is not None:
+            models[PCA] = self.baselines.pca
+        seen = [views for views in self.config.views if set(views) <= set(subject.radiographs)]
+        found = [self._fitted(subject, views, name, model) for views in seen for name, model in models.items()]
+        return [*found, *self._without_fit(subject)]
+
+    def _fitted(self, subject: XraySubject, views: Sequence[Side], method: str, model: ModelBundle) -> XrayResult:
+        given = [subject.radiographs[side] for side in views]
+        seen, started, config = " + ".join(views), time.perf_counter(), self.config
+        try:
+            fit = fit_xray(model, given, reader=self.reader, config=config.fit, spacing_mm=config.spacing_mm)
+        except LpmError as error:
+            return XrayResult(subject.name, seen, method, None, time.perf_counter() - started, {}, (str(error),))
+        seconds = time.perf_counter() - started
+        low, high = fit.interval("total_volume_ml")
+        holds = low <= subject.volume_ml <= high
+        scores = replace(compare(fit.lungs, subject.lungs, config.metrics), interval_ml=(low, high), holds=holds)
+        return XrayResult(subject.name, seen, method, scores, seconds, fit.lungs, fit.notes)
+
+    def _without_fit(self, subject: XraySubject) -> Iterator[XrayResult]:
+        """Baselines by the size of the frontal field."""
+        if self.baselines is None:
+            return
+        started = time.perf_counter()
+        size_mm = _field_size_mm(subject, self.reader)
+        seconds = time.perf_counter() - started
+        for method, meshes in (("mean shape", self.baselines.mean), (SCALED, self.baselines.scaled(size_mm))):
+            scores = compare(meshes, subject.lungs, self.config.metrics)
+            yield XrayResult(subject.name, "frontal", method, scores, seconds, meshes)
+        volume = self.baselines.volume_ml(size_mm) / subject.volume_ml - 1.0
+        yield XrayResult(subject.name, "frontal", "regression", XrayScores(volume), seconds, {})
