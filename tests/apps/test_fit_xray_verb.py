@@ -176,6 +176,33 @@ def test_kinds_of_beam(scan: Path, tmp_path: Path, caught: Caught) -> None:
     assert (beam.source_detector_mm, beam.patient_detector_mm, beam.back_to_front) == (1000.0, 150.0, True)
 
 
+def test_a_tube_in_front_is_that_of_the_frontal_picture(scan: Path, tmp_path: Path, caught: Caught) -> None:
+    pictures = [scan / "parallel" / f"{side}.png" for side in ("frontal", "lateral")]
+    fit(tmp_path, "--frontal", pictures[0], "--lateral", pictures[1], "--ap")
+    assert [each.beam.back_to_front for each in caught.radiographs] == [False, True]
+
+
+def test_a_drawn_field_goes_with_the_picture_or_in_its_place(scan: Path, tmp_path: Path, caught: Caught) -> None:
+    frontal, lateral = (scan / "parallel" / f"{side}.png" for side in ("frontal", "lateral"))
+    drawn = np.zeros(read_xray(frontal).pixels.shape, dtype=bool)
+    drawn[20:90, 15:50], drawn[25:80, 70:100] = True, True
+    mask = tmp_path / "mask.png"
+    Image.fromarray(drawn).save(mask)
+    fit(tmp_path / "out", "--frontal", frontal, "--frontal-mask", mask, "--lateral", lateral)
+    first, second = caught.radiographs
+    assert first.is_picture
+    assert first.name == "frontal.png"
+    np.testing.assert_array_equal(first.field, drawn)
+    assert second.field is None
+    fit(tmp_path / "out", "--frontal-mask", mask, "--mm-per-px", "3", "--projection", "parallel")
+    (alone,) = caught.radiographs
+    assert not alone.is_picture
+    assert (alone.name, alone.mm_per_px) == ("mask.png", (3.0, 3.0))
+    np.testing.assert_array_equal(alone.field, drawn)
+    Image.fromarray(drawn[1:]).save(mask)
+    assert fit(tmp_path / "out", "--frontal", frontal, "--frontal-mask", mask) == 1
+
+
 def test_views_say_what_their_beam_is(scan: Path, tmp_path: Path, caught: Caught) -> None:
     for name, magnification in (("parallel", 1.0), ("cone", 1800.0 / 1500.0)):
         folder = scan / name
@@ -204,6 +231,12 @@ def test_a_dicom_says_how_it_was_taken(
     assert frontal.mm_per_px == (2.0, 2.0)
     assert (frontal.beam.source_detector_mm, frontal.beam.patient_detector_mm) == (1500.0, 550.0)
     assert "ImagerPixelSpacing says 1.9 x 1.8 mm; 2 mm was given" in capfd.readouterr().err
+
+
+def test_ap_against_the_file_is_refused(scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_dicom(tmp_path / "a.dcm", scan / "parallel" / "frontal.png", ViewPosition="PA")
+    assert fit(tmp_path / "out", "--frontal", path, "--ap") == 2
+    assert "--ap: the file says PA" in capfd.readouterr().err
 
 
 def test_an_absurd_spacing_of_a_file_can_be_overruled(scan: Path, tmp_path: Path, caught: Caught) -> None:
@@ -273,6 +306,8 @@ def test_what_is_no_radiograph_exits_1(
         (["--source-detector-mm", "nan"], "--source-detector-mm: nan mm"),
         (["--patient-detector-mm", "-5"], "--patient-detector-mm: -5 mm"),
         (["--source-detector-mm", "150"], "--patient-detector-mm: the patient 200 mm from the detector, and the sour"),
+        (["--ap", "--projection", "parallel"], "--ap: a parallel beam, which is the same both ways"),
+        (["--ap", "--views", "PARALLEL"], "--ap: --views knows where the tube was"),
         (["--views", "SIZES"], "--views: frontal.png has"),
         (["--views", "OTHERS"], "--views: others.json has angle20; expected one of frontal"),
         (["--views", "PARALLEL", "--patient-detector-mm", "300"], "--views: a parallel beam, and distances were given"),

@@ -38,7 +38,7 @@ from lpm.geometry.distances import signed_distance
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
-from lpm.model.bundle import ModelBundle
+from lpm.model.bundle import ModelBundle, write_bundle
 from lpm.model.lung_field import Answers, Reading
 
 COARSE = MetricsConfig(n_surface=2000, voxel_mm=5.0)
@@ -203,11 +203,11 @@ def test_every_method_is_scored_on_every_view_count(subjects: Path, tiny_atlas: 
 
 
 def test_the_verb_writes_tables_and_pictures(
-    subjects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    subjects: Path, tmp_path: Path, tiny_atlas: ModelBundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    given = ["evaluate-xray", str(subjects), "--out", str(tmp_path), "--no-baselines", "--spacing-mm", "6"]
-    assert run(given) == 0
+    write_bundle(tmp_path / "model", tiny_atlas)
+    given = ["evaluate-xray", str(subjects), "--model", str(tmp_path / "model"), "--out", str(tmp_path)]
+    assert run([*given, "--no-baselines", "--spacing-mm", "6"]) == 0
     printed = capsys.readouterr().err
     assert "four, LPM, frontal + lateral: Dice" in printed
     assert "not unseen" not in printed

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lpm.errors import FileError, InputError
-from lpm.files.xrays import Xray, read_xray, write_picture
+from lpm.files.xrays import Xray, read_field, read_xray, write_picture
 
 ROWS, COLUMNS = 90, 120
 
@@ -261,3 +261,51 @@ def test_a_written_picture_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_xray(tmp_path / "b" / "a.png").pixels, EXPECTED, atol=1e-6)
     with pytest.raises(FileError, match=r"a.png: cannot be written .*check free space"):
         write_picture(tmp_path / "b" / "a.png" / "a.png", chest().astype(np.uint16))
+
+
+# --- Drawn fields ----------------------------------------------------------------------------------------------------
+
+
+def field() -> np.ndarray:
+    """Left and right, unlike each other."""
+    found = np.zeros((2, ROWS, COLUMNS), dtype=bool)
+    found[0, 20:60, 70:100], found[1, 15:75, 15:50] = True, True
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("a.png", lambda mask: Image.fromarray(mask.astype(np.uint8) * 255)),
+        ("a.png", lambda mask: Image.fromarray(mask.astype(np.uint8))),
+        ("a.png", Image.fromarray),
+        ("a.tif", lambda mask: Image.fromarray(mask.astype(np.uint8) * 255)),
+        ("a.jpg", lambda mask: Image.fromarray(mask.astype(np.uint8) * 255)),
+        ("a.png", lambda mask: Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB")),
+    ],
+)
+def test_a_drawn_field_is_read(tmp_path: Path, name: str, make: Callable[[np.ndarray], Image.Image]) -> None:
+    make(field().any(axis=0)).save(tmp_path / name)
+    found = read_field(tmp_path / name)
+    assert found.dtype == np.bool_
+    np.testing.assert_array_equal(found, field().any(axis=0))
+
+
+def test_a_field_of_ones_and_twos_tells_left_from_right(tmp_path: Path) -> None:
+    Image.fromarray(np.where(field()[0], 1, np.where(field()[1], 2, 0)).astype(np.uint8)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_field(tmp_path / "a.png"), field())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(chest(), "grey values"), (0 * chest(), "0% of the pixels"), (np.full_like(chest(), 255), "100% of the pixels")],
+)
+def test_what_is_no_drawn_field_is_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=message):
+        read_field(tmp_path / "a.png")
+    with pytest.raises(FileError, match="no such file"):
+        read_field(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(FileError, match="not an image of a kind"):
+        read_field(tmp_path / "text.png")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from lpm.apps.demo_xray import xray_blocks
 from lpm.apps.prepare_verb import PreparationRun, prepare_to_folder
 from lpm.apps.stages import EvaluationRun, TrainingRun, evaluate_to_folder, train_model
 from lpm.errors import FileError
@@ -151,6 +152,7 @@ def _report(demo: _Demo, model: ModelBundle, cohort: Cohort, fits: Mapping[str, 
         Section("From a mask to a closed mesh", _draw_preparation(demo, cohort, unseen)),
         Section("Learning the shape", _draw_training(demo, model)),
         Section("An unseen pair of lungs", _draw_fits(demo, cohort.meshes(unseen), fits)),
+        Section("A chest X-ray", xray_blocks(demo.out / "xray", rng=np.random.default_rng((demo.seed, N_SUBJECTS)))),
         Section("All unseen pairs, beside simpler methods", _draw_evaluation(demo)),
         Section("What this shows, and what it does not", [Text(_CAVEATS)]),
     ]

@@ -194,7 +194,7 @@ def volume_ml(meshes: Meshes) -> float:
     return sum(mesh.volume_ml for mesh in meshes.values())
 
 
-def compare(meshes: Meshes, true: Meshes, config: MetricsConfig) -> XrayScores:
+def compare(meshes: Meshes, true: Meshes, config: MetricsConfig | None = None) -> XrayScores:
     """Score lungs after a translation that lays their middles on each other.
 
     Args:
@@ -202,6 +202,7 @@ def compare(meshes: Meshes, true: Meshes, config: MetricsConfig) -> XrayScores:
         true: Of the same structures.
         config: Of the metrics.
     """
+    config = config or MetricsConfig()
     moved = onto(meshes, true)
     surface, _ = surface_scores(moved, true, config.n_surface, rng=np.random.default_rng(0))
     volumes, _, _ = volume_scores(moved, true, config.voxel_mm)
