@@ -226,6 +226,12 @@ def test_two_pictures_of_different_patients_are_noted(lungs: TrueLungs, reader: 
     assert why in note
 
 
+def test_one_picture_is_not_asked_how_the_patient_leans(unsized: XrayFit, two: XrayFit) -> None:
+    assert unsized.config.rotation_sd < two.config.rotation_sd == FitConfig().rotation_sd
+    leaning = np.abs(unsized.shape.pose.rotation_rad)
+    assert leaning.max() < 0.1
+
+
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ class XrayEvaluationConfig(StrictModel):
     views: tuple[tuple[Side, ...], ...] = (("frontal",), ("frontal", "lateral"))
     baselines: bool = True
     spacing_mm: float = Field(1.5, gt=0, description="lattice of the extracted meshes")
-    fit: FitConfig = FitConfig()
+    fit: FitConfig | None = Field(None, description="None: as fits of one and of two radiographs usually are")
     metrics: MetricsConfig = MetricsConfig()
 
 

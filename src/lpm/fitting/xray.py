@@ -37,6 +37,8 @@ _MOST_SHIFT_MM = 90
 _UNLIKE_VIEWS = 0.12
 _UNLIKE_VOLUMES = 3.0
 _REACHED_MM = 400.0
+# one picture does not show that a patient leans forward or back; people stand and lie straight before the detector
+_ONE_VIEW = FitConfig(rotation_sd=0.05)
 _LEAST_SIDE_MM, _MOST_HEIGHT_MM = 60.0, 700.0
 
 
@@ -107,7 +109,7 @@ def fit_xray(
         model: Of the left and the right lung.
         radiographs: At most one of each side, of one patient at one breath.
         reader: Networks that read radiographs; default the bundled ones.
-        config: Prior widths and stopping.
+        config: Prior widths and stopping; default `FitConfig`, of one radiograph with a rotation_sd of 0.05.
         spacing_mm: Lattice of the extracted meshes.
 
     Returns:
@@ -120,7 +122,8 @@ def fit_xray(
             left and a right lung.
     """
     _check(model, radiographs)
-    config, reader = config or FitConfig(), reader or load_reader()
+    config = config or (_ONE_VIEW if len(radiographs) == 1 else FitConfig())
+    reader = reader or load_reader()
     read = [_read(model, reader, each) for each in radiographs]
     seen, notes = _placed(model, radiographs, read)
     shape = fit_paths(model, seen, config)
