@@ -110,7 +110,7 @@ class XrayResult:
         views: What the method saw, such as ``frontal + lateral``.
         method: ``LPM`` or a baseline's name.
         scores: None if the method failed.
-        seconds: From pictures to meshes.
+        seconds: From pictures to meshes, of one core: CPU time, whatever else the machine does.
         meshes: The reconstruction; empty if the method failed or gives none.
         notes: Doubts of the fit, or why it failed.
     """
@@ -304,12 +304,12 @@ class _Bench:
 
     def _fitted(self, subject: XraySubject, views: Sequence[Side], method: str, model: ModelBundle) -> XrayResult:
         given = [subject.radiographs[side] for side in views]
-        seen, started, config = " + ".join(views), time.perf_counter(), self.config
+        seen, started, config = " + ".join(views), time.process_time(), self.config
         try:
             fit = fit_xray(model, given, reader=self.reader, config=config.fit, spacing_mm=config.spacing_mm)
         except LpmError as error:
-            return XrayResult(subject.name, seen, method, None, time.perf_counter() - started, {}, (str(error),))
-        seconds = time.perf_counter() - started
+            return XrayResult(subject.name, seen, method, None, time.process_time() - started, {}, (str(error),))
+        seconds = time.process_time() - started
         low, high = fit.interval("total_volume_ml")
         holds = low <= subject.volume_ml <= high
         scores = replace(compare(fit.lungs, subject.lungs, config.metrics), interval_ml=(low, high), holds=holds)
@@ -319,9 +319,9 @@ class _Bench:
         """Baselines by the size of the frontal field."""
         if self.baselines is None:
             return
-        started = time.perf_counter()
+        started = time.process_time()
         size_mm = _field_size_mm(subject, self.reader)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         for method, meshes in (("mean shape", self.baselines.mean), (SCALED, self.baselines.scaled(size_mm))):
             scores = compare(meshes, subject.lungs, self.config.metrics)
             yield XrayResult(subject.name, "frontal", method, scores, seconds, meshes)
