@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+import lpm
 from lpm.errors import FileError, InputError
 from lpm.geometry.distances import closest_points, signed_distance
 from lpm.geometry.frames import WorldPoints
 from lpm.model.atlas import AtlasBuild, AtlasDecoder, whitened_components
 from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig
+from lpm.model.warp import Box
 from lpm.preparation.cohort import Cohort
 
 
@@ -136,3 +138,21 @@ def test_unseen_lungs_from_points(tiny_atlas: ModelBundle, tiny_cohort: Path) ->
         assert mesh.is_closed
         assert mesh.n_pieces == 1
         assert closest_points(cohort.mesh(subject, name), mesh.vertices).distance.mean() < 1.0
+
+
+def test_a_shape_in_haste_is_nearly_the_same() -> None:
+    """Smooth displacements between the nodes of a grid: the finer, the nearer."""
+    bundle = lpm.load().bundle
+    assert isinstance(bundle.decoder, AtlasDecoder)
+    generator = torch.Generator().manual_seed(0)
+    latent = bundle.latents.to_latent(torch.randn(bundle.latents.n_modes, generator=generator))[None]
+    box, scale_mm = Box(*(torch.tensor(corner).float() for corner in bundle.box)), bundle.manifest.scale_mm
+    points = box.lower + (box.upper - box.lower) * torch.rand(1000, 3, generator=generator)
+    true = bundle.decoder(latent, points)
+    off_mm = [
+        scale_mm * (bundle.decoder.at_latent(latent, box, spacing / scale_mm)(points) - true).abs().detach()
+        for spacing in (8.0, 16.0)
+    ]
+    assert off_mm[0].mean() < 0.06
+    assert off_mm[1].mean() < 0.2
+    assert off_mm[1].max() < 1.5

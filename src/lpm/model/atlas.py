@@ -149,7 +149,9 @@ class AtlasDecoder(nn.Module):
         return torch.stack(parts, dim=-1)
 
     def at_latent(self, latent: Tensor, box: Box, spacing: float) -> Callable[[Tensor], Tensor]:
-        """The field of one shape in a box, (p, 3) to (p, s): many times as fast, and within 0.1 mm of `forward`.
+        """The field of one shape in a box, (p, 3) to (p, s): several times as fast as `forward`, and nearly the same.
+
+        With 16 mm between nodes, the bundled model of any shape is 0.1 mm off on average, 0.4 mm for one point in 100.
 
         Args:
             latent: (1, latent_size).
