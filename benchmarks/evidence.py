@@ -39,7 +39,7 @@ Meshes = dict[str, WorldMesh]
 SPACING_MM = 1.5
 METRICS = MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=3.0)
 N_SURFACE, N_VERTICES = 20_000, 3000
-DOUBTS = ("unlike lungs", "possibly mirrored")
+DOUBTS = ("unlike the model's shapes", "possibly mirrored")
 
 
 def noisy(points: Floats, rng: np.random.Generator) -> Floats:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lobes import LOBES
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
-from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_sweep
+from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
 from lpm.evaluation.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.evaluation.xrays import onto, read_subject
 from lpm.files.volumes import read_volume
@@ -28,7 +29,8 @@ from lpm.geometry.surfaces import extract_surface
 from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
-from lpm.preparation.config import DEFAULT_STRUCTURES
+from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
+from lpm.preparation.meshing import mesh_structure
 
 SUBJECT = "coronacases_002"
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -53,6 +55,7 @@ def main() -> None:
     draw_amounts(model, cohort)
     draw_worst(model, cohort, arguments.work / "evidence.json")
     draw_sweep(model)
+    draw_lobes(cohort, arguments.lungs, arguments.work)
     draw_xray(model, arguments.lungs, arguments.work / "xray.json")
     for path in sorted((arguments.work / "model").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
@@ -92,6 +95,14 @@ def draw_xray(model: ModelBundle, lungs: Path, measured: Path) -> None:
     fit = fit_xray(model, list(subject.radiographs.values()))
     title = f"{name}, frontal and lateral radiograph"
     plot_reconstruction(onto(fit.lungs, subject.lungs), subject.lungs, PICTURES / "xray.png", title)
+
+
+def draw_lobes(cohort: Cohort, lungs: Path, work: Path) -> None:
+    """Lobes from points on the lungs' surface, by the model that benchmarks/lobes.py taught."""
+    fit = fit_points(read_bundle(work / "lobes" / "taught"), observed(cohort, SUBJECT, 5000))
+    labels = clean_labels(read_volume(lungs / SUBJECT / "lobes.nii.gz"), LOBES, SUBJECT)
+    true = {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in labels.masks.items()}
+    plot_parts(fit.parts(), true, PICTURES / "lobes.png", f"{SUBJECT}, 5,000 points on the lungs' surface")
 
 
 def draw_sweep(model: ModelBundle) -> None:

@@ -351,6 +351,18 @@ def paper_presets(lungs: Path, work: Path) -> Json:
     return results
 
 
+def lobes(lungs: Path, work: Path) -> Json:
+    """Lobes of unseen lungs, taught by the training subjects that have them."""
+    given = ("--cohort", work / "cohort", "--lungs", lungs, "--model", work / "atlas", "--work", work / "lobes")
+    return run_script("lobes.py", work / "lobes.raw.json", *given)
+
+
+def does_it_help(lungs: Path, work: Path) -> Json:
+    """Atlases of few and more lungs, with generated ones added and without."""
+    given = ("--cohort", work / "cohort", "--atlas", work / "atlas", "--work", work / "does_it_help")
+    return run_script("does_it_help.py", work / "does_it_help.raw.json", *given)
+
+
 def xray(lungs: Path, work: Path) -> Json:
     """Lungs from the radiographs of the test subjects."""
     out = work / "xray_evaluation"
@@ -401,6 +413,8 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "viewer": viewer,
     "deepsdf": deepsdf,
     "segmentation": segmentation,
+    "lobes": lobes,
+    "does_it_help": does_it_help,
     "xray": xray,
     "xray_field": xray_field,
     "xray_real": xray_real,

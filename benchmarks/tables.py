@@ -407,12 +407,15 @@ def segmentation(data: Json) -> str:
 def sections() -> dict[str, tuple[str, Callable[[Json], str]]]:
     """Title and text of each step, in the order of the page."""
     from population_tables import population
+    from structure_tables import does_it_help, lobes
     from xray_tables import xray, xray_field, xray_real
 
     return {
         "evidence": ("Unseen lungs from every kind of evidence", evidence),
         "atlas": ("Unseen lungs: the atlas, as bundled", atlas),
         "deepsdf": ("Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
+        "lobes": ("Lobes of unseen lungs", lobes),
+        "does_it_help": ("Do more lungs help, and do generated ones?", does_it_help),
         "xray": ("Lungs from radiographs", xray),
         "xray_field": ("The lung field of real X-rays", xray_field),
         "xray_real": ("Lungs from real X-rays", xray_real),

@@ -130,7 +130,7 @@ def test_an_atlas_is_trained_and_fitted(tiny_cohort: Path, tmp_path: Path, capfd
     )
     train = ["train", str(tiny_cohort), "--preset", "atlas", "--config", str(tmp_path / "coarse.toml"), "--jobs", "1"]
     assert run([*train, "--out", str(tmp_path / "atlas"), "--all-subjects", "--data", "generated"]) == 0
-    expected = r"round 1: training lungs and displaced average differ by left_lung \d\.\d\d mm, right_lung \d\.\d\d mm"
+    expected = r"round 1: training shapes and displaced average differ by left_lung \d\.\d\d mm, right_lung \d\.\d\d mm"
     assert re.search(expected, " ".join(capfd.readouterr().err.split()))
     manifest = read_bundle(tmp_path / "atlas").manifest
     assert (manifest.config.preset, manifest.data, len(manifest.training_subjects)) == ("atlas", "generated", 6)

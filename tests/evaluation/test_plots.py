@@ -11,7 +11,7 @@ from PIL import Image
 
 from lpm.errors import FileError, InputError, MissingExtraError
 from lpm.evaluation import plots, scenes
-from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_sweep
+from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
 from lpm.evaluation.plots import (
     FRONTAL,
     plot_losses,
@@ -273,6 +273,16 @@ def test_pictures_of_fits(lungs: Meshes, tmp_path: Path, needs_pyvista: None) ->
     for name in ("amounts", "certainty", "sweep"):
         picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         assert picture.std() > 5
+
+
+def test_parts_lie_beside_the_true_ones(lungs: Meshes, tmp_path: Path, needs_pyvista: None) -> None:
+    plot_parts(lungs, lungs, tmp_path / "parts.png", "both lungs")
+    pixels = np.asarray(Image.open(tmp_path / "parts.png").convert("RGB")).astype(int)
+    warmer = pixels[..., 0] - pixels[..., 2]
+    assert (warmer > 40).sum() > 100
+    assert (warmer < -40).sum() > 100
+    with pytest.raises(InputError, match="plot_parts: no parts; expected left_lung, right_lung"):
+        plot_parts({}, lungs, tmp_path / "parts.png")
 
 
 def test_pictures_of_no_fits_are_refused(lungs: Meshes, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_sides_are_named(tmp_path: Path, cloud: np.ndarray, column: str, words: 
     (tmp_path / "x.csv").write_text("\n".join([f"{column},x,y,z", *lines]))
     read = read_points(tmp_path / "x.csv")
     assert read.structure is not None
-    assert read.structure.tolist() == ["left_lung", "right_lung"] * 25
+    assert read.structure.tolist() == [words[0].strip(), words[1].strip()] * 25
     np.testing.assert_array_equal(read.points_mm, cloud)
 
 
@@ -177,12 +177,6 @@ def test_lines_that_are_no_points_are_named(
         read_points(tmp_path / name)
 
 
-def test_unknown_sides(tmp_path: Path, cloud: np.ndarray) -> None:
-    (tmp_path / "x.csv").write_text("x,y,z,side\n" + rows(cloud, ",middle"))
-    with pytest.raises(InputError, match=r"sides \['middle'\]; expected left or right"):
-        read_points(tmp_path / "x.csv")
-
-
 def test_columns_without_names_beside_a_side(tmp_path: Path, cloud: np.ndarray) -> None:
     (tmp_path / "x.csv").write_text("side,a,b,c\n" + "".join(f"left,{p[0]},{p[1]},{p[2]}\n" for p in cloud))
     with pytest.raises(InputError, match=r"columns \['side', 'a', 'b', 'c'\]; expected columns x, y, z"):
@@ -213,8 +207,17 @@ def test_an_existing_file_survives_a_full_disk(
 def test_other_units_are_named(lung_points: dict[str, np.ndarray], which: str, factor: float, unit: str) -> None:
     points = np.concatenate(list(lung_points.values())) if which == "both" else lung_points[which]
     check_extent(points, "cloud")
-    with pytest.raises(InputError, match=f"cloud: points extend over .* for lungs. Try: multiply by {unit}"):
+    with pytest.raises(InputError, match=f"cloud: points extend over .* shapes. Try: multiply by {unit}"):
         check_extent(points[::25] * factor, "cloud")
+
+
+def test_another_organ_has_another_size(lung_points: dict[str, np.ndarray]) -> None:
+    small = 0.08 * lung_points["left_lung"]
+    with pytest.raises(InputError, match=r"expected 150 to 700 mm for the model's shapes. Try: multiply by 10"):
+        check_extent(small, "cloud")
+    check_extent(small, "cloud", whole_mm=40.0)
+    with pytest.raises(InputError, match=r"expected 12 to 56 mm for the model's shapes. Try: multiply by 0.001"):
+        check_extent(1000.0 * small, "cloud", whole_mm=40.0)
 
 
 def test_microns_are_named(lung_points: dict[str, np.ndarray]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lpm.errors import InputError
-from lpm.fitting.checks import check_points
+from lpm.fitting.checks import check_points, other_sides
 from lpm.fitting.points import fit_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
@@ -55,12 +55,20 @@ def test_another_object_is_flagged(tiny_atlas: ModelBundle, rng: np.random.Gener
     sides = rng.uniform(-1, 1, (400, 3))
     sides[np.arange(400), rng.integers(0, 3, 400)] = rng.choice([-1.0, 1.0], 400)
     fit = fit_points(tiny_atlas, sides * np.array([230.0, 60.0, 330.0]), spacing_mm=6.0)
-    assert any("unlike lungs" in note for note in fit.notes)
+    assert any("unlike the model's shapes" in note for note in fit.notes)
 
 
 def test_a_mirrored_patient_is_flagged(tiny_atlas: ModelBundle, lungs: Floats) -> None:
     fit = fit_points(tiny_atlas, lungs * np.array([-1.0, 1.0, 1.0]), spacing_mm=5.0)
     assert any("possibly mirrored" in note for note in fit.notes)
+
+
+def test_structures_have_their_like_on_the_other_side() -> None:
+    found = other_sides(("right_kidney", "left_kidney"))
+    assert found is not None
+    assert found.tolist() == [1, 0]
+    assert other_sides(("left_upper_lobe", "right_upper_lobe", "right_middle_lobe")) is None
+    assert other_sides(("femur",)) is None
 
 
 def test_evidence_that_contradicts_itself_is_flagged(tiny_atlas: ModelBundle, lungs: Floats) -> None:

@@ -12,7 +12,7 @@ from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import fit_shape
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.fit import mean_shape, structure_indices
 from lpm.fitting.points import draw_points, fit_points
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
@@ -185,6 +185,14 @@ def test_draw_points_is_without_replacement_and_capped() -> None:
 def test_bad_points_are_refused(tiny_model: ModelBundle, points: Floats, message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit_points(tiny_model, points)
+
+
+def test_sides_may_be_named_as_they_begin(tiny_model: ModelBundle) -> None:
+    names = ["left", "R", "RIGHT_LUNG", "left_lung"]
+    assert structure_indices(names, tiny_model, "points").tolist() == [0, 1, 1, 0]
+    for unknown in ("middle", "", "lung"):
+        with pytest.raises(InputError, match=r"points: structures \['.*'\]; expected of left_lung, right_lung"):
+            structure_indices(["left", unknown], tiny_model, "points")
 
 
 def test_bad_sides_are_refused(tiny_model: ModelBundle, points_mm: Floats) -> None:

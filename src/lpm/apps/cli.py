@@ -15,6 +15,7 @@ from lpm.apps.evaluate_xray_verb import evaluate_xray
 from lpm.apps.fit_verbs import fit_app
 from lpm.apps.generate_verb import generate
 from lpm.apps.measure_verb import measure
+from lpm.apps.partition_verb import partition
 from lpm.apps.prepare_verb import prepare
 from lpm.apps.segment_verb import segment
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, plain, progress, screen
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (download, segment, prepare, train, measure, generate, view, xray):
+for verb in (download, segment, prepare, train, partition, measure, generate, view, xray):
     app.command()(verb)
 app.command("evaluate-xray")(evaluate_xray)
 app.add_typer(fit_app, name="fit")

@@ -32,6 +32,9 @@ MeshOption = Annotated[
 SpacingOption = Annotated[
     float, typer.Option("--spacing-mm", min=0.3, help="Spacing of the lattice that the surface is extracted on.")
 ]
+PartsOption = Annotated[
+    bool, typer.Option("--parts", help="Also write the parts that the model was taught (`lpm partition`), as lobes.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the drawn points.")]
 AlsoOption = Annotated[
     list[Path] | None,
@@ -58,6 +61,7 @@ def fit_points_verb(
     mesh_format: MeshOption = "ply",
     spacing_mm: SpacingOption = 1.5,
     grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
+    parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
     report: ReportOption = True,
@@ -76,7 +80,7 @@ def fit_points_verb(
     bundle, target = load_bundle(model), read_volume(grid) if grid else None
     seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    fit.write(out, mesh_suffix=f".{mesh_format}", grid=target)
+    fit.write(out, mesh_suffix=f".{mesh_format}", grid=target, parts=parts)
     inputs = [path for path in (points, *(also or []), grid) if path is not None]
     evidence = Seen(together(seen).points_mm, target, provenance=provenance(bundle, inputs, seed=seed))
     finish(fit, out, evidence, report=report, figures=figures)
@@ -95,6 +99,7 @@ def fit_mask_verb(
     values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
     mesh_format: MeshOption = "ply",
     spacing_mm: SpacingOption = 1.5,
+    parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
     report: ReportOption = True,
@@ -114,11 +119,11 @@ def fit_mask_verb(
     from lpm.reports.provenance import provenance
 
     bundle, volume = load_bundle(model), read_volume(labels)
-    config = MaskFitConfig(structures=parse_labels(values), n_points=n, complete=complete)
+    config = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
     first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
     seen = [first, *_more(bundle, also, config, seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume)
+    fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume, parts=parts)
     known = provenance(bundle, [labels, *(also or [])], seed=seed)
     evidence = Seen(together(seen).points_mm, volume, provenance=known)
     finish(fit, out, evidence, report=report, figures=figures)
@@ -173,6 +178,8 @@ def print_fit(out: Path) -> None:
         table = Table("structure", "volume (ml)")
         for name, volume in summary["volume_ml"].items():
             table.add_row(name, f"{volume:.0f}")
+        for name, volume in summary.get("part_volume_ml", {}).items():
+            table.add_row(f"  {name}", f"{volume:.0f}")
         low, high = summary["total_volume_95_ml"]
         table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
         screen.print(table)

@@ -29,7 +29,7 @@ from lpm.evaluation.tables import (
 from lpm.files.atomic import atomic_file, write_text
 from lpm.geometry.meshes import WorldMesh, joined
 from lpm.model.atlas import AtlasBuild
-from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas, read_bundle, structure_names, write_bundle
+from lpm.model.bundle import UNION, ModelBundle, bundle_of, bundle_of_atlas, read_bundle, structure_names, write_bundle
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training, dump_log
@@ -99,12 +99,12 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
         raise FileError(str(run.out), "holds a model", "a new folder", "another --out")
     cohort = Cohort(run.cohort)
     build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, jobs=run.jobs)
-    task = bar.add_task("signed distances of the training lungs", total=build.n_steps)
+    task = bar.add_task("signed distances of the training shapes", total=build.n_steps)
     for done in build.steps():
         bar.update(task, advance=1, description=done)
     for row in build.history:
         errors = ", ".join(f"{name} {row[f'{name}_error_mm']:.2f} mm" for name in cohort.structures)
-        what = f"round {row['round']:.0f}: training lungs and displaced average differ by {errors}"
+        what = f"round {row['round']:.0f}: training shapes and displaced average differ by {errors}"
         bar.console.print(what, soft_wrap=True)
     bundle = bundle_of_atlas(build, run.data)
     write_bundle(run.out, bundle)
@@ -219,4 +219,4 @@ def _draw(
 
 def _truth(model: ModelBundle, cohort: Cohort, subject: str) -> dict[str, WorldMesh]:
     true = cohort.meshes(subject)
-    return {"lungs": joined(true.values())} if model.structures == ("lungs",) else true
+    return {UNION[0]: joined(true.values())} if model.structures == UNION else true

@@ -18,7 +18,7 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.points import draw_points, fit_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
-from lpm.model.bundle import ModelBundle
+from lpm.model.bundle import UNION, ModelBundle
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import StrictModel
 
@@ -87,7 +87,7 @@ def evaluate_model(
     subjects = cohort.subjects(split)
     if not subjects:
         raise InputError("evaluate", f"no subject in split {split!r}", "at least one", "--split all, or prepare again")
-    is_union = model.structures == ("lungs",)
+    is_union = model.structures == UNION
     if not is_union and model.structures != cohort.structures:
         raise InputError("evaluate", f"a model of {model.structures}", f"of the cohort's {cohort.structures}")
     for subject in subjects:
@@ -97,7 +97,7 @@ def evaluate_model(
         for baseline in baselines:
             yield _run_baseline(baseline, subject, (points, normals), true, config)
         names = [cohort.structures[index] for index in structure] if config.sides_known and not is_union else None
-        goal = {"lungs": joined(true.values())} if is_union else true
+        goal = {UNION[0]: joined(true.values())} if is_union else true
         yield _run_model(model, subject, (points, names), goal, config)
 
 

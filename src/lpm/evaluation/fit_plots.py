@@ -18,6 +18,7 @@ from lpm.evaluation.scenes import (
     BELOW,
     FRONTAL,
     OBLIQUE,
+    OBLIQUE_RIGHT,
     Layer,
     draw_grid,
     mapped,
@@ -32,6 +33,31 @@ from lpm.geometry.meshes import WorldMesh
 Meshes = Mapping[str, WorldMesh]
 _BONE = "#d9d4cb"
 SIGMA_MAP = colormaps["viridis"]
+
+
+def plot_parts(found: Meshes, true: Meshes, path: Path, title: str = "") -> None:
+    """Draw parts of structures, such as lobes, beside the true ones, each in its own colour, from both sides.
+
+    Args:
+        found: By part, RAS mm.
+        true: Meshes of the same parts.
+        path: A .png.
+        title: Above the picture.
+
+    Raises:
+        InputError: The parts differ, or there are none.
+        FileError: Not a .png, or the disk refuses.
+        MissingExtraError: pyvista is not installed.
+    """
+    if not true or set(found) != set(true):
+        raise InputError("plot_parts", f"{', '.join(found) or 'no parts'}", f"{', '.join(true) or 'some'}")
+    colors = {name: structure_color(index) for index, name in enumerate(true)}
+    truth, guess = ([solid(parts[name], color) for name, color in colors.items()] for parts in (true, found))
+    figure = draw_grid([[(truth, view), (guess, view)] for view in (OBLIQUE_RIGHT, OBLIQUE)], 3.5, (0.0, 0.6))
+    figure.axes[0].set_title("truth")
+    figure.axes[1].set_title("prediction")
+    figure.suptitle(title)
+    save_png(figure, path)
 
 
 def plot_amounts(found: Mapping[str, Meshes], true: Meshes, path: Path) -> None:

@@ -52,6 +52,7 @@ class View:
 
 FRONTAL = View("from the front", (0.0, 1.0, 0.0))
 OBLIQUE = View("from the front left", (-0.8, 0.6, 0.2))
+OBLIQUE_RIGHT = View("from the front right", (0.8, 0.6, 0.2))
 CUTAWAY = View("from the front left, above", (-0.45, 1.0, 0.35))
 BELOW = View("from behind left, below", (-0.7, -0.7, -0.35))
 

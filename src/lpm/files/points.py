@@ -18,10 +18,11 @@ from lpm.files.atomic import atomic_file
 from lpm.geometry.frames import Floats, as_points
 
 MIN_POINTS = 10
-MIN_EXTENT_MM, MAX_EXTENT_MM = 30.0, 1000.0
-_LUNG_EXTENT_MM = (150.0, 700.0)
-_MAX_EXTENT_CM = 55.0
-_SIDES = {"left": "left_lung", "l": "left_lung", "right": "right_lung", "r": "right_lung"}
+LUNGS_MM = 500.0
+# extents as shares of the whole: what could be a part in mm; the whole, usually; and the whole in cm, at most
+_LEAST, _MOST = 0.06, 2.0
+_USUAL = (0.3, 1.4)
+_MOST_CM = 0.11
 _SIDE_COLUMNS = ("structure", "side")
 
 
@@ -31,7 +32,7 @@ class PointFile:
 
     Args:
         points_mm: (n, 3) RAS mm.
-        structure: (n,) name of the structure that each lies on, or None if the file does not say.
+        structure: (n,) structure or side that each lies on, as written, or None if the file does not say.
     """
 
     points_mm: Floats
@@ -51,7 +52,7 @@ def read_points(path: Path) -> PointFile:
 
     Raises:
         FileError: Missing, of an unknown kind, damaged, or an npz without a clear choice of array.
-        InputError: Not (n, 3), NaN, too few points, or a side that is neither left nor right.
+        InputError: Not (n, 3), NaN, or too few points.
     """
     reader = _reader(path)
     if not path.is_file():
@@ -71,27 +72,29 @@ def _reason(error: Exception) -> str:
     return "it holds Python objects, not numbers" if "pickle" in str(error) else str(error)
 
 
-def check_extent(points_mm: Floats, subject: str) -> None:
+def check_extent(points_mm: Floats, subject: str, whole_mm: float = LUNGS_MM) -> None:
     """Refuse points whose extent betrays another unit than the millimetre.
 
     Whole lungs in centimetres extend over 25 to 55, which as millimetres could be a part of a lung. They are told
     apart by this: whole lungs are plump, a small part of their surface is flat.
 
     Args:
-        points_mm: (n, 3); a part of a lung passes, from `MIN_EXTENT_MM` up.
+        points_mm: (n, 3); a part passes.
         subject: What to call the points in the error, such as their file.
+        whole_mm: Diagonal of the box that holds all the shapes that the points could be of, by default lungs.
 
     Raises:
-        InputError: The diagonal of the bounding box is too small or too large for lungs in mm; names the likely unit.
+        InputError: The diagonal of the bounding box is too small or too large in mm; names the likely unit.
     """
     if len(as_points(points_mm, subject)) == 0:
         raise InputError(subject, "no points", f"at least {MIN_POINTS}")
     extent = float(np.linalg.norm(np.ptp(points_mm, axis=0)))
-    could_be_mm = MIN_EXTENT_MM <= extent <= MAX_EXTENT_MM
-    if could_be_mm and not (extent < _MAX_EXTENT_CM and _are_plump(points_mm)):
+    could_be_mm = _LEAST * whole_mm <= extent <= _MOST * whole_mm
+    if could_be_mm and not (extent < _MOST_CM * whole_mm and _are_plump(points_mm)):
         return
-    expected = f"{_LUNG_EXTENT_MM[0]:.0f} to {_LUNG_EXTENT_MM[1]:.0f} mm for lungs"
-    raise InputError(subject, f"points extend over {extent:.4g}", expected, _unit_hint(extent))
+    low, high = (share * whole_mm for share in _USUAL)
+    expected = f"{low:.0f} to {high:.0f} mm for the model's shapes"
+    raise InputError(subject, f"points extend over {extent:.4g}", expected, _unit_hint(extent, (low, high)))
 
 
 def _are_plump(points: Floats) -> bool:
@@ -107,9 +110,9 @@ def _are_plump(points: Floats) -> bool:
     return bool(36.0 * np.pi * hull.volume**2 > 0.6 * hull.area**3)
 
 
-def _unit_hint(extent: float) -> str:
+def _unit_hint(extent: float, usual_mm: tuple[float, float]) -> str:
     for unit, factor in (("metres", 1000.0), ("centimetres", 10.0), ("microns", 0.001)):
-        if _LUNG_EXTENT_MM[0] <= extent * factor <= _LUNG_EXTENT_MM[1]:
+        if usual_mm[0] <= extent * factor <= usual_mm[1]:
             return f"multiply by {factor:g}, they look like {unit}"
     return "give the points in millimetres (metres x 1000, centimetres x 10, microns x 0.001)"
 
@@ -188,7 +191,7 @@ def _read_csv(path: Path) -> Raw:
     body = rows if header is None else rows[1:]
     columns, side = ([0, 1, 2], None) if header is None else _columns(path, header)
     _check_widths(path, body, max(*columns, side or 0) + 1)
-    structure = None if side is None else _structures(path, [row[side] for row in body])
+    structure = None if side is None else np.array([row[side].strip() for row in body], dtype=np.str_)
     return _numbers(path, [[row[column] for column in columns] for row in body]), structure
 
 
@@ -207,14 +210,6 @@ def _check_widths(path: Path, rows: Sequence[Sequence[str]], width: int) -> None
     for number, row in enumerate(rows, start=1):
         if len(row) < width:
             raise InputError(str(path), f"point {number} has {len(row)} values", f"at least {width}, comma separated")
-
-
-def _structures(path: Path, cells: Sequence[str]) -> NDArray[np.str_]:
-    names = [cell.strip().lower() for cell in cells]
-    full = [_SIDES.get(name.removesuffix("_lung"), name) for name in names]
-    if unknown := sorted(set(full) - set(_SIDES.values())):
-        raise InputError(str(path), f"sides {unknown}", "left or right", "leave the column out if sides are unknown")
-    return np.array(full, dtype=np.str_)
 
 
 def _numbers(path: Path, rows: Sequence[Sequence[str]]) -> Floats:

@@ -1,7 +1,8 @@
-"""Points that cannot be lungs are refused; a fit that one should not trust says why."""
+"""Points that cannot be of the model's shapes are refused; a fit that one should not trust says why."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
-from lpm.files.points import MIN_POINTS, check_extent
+from lpm.files.points import LUNGS_MM, MIN_POINTS, check_extent
 from lpm.fitting.engine import rough_cost
 from lpm.fitting.residual import spread_evenly
 from lpm.geometry.frames import Floats, as_points
@@ -29,7 +30,7 @@ _MIRROR_RATIO = 0.9
 
 @dataclass(frozen=True)
 class CheckedPoints:
-    """Points that can be lungs.
+    """Points that can be of the model's shapes.
 
     Args:
         points_mm: (n, 3) each place once.
@@ -42,8 +43,13 @@ class CheckedPoints:
     notes: tuple[str, ...]
 
 
-def check_points(points_mm: Floats, structure: NDArray[np.int64]) -> CheckedPoints:
-    """Refuse points that cannot be lungs in mm, and count each place once.
+def check_points(points_mm: Floats, structure: NDArray[np.int64], whole_mm: float = LUNGS_MM) -> CheckedPoints:
+    """Refuse points that cannot be of the model's shapes in mm, and count each place once.
+
+    Args:
+        points_mm: (n, 3) RAS mm.
+        structure: (n,) structure of each.
+        whole_mm: Diagonal of the box that holds all the model's shapes.
 
     Raises:
         InputError: Fewer than `MIN_POINTS` different points, not finite, of another unit, or all on a line.
@@ -55,58 +61,71 @@ def check_points(points_mm: Floats, structure: NDArray[np.int64]) -> CheckedPoin
     if len(first) < MIN_POINTS:
         given = f"{len(points)} points" + (f", {len(first)} of them different" if n_twice else "")
         raise InputError("points", given, f"at least {MIN_POINTS}", "give more of the surface")
-    check_extent(points, "points")
+    check_extent(points, "points", whole_mm)
     if n_twice:
         notes.append(f"{n_twice} points lie exactly on others and were counted once")
     points = points[first]
     spread_mm = np.linalg.svd(points - points.mean(axis=0), compute_uv=False) / len(points) ** 0.5
     if spread_mm[1] < _LINE_MM:
-        raise InputError("points", "all on a line", "points over the surface of lungs", "give more of the surface")
+        raise InputError("points", "all on a line", "points over a surface", "give more of the surface")
     if spread_mm[2] < _PLANE_MM:
-        notes.append("all points lie in one plane: away from it the lungs are what the model expects")
+        notes.append("all points lie in one plane: away from it the shape is what the model expects")
     return CheckedPoints(points, structure[first], tuple(notes))
 
 
 def doubts(fit: Fit) -> list[str]:
-    """Reasons not to trust a fit, in words; none for most lungs.
+    """Reasons not to trust a fit, in words; none for most shapes.
 
     The limits lie beyond what 15 training lungs, each fitted by a model of others, reach (docs/fit.md).
     """
     shape, found = fit.shape, []
     outliers = shape.n_outliers / len(shape.residuals_mm)
     if shape.unexplained_mm > _MOST_UNEXPLAINED_MM:
-        found.append(f"unlike lungs: the model's surface lies {shape.unexplained_mm:.1f} mm (rms) from the points")
+        found.append(f"unlike the model's shapes: the surface lies {shape.unexplained_mm:.1f} mm (rms) from the points")
     found += doubts_about_shape(fit)
     if outliers > _MOST_HEARD:
-        found.append(f"unlike lungs: {outliers:.0%} of the points contradict the model; all were kept")
+        found.append(f"unlike the model's shapes: {outliers:.0%} of the points contradict the model; all were kept")
     elif outliers > _MOST_OUTLIERS:
         found.append(f"{outliers:.0%} of the points contradict their neighbours and were given no say")
     return found
 
 
 def doubts_about_shape(fit: Fit) -> list[str]:
-    """Reasons to doubt that the fitted shape is that of lungs, whatever it was fitted to."""
+    """Reasons to doubt that the fitted shape is one like those that the model knows, whatever it was fitted to."""
     found = []
     log_scale = np.log(fit.shape.pose.axis_scale)
     surprise = float(np.linalg.norm(fit.beta))
     if surprise > _MOST_SURPRISE:
-        found.append(f"unlike lungs: Mahalanobis distance {surprise:.1f} (up to {_MOST_SURPRISE:.0f} for lungs)")
+        found.append(f"unlike the model's shapes: Mahalanobis distance {surprise:.1f} (at most {_MOST_SURPRISE:.0f})")
     if float(np.abs(log_scale).max()) > _MOST_LOG_SCALE:
         factors = ", ".join(f"{factor:.2f}" for factor in fit.shape.pose.axis_scale)
-        found.append(f"unlike lungs: the axes had to be scaled by {factors}; is the unit mm?")
+        found.append(f"unlike the model's shapes: the axes had to be scaled by {factors}; is the unit mm?")
     return found
 
 
 def looks_mirrored(fit: Fit, points_mm: Floats, structure: NDArray[np.int64]) -> list[str]:
-    """A note if the points' mirror image is much more like lungs than the points are."""
-    if len(fit.model.structures) != 2:
+    """A note if the points' mirror image is much more like the model's shapes than the points are.
+
+    Only where each structure has its like on the other side: others may be mirror images of themselves.
+    """
+    other_side = other_sides(fit.model.structures)
+    if other_side is None:
         return []
     chosen = spread_evenly(points_mm, _MIRROR_POINTS)
     points, sides = points_mm[chosen], structure[chosen]
     mirrored = points * np.array([-1.0, 1.0, 1.0])
-    swapped = np.where(sides >= 0, 1 - sides, sides)
+    swapped = np.where(sides >= 0, other_side[sides], sides)
     as_is = rough_cost(fit.model, points, sides, fit.config)
     other = rough_cost(fit.model, mirrored, swapped, fit.config)
     if other > _MIRROR_RATIO * as_is:
         return []
-    return ["possibly mirrored: the mirror image fits much better; check left and right (heart on the patient's left?)"]
+    return ["possibly mirrored: the mirror image fits much better; check left and right"]
+
+
+def other_sides(structures: Sequence[str]) -> NDArray[np.int64] | None:
+    """(s,) index of each structure's like on the other side, by its name; None if one has none."""
+    swap = {"left": "right", "right": "left"}
+    others = ["_".join(swap.get(word, word) for word in name.split("_")) for name in structures]
+    if any(other == name or other not in structures for other, name in zip(others, structures, strict=True)):
+        return None
+    return np.array([list(structures).index(other) for other in others])

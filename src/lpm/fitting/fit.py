@@ -21,6 +21,7 @@ from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import FittedShape
+from lpm.fitting.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
@@ -29,7 +30,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
-from lpm.model.extraction import Extraction, Lattice, extract_meshes, lattice_over
+from lpm.model.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
 
 BOX_MARGIN = 0.08
 SEEN_MARGIN_MM = 10.0
@@ -58,9 +59,14 @@ class Fit:
     sized: bool = True
 
     @property
-    def lungs(self) -> dict[str, WorldMesh]:
+    def meshes(self) -> dict[str, WorldMesh]:
         """Closed outward meshes by structure, RAS mm."""
         return self.extraction.meshes
+
+    @property
+    def lungs(self) -> dict[str, WorldMesh]:
+        """The meshes, for a model of lungs."""
+        return self.meshes
 
     def with_notes(self, notes: Iterable[str]) -> Fit:
         """The same with more notes."""
@@ -82,11 +88,11 @@ class Fit:
             InputError: Another name or level; the size is unknown.
         """
         self._check_sized("interval")
-        known: dict[str, tuple[str, ...]] = {f"{structure}_volume_ml": (structure,) for structure in self.lungs}
-        known["total_volume_ml"] = tuple(self.lungs)
+        known: dict[str, tuple[str, ...]] = {f"{structure}_volume_ml": (structure,) for structure in self.meshes}
+        known["total_volume_ml"] = tuple(self.meshes)
         if name not in known:
             raise InputError("interval", repr(name), f"one of {', '.join(known)}")
-        meshes = {self.model.structures.index(structure): self.lungs[structure] for structure in known[name]}
+        meshes = {self.model.structures.index(structure): self.meshes[structure] for structure in known[name]}
         mean = sum(mesh.volume_ml for mesh in meshes.values())
         return normal_interval(mean, volume_sd_ml(self.model, self.shape, meshes), level)
 
@@ -98,7 +104,7 @@ class Fit:
             InputError: The size is unknown.
         """
         self._check_sized("attributes")
-        return measure_shapes(self.lungs)
+        return measure_shapes(self.meshes)
 
     def attribute_intervals(
         self, *, rng: np.random.Generator, n: int = 20, level: float = 0.95, spacing_mm: float = 4.0
@@ -129,7 +135,7 @@ class Fit:
 
     def sigma_mm(self, name: str) -> NDArray[np.float64]:
         """(v,) standard deviation of each vertex of a structure's mesh along its normal, mm."""
-        return vertex_sigma_mm(self.model, self.shape, self.model.structures.index(name), self.lungs[name])
+        return vertex_sigma_mm(self.model, self.shape, self.model.structures.index(name), self.meshes[name])
 
     def sample(self, n: int, *, rng: np.random.Generator, spacing_mm: float = 2.0) -> Iterator[dict[str, WorldMesh]]:
         """Draw lungs that could also have been what was seen: the spread of any measure of them is its uncertainty.
@@ -143,7 +149,41 @@ class Fit:
             Closed outward meshes by structure, RAS mm.
         """
         for shape in draw_shapes(self.model, self.shape, n, rng=rng):
-            yield extract_fit(self.model, shape, list(self.lungs), spacing_mm).meshes
+            yield extract_fit(self.model, shape, list(self.meshes), spacing_mm).meshes
+
+    def parts(self, spacing_mm: float = 1.5) -> dict[str, WorldMesh]:
+        """Closed outward meshes of the parts, such as lobes, by name, RAS mm; where two meet, their surfaces agree.
+
+        Args:
+            spacing_mm: Lattice of the meshes.
+
+        Raises:
+            InputError: The model has no partition (`lpm partition`).
+        """
+        names = [part for parts in part_names(self.model, list(self.meshes)).values() for part in parts]
+        vertices = np.concatenate([mesh.vertices for mesh in self.meshes.values()])
+        lower, upper = vertices.min(axis=0) - 2 * spacing_mm, vertices.max(axis=0) + 2 * spacing_mm
+        field = field_of_parts(self.model, self.shape, list(self.meshes), fitted_field(self.model, self.shape))
+        return extract_meshes(field, names, lattice_over(lower, upper, spacing_mm)).meshes
+
+    def part_labels(self, grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
+        """Label map of the parts: 1, 2, ... in the order of ``parts``; every voxel of the lungs has one.
+
+        Args:
+            grid: Take its voxels and affine; default a grid of `spacing_mm` around the lungs.
+            spacing_mm: Voxel size of the default grid.
+
+        Raises:
+            InputError: The model has no partition (`lpm partition`).
+        """
+        whole, first = self.labels(grid, spacing_mm), 1
+        found = np.zeros_like(whole.voxels)
+        for number, (structure, parts) in enumerate(part_names(self.model, list(self.meshes)).items(), start=1):
+            inside = np.argwhere(whole.voxels == number)
+            beyond = beyond_parts_mm(self.model, self.shape, structure, whole.to_world(inside))
+            found[tuple(inside.T)] = first + beyond.argmin(axis=1)
+            first += len(parts)
+        return whole.with_voxels(found)
 
     def labels(self, grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
         """Label map of the lungs: 1, 2, ... in the order of ``lungs``.
@@ -152,7 +192,7 @@ class Fit:
             grid: Take its voxels and affine; default a grid of `spacing_mm` around the lungs.
             spacing_mm: Voxel size of the default grid.
         """
-        return labels_of(self.lungs, grid, spacing_mm)
+        return labels_of(self.meshes, grid, spacing_mm)
 
     def summary(self) -> dict[str, Any]:
         """Return what `fit.json` holds."""
@@ -180,8 +220,8 @@ class Fit:
         if not self.sized:
             return {"volume_ml": None, "total_volume_ml": None, "total_volume_95_ml": None}
         return {
-            "volume_ml": {name: mesh.volume_ml for name, mesh in self.lungs.items()},
-            "total_volume_ml": sum(mesh.volume_ml for mesh in self.lungs.values()),
+            "volume_ml": {name: mesh.volume_ml for name, mesh in self.meshes.items()},
+            "total_volume_ml": sum(mesh.volume_ml for mesh in self.meshes.values()),
             "total_volume_95_ml": list(self.interval("total_volume_ml")),
         }
 
@@ -206,19 +246,40 @@ class Fit:
             "n_outliers": self.shape.n_outliers,
         }
 
-    def write(self, folder: str | Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None) -> None:
+    def write(
+        self, folder: str | Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None, parts: bool = False
+    ) -> None:
         """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
 
         Args:
             folder: Replaced if it exists.
             mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
             grid: Grid of the labels; default 1.5 mm around the lungs.
+            parts: Also write the parts' meshes and `parts.nii.gz`.
+
+        Raises:
+            InputError: Parts of a model without a partition.
         """
+        summary, divided = self.summary(), self.parts() if parts else {}
+        if parts:
+            summary["part_volume_ml"] = {name: mesh.volume_ml for name, mesh in divided.items()}
         with atomic_folder(Path(folder)) as temporary:
-            for name, mesh in self.lungs.items():
+            for name, mesh in (self.meshes | divided).items():
                 write_mesh(temporary / f"{name}{mesh_suffix}", mesh)
             write_volume(temporary / "labels.nii.gz", self.labels(grid))
-            (temporary / "fit.json").write_text(json.dumps(self.summary(), indent=1) + "\n", encoding="utf-8")
+            if parts:
+                write_volume(temporary / "parts.nii.gz", self.part_labels(grid))
+            (temporary / "fit.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+
+def fitted_field(model: ModelBundle, shape: FittedShape) -> Field:
+    """The signed distances of a fitted shape: the decoder's and the residual."""
+    pose = world_from_model(model, shape.pose)
+
+    def field(points_mm: Floats) -> Floats:
+        return shape.residual.add_to(model.distances_mm(shape.beta, pose, points_mm), points_mm)
+
+    return field
 
 
 def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str], spacing_mm: float) -> Extraction:
@@ -230,12 +291,8 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
         structures: Which of the model's to keep.
         spacing_mm: Distance between lattice nodes.
     """
-    pose = world_from_model(model, shape.pose)
-
-    def field(points_mm: Floats) -> Floats:
-        return shape.residual.add_to(model.distances_mm(shape.beta, pose, points_mm), points_mm)
-
-    lattice = model_lattice(model, pose, spacing_mm, shape.observed_box_mm)
+    lattice = model_lattice(model, world_from_model(model, shape.pose), spacing_mm, shape.observed_box_mm)
+    field = fitted_field(model, shape)
     extraction = extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)
     kept = {name: extraction.meshes[name] for name in structures}
     return Extraction(kept, extraction.n_evaluated, extraction.n_nodes)
@@ -300,11 +357,22 @@ def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:
 def structure_indices(names: Sequence[str], model: ModelBundle, subject: str) -> NDArray[np.int64]:
     """Index of each point's structure among the model's.
 
+    Args:
+        names: Of structures, or how the one that is meant begins: ``left``, ``l``; in any case of letters.
+        model: Whose structures.
+        subject: What to call the names in an error.
+
     Raises:
-        InputError: A structure that the model does not have.
+        InputError: A structure that the model does not have, or a beginning of several.
     """
-    unknown = sorted(set(names) - set(model.structures))
+    lookup, unknown = {}, []
+    for name in sorted(set(names)):
+        exact = [known for known in model.structures if known.lower() == name.lower()]
+        begun = exact or [known for known in model.structures if name and known.lower().startswith(name.lower())]
+        if len(begun) == 1:
+            lookup[name] = model.structures.index(begun[0])
+        else:
+            unknown.append(name)
     if unknown:
         raise InputError(subject, f"structures {unknown}", f"of {', '.join(model.structures)}", "drop the side column")
-    lookup = {name: index for index, name in enumerate(model.structures)}
     return np.array([lookup[name] for name in names], dtype=np.int64)

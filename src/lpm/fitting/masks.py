@@ -16,7 +16,7 @@ from lpm.fitting.observation import Observation, fit_observations
 from lpm.fitting.slices import contours, drawn_slices
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical
-from lpm.model.bundle import ModelBundle
+from lpm.model.bundle import UNION, ModelBundle
 from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels
 from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, StrictModel
 from lpm.preparation.cuts import Cut
@@ -29,8 +29,8 @@ _CUT_VOXELS, _CUT_MM = 2.0, 0.5
 class MaskFitConfig(StrictModel):
     """How a mask is fitted."""
 
-    structures: dict[str, tuple[int, ...]] = Field(
-        default_factory=lambda: dict(DEFAULT_STRUCTURES), description="label values of each structure"
+    structures: dict[str, tuple[int, ...]] | None = Field(
+        None, description="label values of each structure; None for 1, 2, ... in the model's order"
     )
     n_points: int = Field(10_000, ge=10, description="points drawn on the mask's surface")
     complete: bool = Field(False, description="also return structures that the mask does not hold")
@@ -46,7 +46,7 @@ def observe_mask(
 
     Args:
         model: Whose structures the labels are.
-        labels: 1 = left, 2 = right unless the config says otherwise; whole, cut off, or a few drawn slices.
+        labels: 1, 2, ... in the model's order unless the config says otherwise; whole, cut off, or a few drawn slices.
         rng: Draws the points on the mask's surface.
         config: Label values, points, completion.
 
@@ -58,8 +58,9 @@ def observe_mask(
     drawn = drawn_slices(whole)
     if drawn is None:
         return _observe_surface(model, labels, config, rng)
-    clean_labels(labels, config.structures, "mask", need_all=False)  # refuses what is no label map of lungs
-    points, names = contours(drawn, config.structures)
+    values = label_values(model, config)
+    clean_labels(labels, values, "mask", need_all=False)  # refuses what is no label map of the structures
+    points, names = contours(drawn, values)
     if len(points) > config.n_points:
         chosen = np.sort(rng.choice(len(points), config.n_points, replace=False))
         points, names = points[chosen], names[chosen]
@@ -67,10 +68,19 @@ def observe_mask(
     return Observation(points, _indices(model, names.tolist()), what, _only(model, names.tolist(), config))
 
 
+def label_values(model: ModelBundle, config: MaskFitConfig) -> dict[str, tuple[int, ...]]:
+    """What the values of a label map mean."""
+    if config.structures is not None:
+        return config.structures
+    if model.structures == UNION:
+        return dict(DEFAULT_STRUCTURES)
+    return {name: (value,) for value, name in enumerate(model.structures, start=1)}
+
+
 def _observe_surface(
     model: ModelBundle, labels: Volume, config: MaskFitConfig, rng: np.random.Generator
 ) -> Observation:
-    clean = clean_labels(labels, config.structures, "mask", need_all=False)
+    clean = clean_labels(labels, label_values(model, config), "mask", need_all=False)
     meshes = {name: mesh_structure(mask, config.meshing)[0] for name, mask in clean.masks.items()}
     samples = sample_surfaces(meshes, config.n_points, rng=rng)
     present = list(meshes)
@@ -80,7 +90,7 @@ def _observe_surface(
         own = names == name
         was_seen[own] = _was_seen(samples.points_mm[own], clean.reports[name].cuts)
     if not was_seen.any():
-        raise InputError("mask", "nothing but cut faces", "some of the lungs' own surface")
+        raise InputError("mask", "nothing but cut faces", "some of the structures' own surface")
     chosen = names[was_seen].tolist()
     what = f"mask of {' and '.join(present)}, {len(chosen)} points on its surface"
     only, notes = _only(model, chosen, config), tuple(_cut_notes(clean))
@@ -96,13 +106,13 @@ def _was_seen(points_mm: Floats, cuts: tuple[Cut, ...]) -> np.ndarray:
 
 
 def _indices(model: ModelBundle, names: list[str]) -> np.ndarray:
-    if model.structures == ("lungs",):
+    if model.structures == UNION:
         return np.zeros(len(names), dtype=np.int64)
     return structure_indices(names, model, "mask")
 
 
 def _only(model: ModelBundle, names: list[str], config: MaskFitConfig) -> tuple[str, ...] | None:
-    if config.complete or model.structures == ("lungs",):
+    if config.complete or model.structures == UNION:
         return None
     return tuple(name for name in model.structures if name in set(names))
 

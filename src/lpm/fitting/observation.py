@@ -76,7 +76,7 @@ def fit_observations(
         InputError: Fewer than 10 points, NaN, or points that cannot be lungs in mm.
     """
     config, seen = config or FitConfig(), together(observations)
-    checked = check_points(seen.points_mm, seen.structure)
+    checked = check_points(seen.points_mm, seen.structure, model.diagonal_mm)
     shape = fit_shape(model, checked.points_mm, checked.structure, config)
     wanted = [name for name in model.structures if seen.only is None or name in seen.only]
     extraction = extract_fit(model, shape, wanted, spacing_mm)

@@ -148,6 +148,16 @@ class AtlasDecoder(nn.Module):
         parts = [self._structure(index, weight, warped) for index in range(len(self.template))]
         return torch.stack(parts, dim=-1)
 
+    def places(self, latent: Tensor, points: Tensor) -> list[Tensor]:
+        """Where points of a shape lie in each structure's template; arguments are those of `forward`.
+
+        Returns:
+            A structure each, (p, 3) in the template's frame, model units.
+        """
+        warped = points + self.displacement(latent[..., self.n_components :], points)
+        weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
+        return [self._place(index, weight, warped) for index in range(len(self.template))]
+
     def at_latent(self, latent: Tensor, box: Box, spacing: float) -> Callable[[Tensor], Tensor]:
         """The field of one shape in a box, (p, 3) to (p, s): several times as fast as `forward`, and nearly the same.
 
@@ -183,12 +193,17 @@ class AtlasDecoder(nn.Module):
 
     def _structure(self, index: int, weight: Tensor, points: Tensor) -> Tensor:
         """(p,) distance to a structure; weight (1 or p, 1 + k) of the displacements."""
+        there = self._place(index, weight, points)
+        return Box(self.lower[index], self.upper[index]).distance(self.template[index], there)
+
+    def _place(self, index: int, weight: Tensor, points: Tensor) -> Tensor:
+        """(p, 3) places in a structure's template; weight (1 or p, 1 + k) of the displacements."""
         fields, box = self.displacements[index], Box(self.displaced_lower[index], self.displaced_upper[index])
         if len(weight) == 1:
             moved = box.sample(torch.tensordot(weight[0], fields, dims=1), points)
         else:
             moved = (weight[:, :, None] * box.sample(fields.flatten(0, 1), points).unflatten(1, (-1, 3))).sum(dim=1)
-        return Box(self.lower[index], self.upper[index]).distance(self.template[index], points + moved)
+        return points + moved
 
 
 class AtlasBuild:
@@ -218,7 +233,7 @@ class AtlasBuild:
 
     def __init__(self, cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, *, jobs: int) -> None:
         if len(subjects) < 3:
-            raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more lungs")
+            raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more subjects")
         self.cohort, self.subjects, self.config, self.jobs = cohort, subjects, config, jobs
         self.n_steps = (config.registration.rounds + 1) * len(subjects) * len(cohort.structures)
 
@@ -228,7 +243,7 @@ class AtlasBuild:
         structures = _structure_fields(self.cohort, self.subjects, self.config, self.jobs)
         registration = GroupRegistration(structures, self.config.registration, jobs=self.jobs)
         for number in registration.rounds():
-            yield f"register the training lungs, round {number} of {self.config.registration.rounds + 1}"
+            yield f"register the training shapes, round {number} of {self.config.registration.rounds + 1}"
         self.history = _history(self.cohort.structures, registration.errors_mm)
         found = registration.found
         moved = torch.stack([each.displacements for each in found], dim=1).numpy()

@@ -23,6 +23,7 @@ from lpm.model.atlas import AtlasBuild, AtlasDecoder
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.decoder import Decoder
 from lpm.model.latents import LatentSpace, by_reach, principal_latents
+from lpm.model.partition import Partition, partition_from_tensors
 from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.training import EpochReport, Training
@@ -30,6 +31,7 @@ from lpm.preparation.cohort import Cohort, read_json_model
 from lpm.preparation.config import StrictModel
 
 BUNDLE_SCHEMA = 1
+UNION = ("lungs",)  # the structures of the paper's single output
 _MAX_PARAMETERS = 500_000_000
 _CHUNK = 8192
 
@@ -54,6 +56,8 @@ class BundleManifest(StrictModel):
     attributes: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="of the training subjects: measured on their meshes, or numbers of a table"
     )
+    parts: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="names of parts, by structure")
+    parts_from: tuple[str, ...] = Field((), description="subjects whose parts were given")
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ class ModelBundle:
         decoder: The network or the atlas, frozen.
         latents: z = mean + basis @ beta.
         codes: (n, l) the training shapes' latents: the subjects first, in the manifest's order.
+        partition: How the structures divide into parts, if the model was taught.
     """
 
     manifest: BundleManifest
     decoder: Decoder | AtlasDecoder
     latents: LatentSpace
     codes: Tensor
+    partition: Partition | None = None
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -91,6 +97,12 @@ class ModelBundle:
     def box(self) -> tuple[Floats, Floats]:
         """Lower and upper corner, in the model frame, of all that the training shapes reached."""
         return np.array(self.manifest.box[0]), np.array(self.manifest.box[1])
+
+    @property
+    def diagonal_mm(self) -> float:
+        """Of the box that holds all that the training shapes reached."""
+        lower, upper = self.box
+        return self.manifest.scale_mm * float(np.linalg.norm(upper - lower))
 
     def world_from_model(self, center_mm: Floats, axis_scale: Floats | None = None) -> WorldFromModel:
         """Place the model in the world, with its own scale times optional factors along R, A, S."""
@@ -224,7 +236,7 @@ def _numbers(said: Mapping[str, str]) -> dict[str, float]:
 
 def structure_names(cohort: Cohort, config: ModelConfig) -> tuple[str, ...]:
     """Outputs of the network: the cohort's structures, or the paper's single union of them."""
-    return cohort.structures if config.structures == "separate" else ("lungs",)
+    return cohort.structures if config.structures == "separate" else UNION
 
 
 def _model_scale_mm(cohort: Cohort) -> float:
@@ -254,6 +266,7 @@ def write_bundle(folder: Path, bundle: ModelBundle) -> None:
     weights = decoder.to_tensors() if isinstance(decoder, AtlasDecoder) else decoder.state_dict()
     tensors = {f"decoder.{name}": value for name, value in weights.items()}
     tensors |= {"latents.mean": bundle.latents.mean, "latents.basis": bundle.latents.basis, "codes": bundle.codes}
+    tensors |= bundle.partition.to_tensors() if bundle.partition else {}
     write_tensors(folder / "weights.safetensors", tensors, {})
     write_text(folder / "bundle.json", bundle.manifest.model_dump_json(indent=1) + "\n")
 
@@ -278,7 +291,16 @@ def read_bundle(folder: Path) -> ModelBundle:
         raise FileError(
             str(folder), f"weights do not fit the manifest ({error})", hint="copy the folder again"
         ) from error
-    return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes)
+    partition = _partition(manifest, decoder, tensors)
+    return ModelBundle(manifest, decoder.eval().requires_grad_(requires_grad=False), latents, codes, partition)
+
+
+def _partition(
+    manifest: BundleManifest, decoder: Decoder | AtlasDecoder, tensors: Mapping[str, Tensor]
+) -> Partition | None:
+    if not manifest.parts or not isinstance(decoder, AtlasDecoder):
+        return None
+    return partition_from_tensors(manifest.parts, manifest.structures, decoder, tensors)
 
 
 def _decoder(manifest: BundleManifest, weights: Mapping[str, Tensor]) -> Decoder | AtlasDecoder:

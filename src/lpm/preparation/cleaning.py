@@ -140,7 +140,7 @@ def _split_plain_mask(labels: Volume, structures: Mapping[str, tuple[int, ...]],
 def _check_values(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool) -> None:
     present = set(np.unique(labels.voxels).tolist()) - {0}
     if not present:
-        raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the lungs")
+        raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the structures")
     claimed = {value for values in structures.values() for value in values}
     if extra := sorted(present - claimed):
         known = ", ".join(f"{name}={'+'.join(map(str, values))}" for name, values in structures.items())

@@ -67,7 +67,7 @@ def judge_case(
     yield from _judge_sizes({name: mesh.volume_ml for name, mesh in meshes.items()})
     slices = int((labels.voxels > 0).any(axis=(0, 1)).sum())
     if slices < _FEW_SLICES:
-        yield Finding(f"only {slices} slices through the lungs", rejects=True)
+        yield Finding(f"only {slices} slices through the structures", rejects=True)
     elif labels.spacing_mm[2] > _THICK_MM:
         yield Finding(f"slices {labels.spacing_mm[2]:.1f} mm apart")
 
