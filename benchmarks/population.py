@@ -27,7 +27,7 @@ from lpm.population.generation import Generator, generate
 from lpm.population.knobs import KNOBS, Knobs
 
 Json = dict[str, Any]
-N_LUNGS, N_CONDITIONED, N_SHAPES, JOBS = 1000, 20, 12, 2
+N_CONDITIONED, N_SHAPES, JOBS = 20, 12, 2
 MEASURED = (*KNOBS, "left_lung_volume_ml", "right_lung_volume_ml", "asymmetry_mm")
 
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("model", "lungs", "work", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=1000, help="generated lungs")
     given = parser.parse_args()
     generator = Generator.of(read_bundle(given.model))
     parts = {
@@ -42,7 +43,7 @@ def main() -> None:
         "real_lungs": lambda: real_lungs(given.lungs),
         "knobs": lambda: knobs(generator),
         "conditions": lambda: conditions(generator),
-        "generated": lambda: generated(generator, given.work / "generated"),
+        "generated": lambda: generated(generator, given.work / "generated", given.n),
     }
     done: Json = json.loads(given.out.read_text()) if given.out.exists() else {}
     for name, part in parts.items():
@@ -104,10 +105,10 @@ def conditions(generator: Generator) -> Json:
     return result
 
 
-def generated(generator: Generator, out: Path) -> Json:
-    """A thousand, unconditioned; soundness looked at again, from the files."""
+def generated(generator: Generator, out: Path, n: int) -> Json:
+    """Unconditioned; soundness looked at again, from the files."""
     started = time.perf_counter()
-    lungs = list(DataSet(generator, Request(ranges={}, seed=0), out).write_all(N_LUNGS, jobs=JOBS))
+    lungs = list(DataSet(generator, Request(ranges={}, seed=0), out).write_all(n, jobs=JOBS))
     seconds = time.perf_counter() - started
     checked = joblib.Parallel(n_jobs=JOBS)(joblib.delayed(_check)(out, one) for one in lungs)
     table = generator.population.table

@@ -96,7 +96,8 @@ class DataSet:
         """
         if n < 1:
             raise InputError("--n", str(n), "at least 1")
-        if self.out.exists() and any(self.out.iterdir()) and not any(self.out.glob("lungs_*")):
+        found = [path.name for path in self.out.iterdir() if path.name[0] != "."] if self.out.exists() else []
+        if found and not any(name.startswith("lungs_") for name in found):
             raise FileError(str(self.out), "is not empty, and holds no generated lungs", "a new folder")
         self.generator.prepare(self.request.ranges)
         chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]

@@ -13,8 +13,8 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.shapes import measure_shapes
 from lpm.population.population import Population
 
-_STEPS = 25
-_LONGEST_STEP = 1.5
+_STEPS = 40
+_LONGEST_STEP = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,18 @@ class Shape:
         target, limit = (np.array([of[name] for name in shown]) for of in (wanted, slack))
         slopes = np.array([self.population.derivatives[name] for name in shown])
         shape = self._with_room_for(slopes.shape[1])
+        reach = _LONGEST_STEP
         for _ in range(most_steps):
             missing = target - shape.of(shown)
             if (np.abs(missing) <= limit).all():
                 break
             step = slopes.T @ np.linalg.lstsq(slopes @ slopes.T, missing, rcond=None)[0]
-            step *= min(1.0, _LONGEST_STEP / float(np.linalg.norm(step)))
+            step *= min(1.0, reach / float(np.linalg.norm(step)))
             tried = shape.moved(step)
             change = tried.of(shown) - shape.of(shown)
             slopes = slopes + np.outer(change - slopes @ step, step) / (step @ step)
-            if (np.abs(missing - change) / limit).max() < (np.abs(missing) / limit).max():
-                shape = tried
+            is_better = np.linalg.norm((missing - change) / limit) < np.linalg.norm(missing / limit)
+            shape, reach = (tried, min(1.5 * reach, _LONGEST_STEP)) if is_better else (shape, 0.4 * reach)
         return shape
 
     def moved(self, step: Floats) -> Shape:
