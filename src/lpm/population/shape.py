@@ -13,7 +13,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.shapes import measure_shapes
 from lpm.population.population import Population
 
-_STEPS = 40
+_STEPS = 20
 _LONGEST_STEP = 1.0
 
 
