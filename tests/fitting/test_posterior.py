@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,20 @@ def test_the_prior_alone_is_drawn_as_well(tiny_atlas: ModelBundle, tiny_cohort: 
     fit = fit_points(tiny_atlas, points, config=FitConfig(residual=ResidualConfig(sd_mm=0.0)), spacing_mm=6.0)
     (drawn,) = fit.sample(1, rng=np.random.default_rng(0), spacing_mm=8.0)
     assert all(mesh.is_closed for mesh in drawn.values())
+
+
+def test_attributes_of_a_fit_and_their_intervals(fits: dict[int, Fit]) -> None:
+    fit = fits[60]
+    assert fit.attributes["total_volume_ml"] == pytest.approx(sum(mesh.volume_ml for mesh in fit.lungs.values()))
+    found = fit.attribute_intervals(rng=np.random.default_rng(0), n=6, spacing_mm=8.0)
+    low, high = found["total_volume_ml"]
+    assert low < fit.attributes["total_volume_ml"] < high
+    assert 0.2 < (high - low) / width(fit, "total_volume_ml") < 5.0
+    assert found.keys() == fit.attributes.keys()
+
+
+def test_intervals_of_attributes_need_draws_and_a_size(fits: dict[int, Fit]) -> None:
+    with pytest.raises(InputError, match="1 draws"):
+        fits[60].attribute_intervals(rng=np.random.default_rng(0), n=1)
+    with pytest.raises(InputError, match="attributes: lungs of unknown size"):
+        _ = replace(fits[60], sized=False).attributes

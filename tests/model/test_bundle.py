@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lpm.errors import FileError, InputError, SchemaError
-from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
+from lpm.model.bundle import ModelBundle, _numbers, read_bundle, write_bundle
+from lpm.preparation.cohort import Cohort
 
 
 @pytest.fixture
@@ -85,3 +86,16 @@ def test_an_implausible_network_is_refused_before_memory_is_taken(folder: Path) 
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be read"):
         read_bundle(tmp_path)
+
+
+def test_attributes_of_the_training_subjects_travel_with_it(tiny_model: ModelBundle, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    for subject, attributes in tiny_model.manifest.attributes.items():
+        volume = sum(mesh.volume_ml for mesh in cohort.meshes(subject).values())
+        assert attributes["total_volume_ml"] == pytest.approx(volume, rel=1e-5)
+    assert tiny_model.manifest.attributes.keys() == set(tiny_model.manifest.training_subjects)
+
+
+def test_numbers_of_a_table_are_attributes() -> None:
+    said = {"age": "61", "sex": "F", "site": "Leeds", "weight_kg": " 70.5 ", "missing": "nan"}
+    assert _numbers(said) == {"age": 61.0, "sex": 0.0, "weight_kg": 70.5}

@@ -219,7 +219,8 @@ def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:
 
 def _attributes(cohort: Cohort, subject: str) -> dict[str, float]:
     """What a subject's meshes measure, and every number that a table said of it."""
-    return measure_shapes(cohort.meshes(subject)) | _numbers(cohort.manifest.attributes.get(subject, {}))
+    measured = {name: float(f"{value:.6g}") for name, value in measure_shapes(cohort.meshes(subject)).items()}
+    return measured | _numbers(cohort.manifest.attributes.get(subject, {}))
 
 
 def _numbers(said: Mapping[str, str]) -> dict[str, float]:
