@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from lpm.apps.fit_verbs import load_bundle
 from lpm.apps.terminal import parse_labels, plain, progress, screen
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _FEW = 3
 _COLUMNS = {
-    "total_volume_ml": "volume ml",
-    "left_lung_volume_ml": "left ml",
-    "right_lung_volume_ml": "right ml",
-    "height_mm": "height mm",
-    "width_mm": "width mm",
-    "depth_mm": "depth mm",
-    "dome_height_mm": "dome mm",
-    "base_tilt_deg": "tilt deg",
+    "total_volume_ml": "total",
+    "left_lung_volume_ml": "left",
+    "right_lung_volume_ml": "right",
+    "height_mm": "height",
+    "width_mm": "width",
+    "depth_mm": "depth",
+    "dome_height_mm": "dome",
+    "base_tilt_deg": "tilt",
 }
 
 
@@ -107,7 +107,9 @@ def _whole(one: Measured) -> Table:
 
 def _lines(results: Sequence[Measured]) -> Table:
     columns = {name: label for name, label in _COLUMNS.items() if any(name in one.values for one in results)}
-    table = Table("subject", *columns.values(), "outlier score", "flags")
+    caption = "volumes ml, lengths mm, tilt degrees; score: Mahalanobis; all values with --csv or --json"
+    subject = Column("subject", no_wrap=True)
+    table = Table(subject, *columns.values(), "score", "flags", caption=caption, padding=(0, 0, 0, 1))
     for one in results:
         values = [f"{one.values[name]:.0f}" if name in one.values else "" for name in columns]
         score = f"{one.mahalanobis:.1f}" if one.mahalanobis == one.mahalanobis else ""
