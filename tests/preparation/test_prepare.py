@@ -202,9 +202,19 @@ def test_a_folder_without_volumes(tmp_path: Path) -> None:
 
 
 def test_two_cases_of_one_name(tmp_path: Path) -> None:
-    touch(tmp_path, "a/x.nii.gz", "b/x.nrrd")
-    with pytest.raises(InputError, match=r"cases: \['x'\] stand for more than one file; expected one file a subject"):
-        find_cases([tmp_path / "a" / "x.nii.gz", tmp_path / "b" / "x.nrrd"])
+    touch(tmp_path, "a/p/x.nii.gz", "b/p/x.nrrd")
+    with pytest.raises(InputError, match=r"cases: \['p'\] stand for more than one file; expected one file a subject"):
+        find_cases([tmp_path / "a" / "p" / "x.nii.gz", tmp_path / "b" / "p" / "x.nrrd"])
+
+
+def test_files_of_one_name_are_called_by_their_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "a/ct.nii.gz", "b/ct.nii.gz", "c/scan.nii.gz")
+    found = find_cases([tmp_path / "*" / "ct.nii.gz", tmp_path / "c" / "scan.nii.gz"])
+    assert [(case.subject, case.path.parent.name) for case in found] == [
+        ("ann", "ann"),
+        ("bob", "bob"),
+        ("scan", "cid"),
+    ]
 
 
 # --- Many cases ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lpm.errors import FileError, InputError
@@ -39,6 +40,7 @@ def find_cases(inputs: Sequence[Path]) -> list[Case]:
 
     DICOM files that are named one by one or by a pattern are slices, not cases: those of one folder are one case of
     that folder's name, made of their series if they are all of one, else of the folder as if it had been named.
+    Files of one name, as ``scans/*/ct.nii.gz`` finds them, are called by their folders.
 
     Raises:
         FileError: An input does not exist or holds no volume.
@@ -46,12 +48,13 @@ def find_cases(inputs: Sequence[Path]) -> list[Case]:
     """
     paths = [path for given in inputs for path in _matches(given)]
     slices = {path for path in paths if _is_slice(path)}
-    cases = list(_cases_of_slices(sorted(slices)))
+    cases, tabled = list(_cases_of_slices(sorted(slices))), list[Case]()
     for path in (path for path in paths if path not in slices):
         found = list(_cases_of(path))
         if not found:
             raise FileError(str(path), "holds no label map and no scan", f"files ending in {_KNOWN}, or DICOM")
-        cases += found
+        (tabled if path.suffix.lower() == ".csv" else cases).extend(found)
+    cases = _told_apart(cases) + tabled
     names = [case.subject for case in cases]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
@@ -61,6 +64,17 @@ def find_cases(inputs: Sequence[Path]) -> list[Case]:
             "rename them, or name them in a .csv",
         )
     return sorted(cases, key=lambda case: case.subject)
+
+
+def _told_apart(cases: Sequence[Case]) -> list[Case]:
+    """Files of one name in different folders get their folders' names."""
+    counts = Counter(case.subject for case in cases)
+    return [
+        replace(case, subject=case.path.resolve().parent.name)
+        if counts[case.subject] > 1 and case.path.is_file() and _stem(case.path) == case.subject
+        else case
+        for case in cases
+    ]
 
 
 def _is_slice(path: Path) -> bool:
