@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class Writing:
     patient: str = "1"
     sideways_mm: Callable[[int], float] | None = None
     columns: int = 16
+    pixel_mm: tuple[float, float] = SPACING_MM[:2]
 
 
 def hu_at(points_ras: Floats) -> Floats:
@@ -62,6 +63,21 @@ def write_series(folder: Path, how: Writing, n: int = 30, uid: str | None = None
     return str(uid)
 
 
+def write_scan(folder: Path, scan: Volume, how: Writing = Writing(), *, rng: np.random.Generator) -> str:
+    """Write a CT in HU, with axes along R, A, S, as a series whose files have names in no order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    across, along, step = (float(size) for size in scan.spacing_mm)
+    how = replace(how, orientation=(-1, 0, 0, 0, -1, 0), step_mm=step, pixel_mm=(across, along))
+    uid, n = generate_uid(), scan.voxels.shape[2]
+    names = rng.permutation(n)
+    for k in range(n):
+        if k not in how.left_out:
+            position = scan.to_world(np.array([[0, 0, k]]))[0] * [-1.0, -1.0, 1.0]
+            values = np.round(scan.voxels[:, :, k].T).astype(np.float64)
+            _write(folder / f"IM{how.number}{names[k]:05d}", how, uid, k, position, values)
+    return str(uid)
+
+
 def _write(path: Path, how: Writing, uid: str, k: int, position: Floats, values: Floats) -> None:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
@@ -75,12 +91,12 @@ def _write(path: Path, how: Writing, uid: str, k: int, position: Floats, values:
     image.InstanceNumber, image.SliceThickness = k + 1, how.step_mm
     image.ImagePositionPatient = [f"{value:.6f}" for value in position]
     image.ImageOrientationPatient = list(how.orientation)
-    image.PixelSpacing = [SPACING_MM[1], SPACING_MM[0]]
+    image.PixelSpacing = [how.pixel_mm[1], how.pixel_mm[0]]
     image.Rows, image.Columns = values.shape
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
     image.RescaleSlope, image.RescaleIntercept = 1, -1024 - (k % 2)
-    image.PixelData = (values + 1024 + (k % 2)).astype("<u2").tobytes()
+    image.PixelData = np.maximum(values + 1024 + (k % 2), 0).astype("<u2").tobytes()
     if how.compressed:
         image.compress(RLELossless)
     image.save_as(path, enforce_file_format=True)

@@ -252,13 +252,28 @@ def chest_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lungs_of_a_ct(chest_ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["segment", str(chest_ct), "--out", str(tmp_path / "labels.nii.gz"), "--fill"]) == 0
+    assert run(["segment", str(chest_ct), "--out", str(tmp_path / "labels.nii.gz")]) == 0
     labels, ct = read_volume(tmp_path / "labels.nii.gz"), read_volume(chest_ct)
     assert labels.voxels.shape == ct.voxels.shape
     assert set(np.unique(labels.voxels)) == {0, 1, 2}
     printed = capfd.readouterr().err
     assert "left lung" in printed
-    assert "added where the model expects lung" in printed
+    assert "dense tissue" not in printed
+
+
+def test_disease_that_hides_a_lung_is_told_of_and_filled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+    phantom = PhantomScan(random_lungs(rng=rng), spacing_mm=(4.0, 4.0, 4.0), consolidated=0.3)
+    ct, _ = render_scan(phantom, rng=rng)
+    write_volume(tmp_path / "ct.nii.gz", ct)
+    volumes_ml = []
+    for more in ([], ["--no-fill"]):
+        assert run(["segment", str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "labels.nii.gz"), *more]) == 0
+        labels = read_volume(tmp_path / "labels.nii.gz")
+        volumes_ml.append([float((labels.voxels == side).sum()) * labels.voxel_ml for side in (1, 2)])
+        assert ("right_lung: dense tissue before" in capfd.readouterr().err) == (not more)
+    assert volumes_ml[0][0] == volumes_ml[1][0]
+    assert volumes_ml[0][1] > 1.2 * volumes_ml[1][1]
 
 
 def test_a_ct_and_a_table_are_prepared(chest_ct: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import write_arrays
-from lpm.files.atomic import atomic_file, atomic_folder, write_text
+from lpm.files.atomic import atomic_file, atomic_folder, clear_left_overs, write_text
 
 
 class SomethingElseError(Exception):
@@ -126,3 +126,12 @@ def test_arrays_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         write_arrays(tmp_path / "x.npz", {"a": np.ones(3)})
     assert (tmp_path / "x.npz").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_left_overs_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".ab12.part.x", ".ab12.old.x", "x", ".hidden"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("1")
+    (tmp_path / ".cd34.part.y.ply").write_text("half")
+    clear_left_overs(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "x"]

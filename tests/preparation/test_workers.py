@@ -1,21 +1,24 @@
-"""A Dask cluster on this machine: two workers, one of which dies at work."""
+"""A Dask cluster on this machine, and processes: some of the workers die at work."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import joblib
 import pytest
 
-from lpm.errors import FileError
-from lpm.preparation.workers import workers
+from lpm.errors import CasesFailedError, FileError
+from lpm.preparation.workers import ClusterWorkers, LocalWorkers, cluster_workers
 
+dask = pytest.importorskip("dask", reason="extra cluster")
 distributed = pytest.importorskip("distributed", reason="extra cluster")
 
 
-def leave_a_mark(folder: Path, number: int) -> int:
+def leave_a_mark(number: int, folder: Path) -> int:
     """A case that kills the first worker that takes it up."""
     first = folder / "first"
     if number == 3 and not first.exists():
@@ -27,24 +30,66 @@ def leave_a_mark(folder: Path, number: int) -> int:
     return number
 
 
-def test_cases_of_a_dead_worker_are_done_by_another(tmp_path: Path) -> None:
+def die(number: int) -> int:
+    """A case that kills whoever takes it up."""
+    if number == 1:
+        os._exit(1)
+    return os.getpid()
+
+
+def start(n_workers: int) -> Any:
+    return distributed.LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None)
+
+
+@pytest.fixture(scope="module")
+def one_worker() -> Iterator[ClusterWorkers]:
+    """It need not die four times before its case is given up, as by default."""
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        workers(cluster.scheduler_address),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        start(1) as cluster,
+        cluster_workers(cluster.scheduler_address) as workers,
     ):
-        tasks = (joblib.delayed(leave_a_mark)(tmp_path, number) for number in range(12))
-        found = list(joblib.Parallel(n_jobs=-1, return_as="generator_unordered", batch_size=1)(tasks))
+        yield workers
+
+
+def test_cases_of_a_dead_worker_are_done_by_another(tmp_path: Path) -> None:
+    with start(2) as cluster, cluster_workers(cluster.scheduler_address) as workers:
+        found = dict(workers.each(partial(leave_a_mark, folder=tmp_path), range(12)))
     assert (tmp_path / "first").exists()
-    assert sorted(found) == list(range(12))
+    assert found == {number: number for number in range(12)}
     assert sorted(path.name for path in tmp_path.glob("done-*")) == sorted(f"done-{n}" for n in range(12))
+    assert (tmp_path / "done-3").read_text() == "x"
+
+
+def test_a_cluster_of_one_worker_does_the_work(one_worker: ClusterWorkers) -> None:
+    found = dict(one_worker.each(die, [0, 2, 3]))
+    assert found.keys() == {0, 2, 3}
+    assert len(set(found.values())) == 1
+    assert os.getpid() not in found.values()
+
+
+def test_a_case_that_kills_every_worker_does_not_stop_the_rest(one_worker: ClusterWorkers) -> None:
+    found = dict(one_worker.each(die, [1, 0]))
+    assert found[1] is None
+    assert found[0] is not None
+
+
+def test_a_killed_process_of_this_machine_is_told_of() -> None:
+    with pytest.raises(CasesFailedError, match=r"--jobs: a worker process was killed.*--resume"):
+        list(LocalWorkers(2).each(die, range(4)))
+
+
+def test_one_job_works_in_this_process() -> None:
+    assert list(LocalWorkers(1).each(die, [0, 2])) == [(0, os.getpid()), (2, os.getpid())]
 
 
 def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lpm.preparation.workers._PATIENCE_S", 1)
-    with pytest.raises(FileError, match=r"--dask: no scheduler at tcp://127.0.0.1:1"), workers("tcp://127.0.0.1:1"):
-        pass
+    with pytest.raises(FileError, match=r"--dask: no scheduler at tcp://127.0.0.1:1"):
+        cluster_workers("tcp://127.0.0.1:1").__enter__()
 
 
-def test_without_a_cluster_nothing_changes() -> None:
-    with workers(None):
-        assert list(joblib.Parallel(n_jobs=1)(joblib.delayed(abs)(-n) for n in range(3))) == [0, 1, 2]
+def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lpm.preparation.workers._PATIENCE_S", 2)
+    with start(0) as cluster, pytest.raises(FileError, match=r"--dask: no worker came to tcp://.*start dask workers"):
+        cluster_workers(cluster.scheduler_address).__enter__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -102,13 +103,13 @@ def prepare_to_folder(run: PreparationRun, bar: Progress) -> Manifest:
     """Prepare all cases, then look at them together: split, scale, manifest and contact sheet."""
     from lpm.preparation.cases import find_cases
     from lpm.preparation.prepare import finish_cohort, prepare_cases
-    from lpm.preparation.workers import workers
+    from lpm.preparation.workers import cluster_workers
 
     out = run.out.resolve()  # workers elsewhere may stand in another folder
     cases, outcomes = find_cases([path.absolute() for path in run.inputs]), []
     task = bar.add_task("prepare", total=len(cases))
-    with workers(run.dask):
-        for outcome in prepare_cases(cases, out, run.config, jobs=-1 if run.dask else run.jobs, resume=run.resume):
+    with cluster_workers(run.dask) if run.dask else nullcontext(run.jobs) as jobs:
+        for outcome in prepare_cases(cases, out, run.config, jobs=jobs, resume=run.resume):
             outcomes.append(outcome)
             bar.advance(task)
             _print_outcome(outcome, bar)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lpm.apps.terminal import plain, progress, screen
-from lpm.preparation.config import SegmenterName
+from lpm.preparation.config import DEFAULT_STRUCTURES, SegmenterName
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -36,14 +36,18 @@ def segment(
     segmenter: SegmenterOption = "thresholds",
     series: SeriesOption = None,
     fill: Annotated[
-        bool, typer.Option("--fill", help="Add lung that dense disease hides, where the bundled model expects it.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--fill/--no-fill",
+            help="Where dense tissue parts a lung from its ribs, add what the bundled model expects there.",
+        ),
+    ] = True,
 ) -> None:
     """Find the lungs in a chest CT: labels 1 left, 2 right, on the CT's own grid.
 
     The built-in segmenter works by thresholds and shape: aerated lung with its vessels and nodules, without trachea,
-    main bronchi and the gas of stomach and bowel. Dense disease that touches the chest wall is left out unless --fill
-    asks for it.
+    main bronchi and the gas of stomach and bowel. Where dense disease (consolidation, effusion) hides a tenth or more
+    of the ribs at a lung's back, the bundled model says how far the lung goes; healthy lungs are left alone.
 
     Example: lpm segment ct.nii.gz --out labels.nii.gz
     """
@@ -97,13 +101,20 @@ def _print_volumes(out: Path, labels: Volume) -> None:
 
 
 def _filled(scan: Scan, labels: Volume, bar: Progress) -> Volume:
-    """Labels with what disease hid, and a line that says how much."""
+    """Labels with what disease hid, and a line that says of each such lung how much."""
     import numpy as np
 
+    from lpm.preparation.chest_wall import lungs_before_ribs
+
+    hidden = lungs_before_ribs(scan, labels)
+    if not any(lung.is_hidden for lung in hidden.values()):
+        return labels  # healthy lungs need no model, and no torch
     from lpm.fitting.disease import fill_disease
     from lpm.lung_model import load
 
-    found = fill_disease(load().bundle, scan, labels, rng=np.random.default_rng(0))
-    added = ", ".join(f"{name} {ml:,.0f} ml" for name, ml in found.added_ml.items())
-    bar.console.print(f"added where the model expects lung and the scan shows tissue: {added}", soft_wrap=True)
+    found = fill_disease(load().bundle, scan, labels, hidden, rng=np.random.default_rng(0))
+    for name, added_ml in found.added_ml.items():
+        share = hidden[DEFAULT_STRUCTURES[name][0]].hidden_share
+        line = f"{name}: dense tissue before {share:.0%} of the ribs at its back"
+        bar.console.print(f"{line}; added {added_ml:,.0f} ml of it (--no-fill leaves it out)", soft_wrap=True)
     return found.labels

@@ -69,6 +69,15 @@ def _replace_folder(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def clear_left_overs(folder: Path) -> None:
+    """Remove what killed runs left half done in a folder; nothing else may be writing there."""
+    for path in (*folder.glob(".*.part.*"), *folder.glob(".*.old.*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:

@@ -1,12 +1,14 @@
-"""Lung that dense disease hides from a segmenter: a fit of the surface that is the lung's own says where it is.
+"""Lung that dense disease hides from a segmenter: where it ends, the ribs and a fit of the visible surface say.
 
-Where consolidation or an effusion touches the chest wall, the aerated lung ends in a face that no lung has. The model,
-held stiff, is fitted to all of the surface; points that lie far inside its lungs are such a face, and are left out;
-the rest is fitted again. What the fit then holds beyond the labels is added where the scan shows soft tissue.
+Where consolidation or an effusion touches the chest wall, the aerated lung ends in a face that no lung has, far from
+the ribs. There the pleura must lie before the ribs as it does elsewhere. The model, held stiff, is fitted to the lungs'
+surface and that pleura; points that lie far inside its lungs are such a face, and are left out; the rest is fitted
+again. What the fit then holds beyond the labels is added where the scan shows soft tissue.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +25,22 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle
+from lpm.preparation.chest_wall import LungBeforeRibs, labels_on, lungs_before_ribs
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
+from lpm.preparation.dense_tissue import settled_border
 from lpm.preparation.hounsfield import Scan
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.sampling import sample_surfaces
-from lpm.preparation.segmentation import as_stored
+from lpm.preparation.segmentation import Mask, as_stored, averaged, grown, refined, shrunk
 
-_POINTS = 3000
-_DEEP_MM = (12.0, 8.0, 6.0, 5.0)
-_OUT_MM = 5.0
-_BESIDE_MM = 10.0
-# of four training subjects, by an atlas of others: at most 0.013 in healthy lungs, 0.08 with 30 % of one consolidated
-_LEAST_SHARE = 0.04
+_POINTS = 2500
+_DEEP_MM, _PLEURA_WITHIN_MM, _BESIDE_MM = (10.0, 6.0), (20.0, 12.0), 8.0
 _TISSUE_HU = (-300.0, 200.0)
 _STIFF = FitConfig(residual=ResidualConfig(sd_mm=0.0), prior_noise_mm=4.0, prior_points=300.0)
-_SPACING_MM = 2.0
-_LEAST_ML = 10.0
+_GRID_MM = 2.0
+_SLIVER_MM, _LEAST_ML = 2.5, 10.0
+_STEP_MM, _STEEP = 3.0, 0.6
 
 
 @dataclass(frozen=True)
@@ -48,75 +49,127 @@ class Filled:
 
     Args:
         labels: On the scan's grid.
-        added_ml: By structure.
+        added_ml: By structure, of the lungs that hide something.
     """
 
     labels: Volume
     added_ml: dict[str, float]
 
 
-def fill_disease(model: ModelBundle, scan: Scan, labels: Volume, *, rng: np.random.Generator) -> Filled:
+@dataclass(frozen=True)
+class _Surface:
+    """What was seen of the lungs.
+
+    Args:
+        points_mm: (n, 3) on the labels' surface.
+        structure: (n,) index in the model.
+        pleura: Before the ribs, where dense tissue parts a lung from them.
+        pleura_structure: (m,) index in the model.
+    """
+
+    points_mm: Floats
+    structure: np.ndarray
+    pleura: LungBeforeRibs
+    pleura_structure: np.ndarray
+
+    def fitted(self, model: ModelBundle, own: Mask, pleura: Mask, config: FitConfig) -> FittedShape:
+        """The model's shape by some of both."""
+        points = np.concatenate([self.points_mm[own], self.pleura.pleura_mm[pleura]])
+        return fit_shape(model, points, np.concatenate([self.structure[own], self.pleura_structure[pleura]]), config)
+
+
+def fill_disease(
+    model: ModelBundle,
+    scan: Scan,
+    labels: Volume,
+    hidden: Mapping[int, LungBeforeRibs] | None = None,
+    *,
+    rng: np.random.Generator,
+) -> Filled:
     """Add lung that dense disease hides.
 
     Args:
         model: Of the left and the right lung.
         scan: In HU.
         labels: Of a segmenter, on the scan's grid: 1 left, 2 right.
+        hidden: What `lungs_before_ribs` says of them; None to look.
         rng: Draws the points on the labels' surface.
 
     Returns:
-        The labels as they were where no face was found that a lung does not have.
+        The labels as they were but for lungs that dense tissue parts from their ribs.
     """
+    hidden = lungs_before_ribs(scan, labels) if hidden is None else hidden
+    sick = {name: hidden[value] for name, (value, *_) in DEFAULT_STRUCTURES.items() if _is_sick(hidden, value)}
+    if not sick:
+        return Filled(labels, {})
+    seen = _surface(model, labels, sick, rng)
+    hidden_part = _hidden_part(model, scan, labels, seen, list(sick))
+    found, hu = canonical(labels), canonical(scan.volume).voxels
+    more = refined(found, hidden_part).voxels
+    more[(found.voxels > 0) | (hu < _TISSUE_HU[0]) | (hu > _TISSUE_HU[1])] = 0
+    added = {name: float((more == DEFAULT_STRUCTURES[name][0]).sum()) * found.voxel_ml for name in sick}
+    return Filled(as_stored(found.with_voxels(np.maximum(found.voxels, more)), labels), added)
+
+
+def _is_sick(hidden: Mapping[int, LungBeforeRibs], value: int) -> bool:
+    return value in hidden and hidden[value].is_hidden
+
+
+def _surface(
+    model: ModelBundle, labels: Volume, sick: Mapping[str, LungBeforeRibs], rng: np.random.Generator
+) -> _Surface:
     clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), "labels", need_all=False, plain=False)
     meshes = {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
     samples = sample_surfaces(meshes, _POINTS, rng=rng)
-    order = [model.structures.index(name) for name in meshes]
-    structure = np.array(order, dtype=np.int64)[samples.structure]
-    own = _lungs_own(model, samples.points_mm, structure)
-    added = dict.fromkeys(meshes, 0.0)
-    if own.all():
-        return Filled(labels, added)
-    shape = fit_shape(model, samples.points_mm[own], structure[own], FitConfig())
-    lungs = extract_fit(model, shape, list(meshes), _SPACING_MM).meshes
-    found, hu = canonical(labels), canonical(scan.volume).voxels
-    is_free = (found.voxels == 0) & (hu > _TISSUE_HU[0]) & (hu < _TISSUE_HU[1])
-    whole = found.voxels.copy()
-    for name, mesh in lungs.items():
-        value, mine = DEFAULT_STRUCTURES[name][0], structure == model.structures.index(name)
-        hidden = voxelise_on(mesh, found) & is_free
-        hidden[hidden] = _behind_a_face(np.argwhere(hidden), found, samples.points_mm[mine], own[mine])
-        more = _beside(hidden, found.voxels == value, found)
-        whole[more] = value
-        added[name] = float(more.sum()) * found.voxel_ml
-    return Filled(as_stored(found.with_voxels(whole), labels), added)
+    order = np.array([model.structures.index(name) for name in meshes], dtype=np.int64)
+    which = [np.full(len(each.pleura_mm), model.structures.index(name)) for name, each in sick.items()]
+    pleura = _joined(list(sick.values()))
+    return _Surface(samples.points_mm, order[samples.structure], pleura, np.concatenate(which))
 
 
-def _lungs_own(model: ModelBundle, points_mm: Floats, structure: np.ndarray) -> np.ndarray:
-    """(n,) which points lie on the lungs' own surface, and not on a face that disease made."""
-    own = np.ones(len(points_mm), dtype=bool)
-    sick: list[int] = []
-    for number, deep_mm in enumerate(_DEEP_MM):
-        shape = fit_shape(model, points_mm[own], structure[own], _STIFF)
-        values = _values(model, shape, points_mm, structure)
-        if number == 0:
-            sick = [int(each) for each in np.unique(structure) if _has_face(values[structure == each])]
-        is_face = (values < -deep_mm) & np.isin(structure, sick)
-        if not is_face.any():
-            return np.ones(len(points_mm), dtype=bool)
-        own = cKDTree(points_mm[is_face]).query(points_mm)[0] > _BESIDE_MM
-    return own
+def _joined(lungs: Sequence[LungBeforeRibs]) -> LungBeforeRibs:
+    parts = ([each.pleura_mm, each.outwards, each.is_sure] for each in lungs)
+    return LungBeforeRibs(max(each.hidden_share for each in lungs), *map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _has_face(values_mm: Floats) -> bool:
-    """Whether enough of a lung's points lie deep; a lung unlike the model's lies too far out as often as too deep."""
-    deep, out = (float(share.mean()) for share in (values_mm < -_DEEP_MM[0], values_mm > _OUT_MM))
-    return deep >= max(_LEAST_SHARE, out)
+def _fit_of_own(model: ModelBundle, seen: _Surface, sick: list[int]) -> tuple[FittedShape, Mask]:
+    """The fit of the lungs' own surface, and (n,) which points lie on it and not on a face that disease made."""
+    is_sick = np.isin(seen.structure, sick)
+    own, pleura = np.ones(len(seen.points_mm), dtype=bool), seen.pleura.is_sure
+    for deep_mm, within_mm in zip(_DEEP_MM, _PLEURA_WITHIN_MM, strict=True):
+        shape = seen.fitted(model, own, pleura, _STIFF)
+        is_face = is_sick & (_values(model, shape, seen.points_mm, seen.structure) < -deep_mm)
+        if is_face.any():
+            own = ~is_sick | (cKDTree(seen.points_mm[is_face]).query(seen.points_mm)[0] > _BESIDE_MM)
+        pleura = _is_pleura(model, shape, seen, within_mm)
+    return seen.fitted(model, own, pleura, FitConfig()), own
 
 
-def _behind_a_face(voxels: np.ndarray, grid: Volume, points_mm: Floats, own: np.ndarray) -> np.ndarray:
-    """(n,) which voxels have a face, not the lung's own surface, as the nearest part of what was found."""
-    nearest = cKDTree(points_mm).query(grid.to_world(voxels.astype(np.float64)), workers=-1)[1]
-    return np.asarray(~own[nearest])
+def _is_pleura(model: ModelBundle, shape: FittedShape, seen: _Surface, within_mm: float) -> Mask:
+    """(m,) where the fit has the lung's outer side nearby; below its base, or beside the heart, it has none."""
+    places, across = seen.pleura.pleura_mm, seen.pleura.outwards * _STEP_MM
+    inner, outer = (
+        _values(model, shape, points, seen.pleura_structure) for points in (places - across, places + across)
+    )
+    steep = (outer - inner) / (2.0 * _STEP_MM)
+    return np.asarray((np.abs(inner + outer) < 2.0 * within_mm) & (steep > _STEEP))
+
+
+def _hidden_part(model: ModelBundle, scan: Scan, labels: Volume, seen: _Surface, sick: list[str]) -> Volume:
+    """Labels of what is hidden alone, on a coarse grid."""
+    shape, own = _fit_of_own(model, seen, [model.structures.index(name) for name in sick])
+    grid = averaged(canonical(scan.volume), _GRID_MM)
+    lungs = labels_on(canonical(labels), grid)
+    is_free = (lungs == 0) & (grid.voxels > _TISSUE_HU[0]) & (grid.voxels < _TISSUE_HU[1])
+    hidden = np.zeros_like(lungs)
+    for name, mesh in extract_fit(model, shape, sick, _GRID_MM).meshes.items():
+        value, mine = DEFAULT_STRUCTURES[name][0], seen.structure == model.structures.index(name)
+        more = voxelise_on(mesh, grid) & is_free & (hidden == 0)
+        more[more] = _is_hidden(np.argwhere(more), grid, seen.points_mm[mine], own[mine])
+        more = _beside(more, lungs == value, grid)
+        if more.any():
+            hidden[settled_border(grid, lungs > 0, lungs == value, more) & (hidden == 0)] = value
+    return grid.with_voxels(hidden)
 
 
 def _values(model: ModelBundle, shape: FittedShape, points_mm: Floats, structure: np.ndarray) -> Floats:
@@ -126,10 +179,18 @@ def _values(model: ModelBundle, shape: FittedShape, points_mm: Floats, structure
     return np.asarray(objective.errors(state, torch.from_numpy(structure)).numpy())
 
 
-def _beside(more: np.ndarray, lung: np.ndarray, grid: Volume) -> np.ndarray:
-    """Pieces that touch the lung and are large enough to matter."""
-    pieces, _ = ndimage.label(more)
-    touching = np.unique(pieces[ndimage.binary_dilation(lung) & more])
+def _is_hidden(voxels: np.ndarray, grid: Volume, points_mm: Floats, own: Mask) -> Mask:
+    """(n,) which voxels lie behind a face, or far from all surface that is the lung's own."""
+    places = grid.to_world(voxels.astype(np.float64))
+    distance, nearest = cKDTree(points_mm).query(places, workers=-1)
+    return np.asarray(~own[nearest] | (distance > _BESIDE_MM))
+
+
+def _beside(more: Mask, lung: Mask, grid: Volume) -> Mask:
+    """Pieces that touch the lung and are large and thick enough to matter."""
+    thick = grown(shrunk(more | lung, _SLIVER_MM, grid), _SLIVER_MM, grid) & more
+    pieces, _ = ndimage.label(thick)
+    touching = np.unique(pieces[ndimage.binary_dilation(lung) & thick])
     sizes = np.bincount(pieces.ravel()) * grid.voxel_ml
     kept = [number for number in touching if number > 0 and sizes[number] >= _LEAST_ML]
     return np.isin(pieces, kept)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.preparation.chest_wall import LungBeforeRibs
 
 Verdict = Literal["good", "doubtful", "rejected"]
 _CUT_CM2, _MUCH_CUT_CM2 = 1.0, 40.0
@@ -105,6 +106,17 @@ def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
     gas_ml = float(held.sum()) * hu.voxel_ml
     if gas_ml > _GAS_ML:
         yield Finding(f"trachea or bowel included: {gas_ml:.0f} ml of gas in the lungs", gas_ml > _MUCH_GAS_ML)
+
+
+def judge_hidden(hidden: Mapping[str, LungBeforeRibs]) -> Iterator[Finding]:
+    """Lungs that dense disease hides in part: their labels end where air does.
+
+    Args:
+        hidden: By structure.
+    """
+    for name, lung in hidden.items():
+        if lung.is_hidden:
+            yield Finding(f"{name} hidden in part: dense tissue before {lung.hidden_share:.0%} of the ribs at its back")
 
 
 def judge_cohort(content: Mapping[str, str], sizes: Mapping[str, Floats]) -> Iterator[tuple[str, Finding]]:

@@ -8,15 +8,15 @@ import traceback
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import joblib
 import numpy as np
 
 from lpm.errors import FileError, InputError, LpmError
 from lpm.files.arrays import write_arrays
-from lpm.files.atomic import atomic_folder
+from lpm.files.atomic import atomic_folder, clear_left_overs
 from lpm.files.meshes import write_mesh
 from lpm.files.scans import read_scan
 from lpm.files.volumes import write_volume
@@ -24,6 +24,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical, on_grid
 from lpm.preparation.cases import Case
+from lpm.preparation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, is_label_map
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
@@ -38,12 +39,13 @@ from lpm.preparation.cohort import (
     write_manifest,
 )
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, digest_case
-from lpm.preparation.gate import Finding, Verdict, judge_case, judge_cohort, judge_gas, verdict
+from lpm.preparation.gate import Finding, Verdict, judge_case, judge_cohort, judge_gas, judge_hidden, verdict
 from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.meshing import MeshingReport, mesh_structure
 from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
 from lpm.preparation.segmenters import segmenter
+from lpm.preparation.workers import LocalWorkers, Workers
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,14 @@ class _Seen:
         hu: The CT on their grid; None for a label map.
         source: How its labels came about, for the record.
         notes: What had to be mended in the scan.
+        hidden: By structure, what lies between it and its ribs; none of a label map.
     """
 
     clean: CleanLabels
     hu: Volume | None
     source: str
     notes: tuple[str, ...] = ()
+    hidden: Mapping[str, LungBeforeRibs] = field(default_factory=dict)
 
 
 def prepare_case(case: Case, out: Path, config: PreparationConfig) -> Quality:
@@ -127,7 +131,9 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     labels = chosen.segment(checked, case.subject)
     clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), case.subject, plain=False)
     hu = on_grid(canonical(checked.volume), clean.labels)
-    return _Seen(clean, hu, f"segmented by {chosen.name}", scan.notes)
+    found = lungs_before_ribs(checked, labels)
+    hidden = {name: found[value] for name, (value,) in DEFAULT_STRUCTURES.items() if value in found}
+    return _Seen(clean, hu, f"segmented by {chosen.name}", scan.notes, hidden)
 
 
 def _write_samples(folder: Path, surface: StructureSurfaces, off: SdfSamples) -> None:
@@ -170,6 +176,7 @@ def _judge(seen: _Seen, meshes: Mapping[str, WorldMesh]) -> list[Finding]:
     findings = list(judge_case(meshes, cuts, seen.clean.labels))
     if seen.hu is not None:
         findings += judge_gas(seen.hu, seen.clean.labels)
+    findings += judge_hidden(seen.hidden)
     return findings
 
 
@@ -196,19 +203,22 @@ def _content(labels: Volume) -> str:
 
 
 def prepare_cases(
-    cases: Sequence[Case], out: Path, config: PreparationConfig, *, jobs: int, resume: bool
+    cases: Sequence[Case], out: Path, config: PreparationConfig, *, jobs: int | Workers, resume: bool
 ) -> Iterator[CaseOutcome]:
-    """Prepare cases, `jobs` at a time, and yield each as it ends.
+    """Prepare cases, several at a time, and yield each as it ends.
 
     Args:
         cases: What to prepare.
         out: The cohort's folder.
         config: Everything that changes content.
-        jobs: Worker processes.
+        jobs: Worker processes of this machine, or the workers of a cluster.
         resume: Keep cases that an earlier run finished with the same input bytes and parameters.
     """
-    work = (joblib.delayed(_try_case)(case, out, config, resume=resume) for case in cases)
-    yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+    workers = LocalWorkers(jobs) if isinstance(jobs, int) else jobs
+    work = partial(_try_case, out=out, config=config, resume=resume)
+    for case, outcome in workers.each(work, cases):
+        lost = f"{case.subject}: every worker that took it died, often for want of memory"
+        yield outcome or CaseOutcome(case.subject, "failed", 0.0, message=lost, attributes=case.attributes)
 
 
 def _try_case(case: Case, out: Path, config: PreparationConfig, *, resume: bool) -> CaseOutcome:
@@ -271,6 +281,7 @@ def finish_cohort(
         FileError: A case's folder is not there: a worker elsewhere wrote it out of sight.
     """
     _check_written(outcomes, out)
+    clear_left_overs(out / "subjects")
     subjects = _gated({outcome.subject: outcome.quality for outcome in outcomes if outcome.quality is not None})
     failed = {outcome.subject: outcome.message for outcome in outcomes if outcome.quality is None}
     if not subjects:

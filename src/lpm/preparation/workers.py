@@ -1,42 +1,106 @@
-"""Where cases are worked on: processes of this machine, or a Dask cluster, by one code path of joblib's."""
+"""Where cases are worked on: processes of this machine, or a Dask cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import joblib
 
-from lpm.errors import FileError
+from lpm.errors import CasesFailedError, FileError
 from lpm.extras import import_extra
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _PATIENCE_S = 60
 
 
-@contextmanager
-def workers(cluster: str | None) -> Iterator[None]:
-    """Within, joblib's `Parallel` sends its work to a Dask scheduler, if one is named.
+class Workers(Protocol):
+    """Who does the work."""
 
-    A worker that dies loses what it was at; the scheduler gives it to another. Workers read the inputs and write the
-    cohort themselves: both must lie where all of them can reach them, under the same path.
+    def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
+        """Items with their results, as they come; None of an item whose workers all died of it."""
+
+
+class LocalWorkers:
+    """Processes of this machine.
 
     Args:
-        cluster: Address of the scheduler, such as tcp://10.0.0.1:8786; None for this machine.
+        jobs: How many; 1 works in this process.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
+        """Items with their results, as they come.
+
+        Raises:
+            CasesFailedError: A worker process was killed, which ends all of them.
+        """
+        tasks = (joblib.delayed(_with_item)(work, item) for item in items)
+        try:
+            yield from joblib.Parallel(n_jobs=self.jobs, return_as="generator_unordered", batch_size=1)(tasks)
+        except BrokenExecutor as error:
+            given, hint = "a worker process was killed, often for want of memory", "--resume, with fewer --jobs"
+            raise CasesFailedError("--jobs", given, hint=hint) from error
+
+
+def _with_item(work: Callable[[Item], Result], item: Item) -> tuple[Item, Result]:
+    return item, work(item)
+
+
+class ClusterWorkers:
+    """A Dask cluster. What a worker was at when it died is given to another.
+
+    joblib's Dask backend is not used: it works in this process where the cluster has one worker, counts workers only
+    once, and waits for ever for a case that killed every worker that took it.
+
+    Args:
+        client: A `distributed.Client`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
+        """Items with their results, as they come; None of an item that killed several workers in turn."""
+        distributed = import_extra("distributed", "cluster", "--dask")
+        items_of = {self.client.submit(work, item, pure=False): item for item in items}
+        for future in distributed.as_completed(list(items_of)):
+            item = items_of.pop(future)
+            try:
+                result = future.result()
+            except distributed.KilledWorker:
+                result = None
+            future.release()
+            yield item, result
+
+
+@contextmanager
+def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
+    """The workers of a Dask scheduler.
+
+    They read the inputs and write the cohort themselves: both must lie where all of them can reach them, under the same
+    path.
+
+    Args:
+        address: Such as tcp://10.0.0.1:8786.
 
     Raises:
         MissingExtraError: dask.distributed is not installed.
-        FileError: No scheduler answers.
+        FileError: No scheduler answers, or it has no worker.
     """
-    if cluster is None:
-        yield
-        return
     distributed = import_extra("distributed", "cluster", "--dask")
     try:
-        client = distributed.Client(cluster, timeout=_PATIENCE_S)
+        client = distributed.Client(address, timeout=_PATIENCE_S)
     except (OSError, ValueError) as error:
-        raise FileError("--dask", f"no scheduler at {cluster} ({error})", "tcp://HOST:8786", "start one") from error
-    with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=_PATIENCE_S):
+        raise FileError("--dask", f"no scheduler at {address} ({error})", "tcp://HOST:8786", "start one") from error
+    with client:
         try:
-            yield
+            client.wait_for_workers(1, timeout=_PATIENCE_S)
         except TimeoutError as error:
-            raise FileError("--dask", f"no worker came to {cluster}", "at least one", "start dask workers") from error
+            raise FileError("--dask", f"no worker came to {address}", "at least one", "start dask workers") from error
+        yield ClusterWorkers(client)
