@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import threading
@@ -70,13 +71,13 @@ def machine() -> Json:
     }
 
 
-def run_lpm(*arguments: str | Path) -> Json:
-    """Run a verb in a process of its own; wall time, and the peak memory of it and its workers."""
+def run_lpm(*arguments: str | Path, watched: int | None = None) -> Json:
+    """Run a verb in a process of its own; wall time, and the peak memory of it (or of another) and its children."""
     command = [sys.executable, "-m", "lpm.apps.cli", *map(str, arguments)]
     started = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     peak = {"all": 0, "largest": 0}
-    watcher = threading.Thread(target=watch_memory, args=(process.pid, peak))
+    watcher = threading.Thread(target=watch_memory, args=(watched or process.pid, peak, process))
     watcher.start()
     _, printed = process.communicate()
     watcher.join()
@@ -87,11 +88,11 @@ def run_lpm(*arguments: str | Path) -> Json:
     return {"seconds": seconds, **gib, "printed": printed}
 
 
-def watch_memory(pid: int, peak: dict[str, int]) -> None:
-    """Sample the resident memory of a process and its children until it ends."""
+def watch_memory(pid: int, peak: dict[str, int], until: subprocess.Popen[str]) -> None:
+    """Sample the resident memory of a process and its children until a process ends."""
     try:
         parent = psutil.Process(pid)
-        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+        while until.poll() is None:
             sizes = []
             for process in [parent, *parent.children(recursive=True)]:
                 try:
@@ -121,6 +122,40 @@ def prepare(lungs: Path, work: Path) -> Json:
         "n_surface": manifest["config"]["sampling"]["n_surface"],
         "n_off_surface": manifest["config"]["sampling"]["n_off_surface"],
     }
+
+
+def throughput(lungs: Path, work: Path) -> Json:
+    """All cases by one and by two workers, of this machine and of a Dask cluster; a quarter of them, for memory.
+
+    Each run keeps a JSON of its own and is not repeated while that is there.
+    """
+    cases = sorted(path for path in lungs.iterdir() if (path / "labels.nii.gz").exists())
+    runs = [(kind, n, cases) for kind in ("local", "Dask") for n in (1, 2)] + [("local", 2, cases[::4])]
+    rows = []
+    for kind, n, chosen in runs:
+        path = work / f"throughput_{kind}_{n}_{len(chosen)}.json"
+        if not path.exists():
+            run = prepare_by(kind, n, chosen, work / "throughput")
+            write_text(path, json.dumps({"kind": kind, "workers": n, "cases": len(chosen)} | run) + "\n")
+        rows.append(json.loads(path.read_text()))
+    return {"rows": rows}
+
+
+def prepare_by(kind: str, n: int, cases: list[Path], out: Path) -> Json:
+    """Prepare cases anew."""
+    shutil.rmtree(out, ignore_errors=True)
+    if kind == "local":
+        run = run_lpm("prepare", *cases, "--out", out, "--jobs", str(n))
+    else:
+        from distributed import LocalCluster
+
+        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster:
+            given = ("--out", out, "--dask", cluster.scheduler_address)
+            run = run_lpm("prepare", *cases, *given, watched=os.getpid())
+    run.pop("printed")
+    n_done = len(json.loads((out / "cohort.json").read_text())["subjects"])
+    shutil.rmtree(out)
+    return run | {"done": n_done}
 
 
 def signed_distances(lungs: Path, work: Path) -> Json:
@@ -404,6 +439,7 @@ def population(lungs: Path, work: Path) -> Json:
 
 STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "prepare": prepare,
+    "throughput": throughput,
     "train": train,
     "evaluate": evaluate,
     "atlas": atlas,

@@ -1,6 +1,7 @@
-"""The built-in segmenter on a real CT, beside TotalSegmentator's lobes, and on generated CTs whose lungs are known.
+"""`lpm segment` on a real CT, beside TotalSegmentator's lobes, and on generated CTs whose lungs are known.
 
-Disease is painted into the real CT, and into generated CTs that hold the test subjects' lungs, for `--fill`.
+Disease is painted into the real CT, and into generated CTs that hold the test subjects' lungs. The real CT is written
+as DICOM and in other formats and orientations, and read again.
 
 python benchmarks/segmentation.py --ct DATA/ct --lungs DATA/lungs --model W/atlas --out segmentation.raw.json
 """
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import joblib
@@ -21,11 +24,12 @@ import torch
 from scipy import ndimage, signal
 
 from lpm.files.atomic import write_text
-from lpm.files.volumes import read_volume
+from lpm.files.scans import read_scan
+from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.disease import fill_disease
 from lpm.geometry.frames import Floats
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
-from lpm.geometry.phantoms import PHANTOM_STRUCTURES, random_lungs
+from lpm.geometry.phantoms import PHANTOM_STRUCTURES, random_lungs, stored_as
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import read_bundle
 from lpm.preparation.hounsfield import Scan, hounsfield
@@ -33,6 +37,12 @@ from lpm.preparation.segmentation import ThresholdSegmenter
 
 LOBES = {1: (10, 11), 2: (12, 13, 14)}
 COARSE_MM = (3.0, 3.0, 5.0)
+STORED = (
+    (".nii.gz", (0, 1, 2), (False, True, False)),
+    (".nrrd", (2, 0, 1), (True, False, True)),
+    (".mha", (1, 2, 0), (False, False, True)),
+    (".nii", (0, 2, 1), (True, True, True)),
+)
 SICK_SHARE, SICK_HU, SICK_NOISE_HU = 0.3, 35.0, 25.0
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -65,13 +75,14 @@ def dice(found: Volume, true: Volume) -> dict[str, float]:
     return {name: 2.0 * float((a & b).sum()) / float(a.sum() + b.sum()) for name, (a, b) in pairs.items()}
 
 
-def generated(index: int, name: str) -> tuple[str, dict[str, float]]:
+def generated(index: int, name: str, model: Path) -> tuple[str, dict[str, float]]:
     rng = np.random.default_rng((7, index))
     spacing: dict[str, Any] = {"spacing_mm": (1.5, 1.5, 2.0)}
     ct, true = render_scan(PhantomScan(random_lungs(rng=rng), **(spacing | VARIANTS[name])), rng=rng)
-    found = ThresholdSegmenter().segment(hounsfield(ct, name), name)
+    plain, found = before_and_after(model, hounsfield(ct, name), name)
     exchanged = found.with_voxels(np.array([0, 2, 1], dtype=np.uint8)[found.voxels])
-    return name, dice(found, true) | {"if_exchanged": max(dice(exchanged, true).values())}
+    plain_dice = {f"{side}_plain": value for side, value in dice(plain, true).items()}
+    return name, dice(found, true) | plain_dice | {"if_exchanged": max(dice(exchanged, true).values())}
 
 
 class RealLungs:
@@ -145,12 +156,16 @@ def painted(scan: Scan, true: Volume, side: int, *, rng: np.random.Generator) ->
     return Scan(scan.volume.with_voxels(voxels), scan.padding_share)
 
 
-def before_and_after(model: Path, scan: Scan, true: Volume, name: str) -> dict[str, Any]:
-    """Dice without and with `--fill`."""
+def before_and_after(model: Path, scan: Scan, name: str) -> tuple[Volume, Volume]:
+    """Labels without and with what disease hides."""
     torch.set_num_threads(1)
     found = ThresholdSegmenter().segment(scan, name)
-    filled = fill_disease(read_bundle(model), scan, found, rng=np.random.default_rng(0))
-    return {"plain": dice(found, true), "filled": dice(filled.labels, true)}
+    return found, fill_disease(read_bundle(model), scan, found, rng=np.random.default_rng(0)).labels
+
+
+def compared(model: Path, scan: Scan, true: Volume, name: str) -> dict[str, Any]:
+    plain, filled = before_and_after(model, scan, name)
+    return {"plain": dice(plain, true), "filled": dice(filled, true)}
 
 
 def sick_lungs(lungs: Path, model: Path, subject: str, side: int) -> tuple[str, dict[str, Any]]:
@@ -160,7 +175,7 @@ def sick_lungs(lungs: Path, model: Path, subject: str, side: int) -> tuple[str, 
     ct, true = render_scan(PhantomScan(shape), rng=rng)  # type: ignore[arg-type]
     scan = hounsfield(ct, subject)
     scan = painted(scan, true, side, rng=rng) if side else scan
-    return f"{subject}, {('healthy', 'left', 'right')[side]}", before_and_after(model, scan, true, subject)
+    return f"{subject}, {('healthy', 'left', 'right')[side]}", compared(model, scan, true, subject)
 
 
 def sick_ct(folder: Path, model: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -169,7 +184,36 @@ def sick_ct(folder: Path, model: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     true = sides_of_lobes(folder, scan)
     for side, name in ((0, "healthy"), (1, "left"), (2, "right")):
         sick = painted(scan, true, side, rng=np.random.default_rng(side)) if side else scan
-        yield f"{folder.name} (the CT), {name}", before_and_after(model, sick, true, folder.name)
+        yield f"{folder.name} (the CT), {name}", compared(model, sick, true, folder.name)
+
+
+def written_and_read(folder: Path) -> dict[str, Any]:
+    """The CT in other formats and orientations, and as DICOM: files in no order, another series, a slice missing."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from dicom_writing import Writing, write_scan
+
+    ct, rng = canonical(read_volume(folder / "ct.nii.gz")), np.random.default_rng(0)
+    expected = canonical(ThresholdSegmenter().segment(hounsfield(ct, folder.name), folder.name)).voxels
+    rows: dict[str, Any] = {}
+
+    def look(name: str, path: Path) -> None:
+        scan = read_scan(path)
+        found = canonical(ThresholdSegmenter().segment(hounsfield(scan.volume, name), name)).voxels
+        rows[name] = {"differ": int((found != expected).sum()), "notes": list(scan.notes)}
+        print(name, rows[name], flush=True)
+
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        for number, (suffix, order, flips) in enumerate(STORED):
+            write_volume(place / f"{number}{suffix}", stored_as(ct, order, flips))
+            look(f"{suffix[1:]}, axes {order}, flipped {flips}", place / f"{number}{suffix}")
+        thick = ct.with_voxels(ct.voxels[:, :, ::4])
+        for left_out in ((), (ct.voxels.shape[2] // 2,)):
+            patient = place / f"dicom{len(left_out)}"
+            write_scan(patient, ct, Writing(left_out=left_out), rng=rng)
+            write_scan(patient, Volume(thick.voxels, ct.world_from_voxel @ np.diag([1, 1, 4, 1])), Writing(3), rng=rng)
+            look("DICOM, two series" + ", a slice missing" * len(left_out), patient)
+    return rows
 
 
 def main() -> None:
@@ -181,9 +225,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     folders = [folder for folder in sorted(given.ct.iterdir()) if (folder / "ct.nii.gz").exists()]
-    scans = {folder.name: real(folder) | {"coarse": coarse(folder)} for folder in folders}
+    scans = {
+        folder.name: real(folder) | {"coarse": coarse(folder), "written": written_and_read(folder)}
+        for folder in folders
+    }
     print(scans, flush=True)
-    tasks = (joblib.delayed(generated)(index, name) for index, name in enumerate(VARIANTS))
+    tasks = (joblib.delayed(generated)(index, name, given.model) for index, name in enumerate(VARIANTS))
     found = {}
     for name, scores in joblib.Parallel(n_jobs=given.jobs, return_as="generator")(tasks):
         found[name] = scores
@@ -191,11 +238,14 @@ def main() -> None:
     filled = {name: scores for folder in folders for name, scores in sick_ct(folder, given.model)}
     print(filled, flush=True)
     test = json.loads((given.lungs / "split.json").read_text())["test"]
-    sick = (joblib.delayed(sick_lungs)(given.lungs, given.model, name, side) for name in test for side in range(3))
+    sides = [(name, side) for number, name in enumerate(test) for side in (0, 1 + number % 2)]
+    sick = (joblib.delayed(sick_lungs)(given.lungs, given.model, name, side) for name, side in sides)
     for name, scores in joblib.Parallel(n_jobs=given.jobs, return_as="generator")(sick):
         filled[name] = scores
         print(name, scores, flush=True)
-    write_text(given.out, json.dumps({"real": scans, "generated": found, "filled": filled}, indent=1) + "\n")
+    n_training = read_bundle(given.model).manifest.training_shapes
+    found_all = {"real": scans, "generated": found, "filled": filled, "n_training": n_training}
+    write_text(given.out, json.dumps(found_all, indent=1) + "\n")
 
 
 if __name__ == "__main__":
