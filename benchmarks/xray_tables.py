@@ -34,7 +34,7 @@ def xray(data: Json) -> str:
         "atlas know the training subjects only. Centroids are laid on each other before lungs are compared, and "
         "nothing else is done. Errors of volume and size are relative and without sign. The scaled mean shape has the "
         "width and height of the field that was read; the regression knows the field's height and area; the principal "
-        "components of signed distances are fitted as the atlas is, with the same pose. "
+        "components of signed distances, of the training subjects with radiographs, are fitted as the atlas is. "
         f"{machine(data)}\n\n{bars(met)}\n{_methods(data)}\nDice, volume and depth of each\n\n{_cases(cases)}"
     )
 
@@ -57,7 +57,7 @@ def _methods(data: Json) -> str:
     rows = []
     for label, numbers in data["methods"].items():
         cells = [
-            "-" if key not in numbers else "{mean:.{n}f} [{low:.{n}f}, {high:.{n}f}]".format(**numbers[key], n=digits)
+            "-" if key not in numbers else "{mean:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(**numbers[key], d=digits)
             for key, digits in COLUMNS.items()
         ]
         rows.append([label, *cells, f"{numbers['volume']['p95']:.3f}"])
