@@ -5,7 +5,7 @@ import pytest
 import trimesh
 from matplotlib import colormaps
 
-from lpm.apps.viewer.lungs import Lungs, for_the_page
+from lpm.apps.viewer.lungs import Lungs, centred_on, for_the_page, middle_mm
 from lpm.apps.viewer.paint import Painted, paint
 from lpm.errors import InputError
 from lpm.geometry.meshes import WorldMesh
@@ -68,6 +68,14 @@ def test_colours_run_from_nothing_to_the_top_and_no_further() -> None:
 def test_maps_grow_lighter_all_the_way_so_that_they_are_read_without_hue(name: str) -> None:
     colors = colormaps[name](np.linspace(0.0, 1.0, 50))[:, :3]
     assert (np.diff(colors @ [0.2126, 0.7152, 0.0722]) > 0).all()
+
+
+def test_other_lungs_come_to_the_same_middle_and_keep_their_shape() -> None:
+    far = {"left_lung": ball(30.0, 500.0), "right_lung": ball(40.0, 650.0)}
+    near = centred_on(BALLS, far)
+    assert middle_mm(near) == pytest.approx(middle_mm(BALLS))
+    apart = near["right_lung"].centroid - near["left_lung"].centroid
+    assert apart == pytest.approx([150.0, 0.0, 0.0], abs=1e-6)
 
 
 def test_large_meshes_are_thinned_for_the_page_and_stay_closed() -> None:

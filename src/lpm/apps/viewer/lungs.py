@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from lpm.apps.viewer.shape import Shape
 from lpm.fitting.fit import Fit
+from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 
@@ -39,3 +42,15 @@ class Lungs:
 def for_the_page(meshes: Meshes) -> dict[str, WorldMesh]:
     """With as many triangles as a browser moves with ease."""
     return {name: decimate(mesh, _SHOWN_FACES) for name, mesh in meshes.items()}
+
+
+def middle_mm(meshes: Meshes) -> Floats:
+    """(3,) middle of the box around lungs, RAS mm."""
+    vertices = np.concatenate([mesh.vertices for mesh in meshes.values()])
+    return np.asarray((vertices.min(axis=0) + vertices.max(axis=0)) / 2)
+
+
+def centred_on(lungs: Meshes, others: Meshes) -> dict[str, WorldMesh]:
+    """Other lungs with their middle at that of lungs."""
+    step = middle_mm(lungs) - middle_mm(others)
+    return {name: WorldMesh(mesh.vertices + step, mesh.faces) for name, mesh in others.items()}

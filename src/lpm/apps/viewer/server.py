@@ -90,6 +90,8 @@ class ViewServer:
         session = Session(client, self._shared)
         with self._lock:
             self._sessions[client.client_id] = session
+        if client.client_id not in self._server.get_clients():  # gone meanwhile
+            self._on_leave(client)
 
     def _on_leave(self, client: ClientHandle) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from lpm.apps.viewer.door import UploadLimit
 from lpm.apps.viewer.evidence import Explained, Kind, Options, Seen, Step, explain, read_truth
 from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png, report_html
 from lpm.apps.viewer.live import Live
-from lpm.apps.viewer.lungs import Lungs, Meshes, for_the_page
+from lpm.apps.viewer.lungs import Lungs, Meshes, centred_on, for_the_page, middle_mm
 from lpm.apps.viewer.measures import table_of
 from lpm.apps.viewer.mesher import Mesher
 from lpm.apps.viewer.paint import paint
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _APART_MM, _SIGHT_MM = 40.0, 450.0
 _RENDER_TIMEOUT_S = 30.0
+_BAD = (163, 24, 13)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Session:
         shown = for_the_page(self._lungs.meshes)
         try:
             painted = paint(look.quantity, shown, self._lungs, self._truth)
-            other = self._other(look)
+            other = self._other(look, shown)
         except InputError:
             self._look.choose(quantity="structure", other="nothing")
             self._look.explain_colors("")
@@ -178,8 +179,8 @@ class Session:
         camera.position = middle + line * far / float(np.linalg.norm(line))
         camera.look_at = middle  # a new position takes the middle along
 
-    def _other(self, look: Look) -> Meshes | None:
-        """What the lungs are compared with.
+    def _other(self, look: Look, lungs: Meshes) -> Meshes | None:
+        """What lungs are compared with: a truth where it lies, others with their middle at the lungs' own.
 
         Raises:
             InputError: There is none.
@@ -188,11 +189,11 @@ class Session:
             return None
         if look.other == "mean lungs":
             mean = Shape.mean(self._shared.model.latents.n_modes)
-            return self._shared.mesher.fine(mean.placed_like(self._shape.shape))
+            return centred_on(lungs, self._shared.mesher.fine(mean))
         found, hint = (self._kept, "keep some") if look.other == "kept lungs" else (self._truth, "upload a truth")
         if found is None:
             raise InputError(f"compare with {look.other}", "there are none", "lungs to compare with", hint)
-        return found
+        return found if look.other == "truth" else centred_on(lungs, found)
 
     def _on_keep(self) -> None:
         with self._told():
@@ -239,8 +240,7 @@ class Session:
         with self._lock:
             self._seen, self._provenance = seen, found.provenance
             self._stage.clear_evidence()
-            vertices = np.concatenate([mesh.vertices for mesh in fit.lungs.values()])
-            self._stage.center_mm = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+            self._stage.center_mm = middle_mm(fit.lungs)
             if seen.points_mm is not None:
                 self._stage.show_points(seen.points_mm)
             self._slices = None if seen.volume is None else Slices(seen.volume, seen.is_ct, for_the_page(fit.lungs))
@@ -264,7 +264,8 @@ class Session:
 
     def _on_forget(self) -> None:
         self._seen = replace(self._seen, radiographs={})
-        self._fit.end(["The X-rays that were uploaded are forgotten."])
+        if not self._is_busy:
+            self._fit.end(["The X-rays that were uploaded are forgotten."])
 
     def _on_truth(self, name: str, content: bytes) -> None:
         with self._told(), _Upload(self._folder.name, name, content) as path:
@@ -273,10 +274,13 @@ class Session:
             self._draw(self._look.look)
 
     def _refuse_size(self, name: str, size: int) -> None:
-        given = f"{size / 1024**2:,.0f} MB" if size > self._shared.most_mb * 1024**2 else "sent while another file is"
-        self._fit.end(
-            [f"{name}: {given}; expected one file at a time, of at most {self._shared.most_mb} MB"], failed=True
-        )
+        most = self._shared.most_mb
+        given = f"{size / 1024**2:,.0f} MB" if size > most * 1024**2 else "sent while another file is"
+        text = f"{name}: {given}; expected one file at a time, of at most {most} MB"
+        if self._is_busy:
+            self._client.add_notification("That did not work", text, color=_BAD)
+        else:
+            self._fit.end([text], failed=True)
 
     # --- What a client takes home ---------------------------------------------------------------------------------
 
@@ -312,7 +316,7 @@ class Session:
 
     def _failed(self, error: Exception) -> None:
         if not self._is_closed:
-            self._client.add_notification("That did not work", self._told_of(error), color=(163, 24, 13))
+            self._client.add_notification("That did not work", self._told_of(error), color=_BAD)
 
     def _told_of(self, error: Exception) -> str:
         """What a client reads of an error: all that LPM says, and of a fault of ours that there was one."""
