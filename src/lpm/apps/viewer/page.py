@@ -7,7 +7,11 @@ from __future__ import annotations
 
 TITLE = "LPM viewer"
 _STYLE = """
-:root { --mantine-color-dimmed: #545b62 !important; }
+:root, :root[data-mantine-color-scheme] { --mantine-color-dimmed: #545b62 !important;
+  --mantine-color-blue-6: #1c5fa8 !important; --mantine-color-blue-filled: #1c5fa8 !important;
+  --mantine-color-blue-filled-hover: #174f8c !important; --mantine-color-blue-outline: #1c5fa8 !important;
+  --mantine-color-blue-text: #1c5fa8 !important; --mantine-primary-color-6: #1c5fa8 !important;
+  --mantine-primary-color-filled: #1c5fa8 !important; --mantine-primary-color-filled-hover: #174f8c !important; }
 .mantine-Slider-markLabel { color: #545b62 !important; }
 .mantine-Button-root:focus-visible, [role=slider]:focus-visible, .mantine-Tabs-tab:focus-visible,
 .mantine-Input-input:focus-visible { outline: 3px solid #1c4e80 !important; outline-offset: 1px; }
