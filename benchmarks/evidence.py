@@ -2,7 +2,7 @@
 
 python benchmarks/evidence.py --cohort WORK/cohort --model WORK/atlas --out evidence.raw.json
 
-Subjects that the file holds already are not measured again.
+What the file holds already is not measured again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -35,6 +36,7 @@ from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cohort import Cohort
 
 Numbers = dict[str, float]
+Change = Callable[[Floats, np.random.Generator], Floats]
 Meshes = dict[str, WorldMesh]
 SPACING_MM = 1.5
 METRICS = MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=3.0)
@@ -62,40 +64,27 @@ def unchanged(points: Floats, rng: np.random.Generator) -> Floats:
     return points
 
 
-POINTS: dict[str, tuple[int, Callable[[Floats, np.random.Generator], Floats]]] = {
-    "5,000 points": (5000, unchanged),
-    "500 points": (500, unchanged),
-    "100 points": (100, unchanged),
-    "50 points": (50, unchanged),
-    "5,000 points, 2 mm noise": (5000, noisy),
-    "5,000 points, 5 % outliers": (5000, with_outliers),
-    "5,000 points, 2 mm noise and 5 % outliers": (5000, both),
-}
-TURNED = {"5,000 points, turned by 20 degrees": 5000, "100 points, turned by 20 degrees": 100}
-
-
-def measure(model: ModelBundle, cohort: Cohort, subject: str) -> tuple[str, dict[str, Numbers]]:
-    """All of one subject, on one core: cores that share a subject wait for each other more than they help."""
+def measure(model: ModelBundle, cohort: Cohort, subject: str, kind: str) -> tuple[str, str, Numbers]:
+    """One kind of evidence of one subject, on one core: cores that share it wait for each other more than they help."""
     torch.set_num_threads(1)
-    return subject, dict(kinds(model, cohort, subject))
+    return subject, kind, KINDS[kind](model, cohort, subject)
 
 
-def kinds(model: ModelBundle, cohort: Cohort, subject: str) -> Iterator[tuple[str, Numbers]]:
-    """Every kind of evidence of one subject, one after the other."""
-    true = cohort.meshes(subject)
-    for name, (n_points, change) in POINTS.items():
-        points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
-        seen = change(points, subject_rng(subject, 3))
-        yield name, judged(lambda seen=seen: fit_points(model, seen, spacing_mm=SPACING_MM), true, subject)
-    for name, n_points in TURNED.items():
-        points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
-        yield name, {"assd_mm": assd(turned_fit(model, points, subject_rng(subject, 5)), true, subject)}
-    labels = read_volume(cohort.path(subject, "labels.nii.gz"))
-    yield "full mask", judged(lambda: fit_mask(model, labels, rng=subject_rng(subject, 6)), true, subject)
-    yield "mask without the lowest quarter", cut_mask(model, labels, true, subject)
-    slices = three_slices(labels)
-    yield "three orthogonal slices", judged(lambda: fit_mask(model, slices, rng=subject_rng(subject, 6)), true, subject)
-    yield "left lung's 1,000 points", left_only(model, cohort, subject)
+def from_points(model: ModelBundle, cohort: Cohort, subject: str, n_points: int, change: Change) -> Numbers:
+    points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
+    seen = change(points, subject_rng(subject, 3))
+    return judged(lambda: fit_points(model, seen, spacing_mm=SPACING_MM), cohort.meshes(subject), subject)
+
+
+def turned(model: ModelBundle, cohort: Cohort, subject: str, n_points: int) -> Numbers:
+    points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
+    lungs = turned_fit(model, points, subject_rng(subject, 5))
+    return {"assd_mm": assd(lungs, cohort.meshes(subject), subject)}
+
+
+def from_mask(model: ModelBundle, cohort: Cohort, subject: str, change: Callable[[Volume], Volume]) -> Numbers:
+    seen = change(read_volume(cohort.path(subject, "labels.nii.gz")))
+    return judged(lambda: fit_mask(model, seen, rng=subject_rng(subject, 6)), cohort.meshes(subject), subject)
 
 
 def judged(run: Callable[[], Fit], true: Meshes, subject: str) -> Numbers:
@@ -138,8 +127,9 @@ def turned_fit(model: ModelBundle, points: Floats, rng: np.random.Generator) -> 
     return {name: WorldMesh((mesh.vertices - there) @ turn, mesh.faces) for name, mesh in lungs.items()}
 
 
-def cut_mask(model: ModelBundle, labels: Volume, true: Meshes, subject: str) -> Numbers:
+def cut_mask(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
     """The image ends above the diaphragm: a quarter of the lungs' height is missing."""
+    labels, true = read_volume(cohort.path(subject, "labels.nii.gz")), cohort.meshes(subject)
     filled = np.flatnonzero((labels.voxels > 0).any(axis=(0, 1)))
     up = labels.world_from_voxel[2, 2] > 0
     first = filled[0] + round(0.25 * (filled[-1] - filled[0]))
@@ -197,20 +187,44 @@ def left_only(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
     )
 
 
+KINDS: dict[str, Callable[[ModelBundle, Cohort, str], Numbers]] = {
+    "5,000 points": partial(from_points, n_points=5000, change=unchanged),
+    "500 points": partial(from_points, n_points=500, change=unchanged),
+    "100 points": partial(from_points, n_points=100, change=unchanged),
+    "50 points": partial(from_points, n_points=50, change=unchanged),
+    "5,000 points, 2 mm noise": partial(from_points, n_points=5000, change=noisy),
+    "5,000 points, 5 % outliers": partial(from_points, n_points=5000, change=with_outliers),
+    "5,000 points, 2 mm noise and 5 % outliers": partial(from_points, n_points=5000, change=both),
+    "5,000 points, turned by 20 degrees": partial(turned, n_points=5000),
+    "100 points, turned by 20 degrees": partial(turned, n_points=100),
+    "full mask": partial(from_mask, change=lambda labels: labels),
+    "mask without the lowest quarter": cut_mask,
+    "three orthogonal slices": partial(from_mask, change=three_slices),
+    "left lung's 1,000 points": left_only,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cohort", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=2, help="subjects at a time, each on one core")
+    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, each on one core")
+    parser.add_argument("--only", choices=KINDS, nargs="+", default=list(KINDS), help="kinds of evidence")
     given = parser.parse_args()
     cohort, model = Cohort(given.cohort), read_bundle(given.model)
     subjects: dict[str, dict[str, Numbers]] = json.loads(given.out.read_text()) if given.out.exists() else {}
-    tasks = [joblib.delayed(measure)(model, cohort, name) for name in cohort.subjects("test") if name not in subjects]
-    for subject, found in joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(tasks):
-        print(subject, {name: round(values["assd_mm"], 2) for name, values in found.items()}, flush=True)
-        subjects[subject] = found
-        write_text(given.out, json.dumps(dict(sorted(subjects.items())), indent=1) + "\n")
+    tasks = [
+        joblib.delayed(measure)(model, cohort, subject, kind)
+        for kind in given.only
+        for subject in cohort.subjects("test")
+        if kind not in subjects.get(subject, {})
+    ]
+    for subject, kind, found in joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(tasks):
+        print(f"{subject}, {kind}: {found['assd_mm']:.2f}", flush=True)
+        subjects.setdefault(subject, {})[kind] = found
+        whole = {name: {key: kinds[key] for key in KINDS if key in kinds} for name, kinds in sorted(subjects.items())}
+        write_text(given.out, json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":

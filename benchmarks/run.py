@@ -276,39 +276,16 @@ def speed(lungs: Path, work: Path) -> Json:
 
 def deepsdf(lungs: Path, work: Path) -> Json:
     """DeepSDFStruct's DeepSDF on the same points as ours, if LPM_DEEPSDF_PYTHON names a Python that has it."""
-    from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
-    from lpm.evaluation.metrics import MetricsConfig, score
-    from lpm.fitting.config import FitConfig
-    from lpm.fitting.engine import fit_shape
-    from lpm.fitting.fit import extract_fit
-    from lpm.geometry.meshes import WorldMesh, joined
-    from lpm.model.bundle import read_bundle
-    from lpm.preparation.cohort import Cohort
+    from rivals import measure_deepsdf
 
-    cohort, model = Cohort(work / "cohort"), read_bundle(work / "atlas")
-    subjects = cohort.subjects("test")
-    seen = {name: observed_points(cohort, name, EvaluationConfig(points=5000))[0] for name in subjects}
-    np.savez(work / "points.npz", **seen)
-    script = ROOT / "benchmarks" / "deepsdfstruct.py"
-    given = ["--cohort", work / "cohort", "--points", work / "points.npz", "--work", work / "deepsdf"]
-    subprocess.run([os.environ["LPM_DEEPSDF_PYTHON"], script, *given], check=True)
-    result, rows = json.loads((work / "deepsdf" / "result.json").read_text()), {}
-    for name in subjects:
-        started = time.perf_counter()
-        shape = fit_shape(model, seen[name], np.full(len(seen[name]), -1), FitConfig())
-        seconds = time.perf_counter() - started
-        own = extract_fit(model, shape, model.structures, 1.5).meshes.values()
-        theirs = np.load(work / "deepsdf" / f"{name}.npz", allow_pickle=False)
-        true, metrics = (
-            joined(cohort.meshes(name).values()),
-            MetricsConfig(n_points=1000, n_surface=20_000, voxel_mm=4.0),
-        )
-        meshes = {"own": joined(own), "theirs": WorldMesh(theirs["vertices"], theirs["faces"])}
-        rows[name] = {
-            key: score({"lungs": mesh}, {"lungs": true}, metrics, rng=subject_rng(name, 4)).assd_mm
-            for key, mesh in meshes.items()
-        } | {"own_seconds": seconds, "theirs_seconds": result["fit_seconds"][name]}
-    return {"subjects": rows, "training_seconds": result["training_seconds"]}
+    return measure_deepsdf(work, os.environ["LPM_DEEPSDF_PYTHON"])
+
+
+def pyssam(lungs: Path, work: Path) -> Json:
+    """A statistical shape model, as pyssam packages it, on the same points as ours."""
+    from rivals import measure_pyssam
+
+    return measure_pyssam(work, (5000, 500, 100))
 
 
 def segmentation(lungs: Path, work: Path) -> Json:
@@ -448,6 +425,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "speed": speed,
     "viewer": viewer,
     "deepsdf": deepsdf,
+    "pyssam": pyssam,
     "segmentation": segmentation,
     "lobes": lobes,
     "does_it_help": does_it_help,

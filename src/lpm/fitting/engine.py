@@ -12,7 +12,6 @@ every point's derivative by its own copy of the latent, so the whole Jacobian co
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +27,7 @@ from lpm.fitting.noise import Noise, estimate_noise
 from lpm.fitting.objective import Objective, State
 from lpm.fitting.pose import Pose
 from lpm.fitting.residual import Clusters, Observed, ResidualField, condition, spread_evenly
+from lpm.fitting.starts import starts
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 
@@ -36,8 +36,7 @@ _FOLLOWED_POINTS = 8000
 _SETTLES = 2
 _PROJECTIONS = 2
 _LEAST_TRUST = 20.0
-_STARTS_MM = (0.0, -60.0, 60.0)
-_START_SIZES = (1.0, 0.75, 1.2)
+_FOLLOWED_STARTS = 3
 _START_STEPS = 6
 
 
@@ -101,7 +100,7 @@ def _finish(everything: Objective, search: _Search, stop_reason: StopReason) -> 
     n_structures, n_points = len(everything.model.structures), len(everything.points)
     if config.prior_only:
         residual = ResidualField.nothing(config.residual, n_structures)
-        noise = Noise(search.noise_mm, 0.0, torch.ones(n_points, dtype=torch.float64))
+        noise = Noise(search.noise_mm, 0.0, config.residual.length_mm, torch.ones(n_points, dtype=torch.float64))
     else:
         residual, noise = _follow_points(everything, search, sides)
     points = everything.points.double()
@@ -129,10 +128,11 @@ def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tup
     errors, points = everything.errors(state, sides), everything.points.double()
     places = everything.projected(state, sides)
     noise = estimate_noise(places, sides, errors, everything.slopes(state, sides), config)
-    prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm})
+    prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm, "length_mm": noise.length_mm})
     # of a point's distance to the decoder's surface this share is noise, as far as one can say before the fit
     share = noise.variance / (noise.variance + noise.residual_sd_mm**2)
     places = points + share[:, None] * (places - points)
+    errors = errors - everything.noise_bias(state, sides, noise.sd_mm)
     n_structures = len(everything.model.structures)
     residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
     for _ in range(_PROJECTIONS):
@@ -155,26 +155,15 @@ def rough_cost(model: ModelBundle, points_mm: Floats, structure: NDArray[np.int6
 
 
 def _start(objective: Objective) -> State:
-    """Where the search begins: a few steps from several places, and on from the best.
+    """Where the search begins: a few steps from several states, and on from the best.
 
-    Tried: the mean lungs, smaller and larger ones, with their centre (that of the structures seen, or of one structure
-    if sides are unknown) at the points' own, and above and below for points that show only a part. The three that lie
-    nearest to the points are followed for a few steps on some of the points.
+    Of each kind of start, those that lie nearest to the points are followed for a few steps on some of the points.
     """
-    model, points = objective.model, objective.points
-    centers = [model.centers.mean(axis=0), *model.centers]
-    if bool((objective.structure >= 0).all()):
-        centers = [model.centers[objective.structure.numpy()].mean(axis=0)]
-    middle = 0.5 * (points.mean(dim=0) + points.median(dim=0).values)
-    states = []
-    for center, up_mm, size in itertools.product(centers, _STARTS_MM, _START_SIZES):
-        offset = size * model.manifest.scale_mm * torch.from_numpy(center).float()
-        translation = middle - offset + torch.tensor([0.0, 0.0, up_mm])
-        log_scale = torch.full((3,), math.log(size)) if objective.config.axis_scale_sd else torch.zeros(3)
-        states.append(State(torch.zeros(model.latents.n_modes), translation, log_scale, torch.zeros(3)))
-    few = objective.only(spread_evenly(points.numpy().astype(np.float64), 300))
-    states.sort(key=lambda state: float(few.errors(state, few.sides(state)).abs().mean()))
-    searches = [_Search(few, state) for state in states[:3]]
+    few, nearest = objective.only(spread_evenly(objective.points.numpy().astype(np.float64), 300)), list[State]()
+    for kind in starts(objective):
+        kind.sort(key=lambda state: float(few.errors(state, few.sides(state)).abs().mean()))
+        nearest += kind[:_FOLLOWED_STARTS]
+    searches = [_Search(few, state) for state in nearest]
     for search in searches:
         for _ in range(_START_STEPS):
             search.advance()

@@ -21,6 +21,7 @@ from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import FittedShape
+from lpm.fitting.lattice_residual import followed
 from lpm.fitting.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
@@ -272,14 +273,10 @@ class Fit:
             (temporary / "fit.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
-def fitted_field(model: ModelBundle, shape: FittedShape) -> Field:
-    """The signed distances of a fitted shape: the decoder's and the residual."""
+def fitted_field(model: ModelBundle, shape: FittedShape, lattice: Lattice | None = None) -> Field:
+    """The signed distances of a fitted shape: the decoder's and the residual, on a lattice if it is given."""
     pose = world_from_model(model, shape.pose)
-
-    def field(points_mm: Floats) -> Floats:
-        return shape.residual.add_to(model.distances_mm(shape.beta, pose, points_mm), points_mm)
-
-    return field
+    return followed(lambda points_mm: model.distances_mm(shape.beta, pose, points_mm), shape.residual, lattice)
 
 
 def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str], spacing_mm: float) -> Extraction:
@@ -292,7 +289,7 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
         spacing_mm: Distance between lattice nodes.
     """
     lattice = model_lattice(model, world_from_model(model, shape.pose), spacing_mm, shape.observed_box_mm)
-    field = fitted_field(model, shape)
+    field = fitted_field(model, shape, lattice)
     extraction = extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)
     kept = {name: extraction.meshes[name] for name in structures}
     return Extraction(kept, extraction.n_evaluated, extraction.n_nodes)

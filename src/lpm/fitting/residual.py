@@ -35,12 +35,17 @@ class ResidualConfig(StrictModel):
 
 def correlation(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
     """(..., n, m) Matern 3/2 correlation of the residual between (..., n, 3) and (..., m, 3) points."""
-    return _matern(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm))
+    return matern(torch.cdist(first, second), config.length_mm)
 
 
 def covariance(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
     """(..., n, m) covariance of the residual, mm^2."""
     return config.sd_mm**2 * correlation(first, second, config)
+
+
+def matern(apart_mm: Tensor, length_mm: float) -> Tensor:
+    """Matern 3/2 correlation at distances."""
+    return _matern(apart_mm * (math.sqrt(3.0) / length_mm))
 
 
 def _matern(scaled: Tensor) -> Tensor:
@@ -140,19 +145,6 @@ class ResidualField:
             values = factor @ (factor.T @ weights) - noise * weights
             largest = max(largest, float(values.abs().max())) if len(values) else largest
         return min(_MARGIN * largest + self.config.sd_mm, _REACH_MM)
-
-    def add_to(self, distances_mm: Floats, points_mm: Floats) -> Floats:
-        """Add the residual to a decoder's distances (n, s), where the surface can be.
-
-        Far from a structure's surface, the residual cannot change the sign.
-        """
-        total, reach_mm = distances_mm.copy(), self.reach_mm
-        for structure in range(total.shape[1]):
-            near = np.flatnonzero(np.abs(total[:, structure]) < reach_mm)
-            if len(near):
-                there = torch.from_numpy(np.ascontiguousarray(points_mm[near]))
-                total[near, structure] += self(there, structure).numpy()
-        return total
 
 
 @dataclass(frozen=True)
