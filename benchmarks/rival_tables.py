@@ -34,20 +34,20 @@ def deepsdf(data: Json) -> str:
 
 
 def pyssam(data: Json) -> str:
-    rows = []
+    rows, own = [], data["own_mm"]
     for n in data["counts"]:
         cases = [row for case, row in data["cases"].items() if case.endswith(f" {n}")]
         found = [mean_interval([row[key] for row in cases]) for key in ("assd_mm", "hd95_mm", "dice")]
-        own = data["own_mm"].get(str(n))
         seconds = float(np.median([row["seconds"] for row in cases]))
-        rows.append([f"{n:,}", *found, f"{seconds:.1f}", "-" if own is None else f"{own:.2f}"])
-    header = ["points", "ASSD mm", "HD95 mm", "Dice", "seconds", "LPM's ASSD mm"]
+        rows.append([f"{n:,}", *found, f"{seconds:.1f}", *([f"{own[str(n)]:.2f}"] if own else [])])
+    header = ["points", "ASSD mm", "HD95 mm", "Dice", "seconds", *(["LPM's ASSD mm"] if own else [])]
     return (
         f"The same points of the ten test lungs, sides unknown. {data['landmarks']:,} corresponding points of both "
         "lungs of each of the 29 training lungs: vertices of the atlas's average, carried by its registration and put "
         f"on the lung's surface; {data['modes']} modes, made in {data['training_seconds']:.1f} s, peak memory "
         f"{data['peak_gib']:.1f} GiB. pyssam 0.2.3 has no search: pose (a similarity) and modes follow nearest points "
         "in turn, the modes within three standard deviations. It pins vedo <= 2023.4.6 and scikit-image 0.19.2, which "
-        f"this Python cannot have; newer ones stand in, which its model does not use. {machine(data)}\n\n"
+        "this Python cannot have; newer ones stand in, which its model does not use. Seconds are of cores shared with "
+        f"other work. LPM's figures from the same points stand in the sections above. {machine(data)}\n\n"
         f"{markdown(header, rows)}"
     )
