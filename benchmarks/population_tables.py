@@ -24,8 +24,7 @@ def population(data: Json) -> str:
     header = ["knob, +1 SD", "R2", *(_short(name) for name in knobs["names"])]
     return (
         f"The atlas of the 29 training lungs; real lungs are those 29. {made['n']:,} lungs generated without "
-        f"conditions, seed 0, {made['drawn']:,} drawn; {made['seconds'] / 60.0:.0f} minutes on shared cores, "
-        "labels included. "
+        f"conditions, seed 0, {made['drawn']:,} drawn. "
         f"{machine(data)}\n\n{bars(met)}\n"
         "Spread of each attribute of generated lungs by that of real ones, and how far the mean is off, in the real "
         f"ones' standard deviations:\n\n{_spread_table(made)}\n"
@@ -33,8 +32,8 @@ def population(data: Json) -> str:
         "explains of the attribute over the training lungs, each left out of the regression once.\n\n"
         f"{markdown(header, rows)}\n"
         "Conditions of one standard deviation below and above the mean; the other attributes' mean beside the real "
-        f"lungs' regression, in standard deviations, the largest of ten:\n\n{_condition_table(data['conditions'])}"
-    )
+        f"lungs' regression, in standard deviations, the largest too:\n\n{_condition_table(data['conditions'])}"
+    ).rstrip()
 
 
 def _measured(data: Json) -> list[tuple[str, str, str, bool]]:
