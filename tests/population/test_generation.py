@@ -21,6 +21,8 @@ from lpm.population.gates import Familiar, overlap_ml, unsound
 from lpm.population.generation import GenerationConfig, Generator, generate
 from lpm.population.population import Population
 from lpm.preparation.cases import find_cases
+from lpm.preparation.config import PreparationConfig
+from lpm.preparation.prepare import prepare_cases
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,9 @@ def test_what_is_familiar_is_near() -> None:
 # --- On disk ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_data_set_goes_on_where_it_stopped_and_is_prepared_again(generator: Generator, tmp_path: Path) -> None:
+def test_a_data_set_goes_on_where_it_stopped_and_is_prepared_again(
+    generator: Generator, quick_config: PreparationConfig, tmp_path: Path
+) -> None:
     data_set = DataSet(generator, Request(ranges={}, seed=3, labels_mm=6.0), tmp_path / "lungs")
     first = list(itertools.islice(data_set.write_all(2, jobs=1), 2))
     before = (tmp_path / "lungs" / "lungs_00000" / "lungs.json").stat().st_mtime_ns
@@ -157,6 +161,10 @@ def test_a_data_set_goes_on_where_it_stopped_and_is_prepared_again(generator: Ge
     assert [case.subject for case in cases] == list(table.subjects)
     assert float(cases[0].attributes["total_volume_ml"]) == pytest.approx(first[0].attributes["total_volume_ml"])
     assert [case.subject for case in find_cases([tmp_path / "lungs"])] == list(table.subjects)
+    (prepared,) = prepare_cases(cases[:1], tmp_path / "cohort", quick_config, jobs=1, resume=False)
+    assert prepared.quality is not None
+    total = sum(structure.volume_ml for structure in prepared.quality.structures.values())
+    assert total == pytest.approx(first[0].attributes["total_volume_ml"], rel=0.03)
 
 
 def test_files_agree_with_each_other(generator: Generator, tmp_path: Path) -> None:

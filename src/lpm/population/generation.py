@@ -87,8 +87,9 @@ class Generator:
             InputError: Conditions that no lungs meet.
         """
         self.population.draw_within(ranges, rng=np.random.default_rng(0))
-        if self.least_mm and set(ranges) & set(self.population.table.names):
-            self.population.derivatives.keys()
+        _ = self.least_mm
+        if ranges:
+            _ = self.population.derivatives
 
     def draw(self, ranges: Mapping[str, Range], *, rng: np.random.Generator) -> GeneratedLungs:
         """Draw lungs until some are sound, new, and as asked for.

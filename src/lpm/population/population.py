@@ -182,7 +182,8 @@ class Population:
             if not low <= high:
                 raise InputError(name, f"a range from {low:g} to {high:g}", "the lower end first")
         exact = {name: low for name, (low, high) in ranges.items() if low == high}
-        self.check(exact) if exact else None
+        if exact:
+            self.check(exact)
         free = [name for name in ranges if name not in exact]
         if not free:
             return exact
