@@ -20,6 +20,7 @@ from lpm.fitting.observation import Observation, fit_observations
 from lpm.fitting.points import fit_points, observe_points
 from lpm.fitting.pose import Pose, world_from_model
 from lpm.fitting.xray import Radiograph, XrayFit, fit_xray
+from lpm.geometry.frames import PointsLike
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle
@@ -73,7 +74,7 @@ class LungModel:
 
     def fit_points(
         self,
-        points_mm: ArrayLike,
+        points_mm: PointsLike,
         structure: Sequence[str] | None = None,
         *,
         config: FitConfig | None = None,
@@ -88,7 +89,7 @@ class LungModel:
         """Reconstruct lungs from several kinds of evidence together, as `observe_points` and `observe_mask` give it."""
         return fit_observations(self.bundle, observations, config=config, spacing_mm=spacing_mm)
 
-    def observe_points(self, points_mm: ArrayLike, structure: Sequence[str] | None = None) -> Observation:
+    def observe_points(self, points_mm: PointsLike, structure: Sequence[str] | None = None) -> Observation:
         """Take (n, 3) surface points, RAS mm, for a part of what was seen; see `lpm.fitting.points.observe_points`."""
         return observe_points(self.bundle, points_mm, structure)
 

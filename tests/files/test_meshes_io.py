@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from lpm.errors import FileError, MissingExtraError
-from lpm.files.meshes import MESH_SUFFIXES, check_mesh_name, read_mesh, write_mesh
+from lpm.errors import FileError, InputError, MissingExtraError
+from lpm.files.meshes import MESH_SUFFIXES, MeshFiles, check_mesh_name, read_mesh, write_mesh
 from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.phantoms import random_lungs, to_labels
+from lpm.geometry.surfaces import extract_surface
 
 
 @pytest.fixture
@@ -32,6 +34,31 @@ def test_round_trip_keeps_place_side_and_direction(tmp_path: Path, mesh: WorldMe
     np.testing.assert_allclose(back.vertices.min(axis=0), mesh.vertices.min(axis=0), atol=1e-4)
     assert len(back.faces) == len(mesh.faces)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_glb_stands_upright_in_metres(tmp_path: Path, mesh: WorldMesh) -> None:
+    write_mesh(tmp_path / "x.glb", mesh)
+    shown = trimesh.load_mesh(str(tmp_path / "x.glb"))
+    middle = mesh.vertices.mean(axis=0)
+    assert shown.vertices.mean(axis=0) == pytest.approx(
+        [-middle[0] / 1000, middle[2] / 1000, middle[1] / 1000], abs=1e-6
+    )
+    assert shown.volume == pytest.approx(mesh.volume_ml * 1e-6, rel=1e-4)
+
+
+def test_printed_lungs_are_closed_outward_and_light(tmp_path: Path) -> None:
+    labels = to_labels(random_lungs(rng=np.random.default_rng(3)), 6.0)
+    left = extract_surface(labels.with_voxels((labels.voxels == 1).astype(np.float32)), 0.5)
+    MeshFiles(".stl", faces=1500).write(tmp_path, {"left_lung": left})
+    back = read_mesh(tmp_path / "left_lung.stl")
+    assert back.is_closed
+    assert 1000 < len(back.faces) <= 1500
+    assert back.volume_ml == pytest.approx(left.volume_ml, rel=0.01)
+
+
+def test_too_few_triangles_for_a_closed_mesh(tmp_path: Path, mesh: WorldMesh) -> None:
+    with pytest.raises(InputError, match="3 for the cone; expected enough to keep it closed"):
+        MeshFiles(faces=3).write(tmp_path, {"cone": mesh})
 
 
 def test_ply_keeps_the_order_of_vertices(tmp_path: Path, mesh: WorldMesh) -> None:

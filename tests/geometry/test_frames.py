@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -107,3 +111,25 @@ def test_too_few_points_are_counted() -> None:
 def test_points_with_nan_are_counted() -> None:
     with pytest.raises(InputError, match="2 of 3 points are NaN or infinite"):
         as_points([[0, 0, np.nan], [np.inf, 0, 0], [0, 0, 0]])
+
+
+def _as(kind: str, points: np.ndarray) -> Any:
+    match kind:
+        case "torch":
+            return torch.from_numpy(points).requires_grad_()
+        case "trimesh cloud":
+            return trimesh.PointCloud(points)
+        case "trimesh mesh":
+            return trimesh.Trimesh(points, [[0, 1, 2]], process=False)
+        case "pyvista":
+            return pytest.importorskip("pyvista").PolyData(points)
+        case "open3d":
+            open3d = pytest.importorskip("open3d")
+            return open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
+    return points.tolist()
+
+
+@pytest.mark.parametrize("kind", ["list", "torch", "trimesh cloud", "trimesh mesh", "pyvista", "open3d"])
+def test_points_of_other_libraries_go_in_as_they_are(kind: str) -> None:
+    points = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 10]])
+    assert np.array_equal(as_points(_as(kind, points)), points)

@@ -130,3 +130,16 @@ def test_faces_past_the_vertices_are_refused(index: int) -> None:
 def test_vertices_with_nan_are_refused() -> None:
     with pytest.raises(InputError, match="mesh vertices: 1 of 3 points are NaN"):
         Mesh(np.array([[0, 0, 0], [1, 0, 0], [0, np.nan, 0]]), np.array([[0, 1, 2]]))
+
+
+def test_other_libraries_take_and_give_the_same_mesh() -> None:
+    mesh = WorldMesh(
+        np.array([[0.0, 0, 0], [30, 0, 0], [0, 20, 0], [0, 0, 10]]),
+        np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+    )
+    again = WorldMesh.from_trimesh(mesh.to_trimesh())
+    assert np.array_equal(again.vertices, mesh.vertices)
+    assert np.array_equal(again.faces, mesh.faces)
+    shown = pytest.importorskip("pyvista").wrap(mesh.to_trimesh())
+    assert mesh.to_pyvista().volume == pytest.approx(shown.volume)
+    assert mesh.to_pyvista().bounds == pytest.approx((0, 30, 0, 20, 0, 10))

@@ -13,6 +13,7 @@ from rich.table import Table
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, screen
 
 if TYPE_CHECKING:
+    from lpm.files.meshes import MeshFiles
     from lpm.fitting.fit import Fit
     from lpm.fitting.masks import MaskFitConfig
     from lpm.fitting.observation import Observation
@@ -27,7 +28,13 @@ ModelOption = Annotated[
     typer.Option("--model", help="Folder that `lpm train` wrote, or hf:owner/repository; default: bundled lungs-v1."),
 ]
 MeshOption = Annotated[
-    Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes (RAS mm).")
+    Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes.")
+]
+SpaceOption = Annotated[
+    Literal["ras", "lps"], typer.Option("--mesh-space", help="Of the meshes' coordinates; their headers say it.")
+]
+FacesOption = Annotated[
+    int | None, typer.Option("--faces", min=100, help="Most triangles of each mesh, such as for printing; default all.")
 ]
 SpacingOption = Annotated[
     float, typer.Option("--spacing-mm", min=0.3, help="Spacing of the lattice that the surface is extracted on.")
@@ -59,6 +66,8 @@ def fit_points_verb(
     n: Annotated[int, typer.Option("--points", min=10, help="Draw at most this many of the file's points.")] = 5000,
     also: AlsoOption = None,
     mesh_format: MeshOption = "ply",
+    mesh_space: SpaceOption = "ras",
+    faces: FacesOption = None,
     spacing_mm: SpacingOption = 1.5,
     grid: Annotated[Path | None, typer.Option(help="Write labels on the grid of this scan.")] = None,
     parts: PartsOption = False,
@@ -80,7 +89,7 @@ def fit_points_verb(
     bundle, target = load_bundle(model), read_volume(grid) if grid else None
     seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    fit.write(out, mesh_suffix=f".{mesh_format}", grid=target, parts=parts)
+    fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=target, parts=parts)
     inputs = [path for path in (points, *(also or []), grid) if path is not None]
     evidence = Seen(together(seen).points_mm, target, provenance=provenance(bundle, inputs, seed=seed))
     finish(fit, out, evidence, report=report, figures=figures)
@@ -98,6 +107,8 @@ def fit_mask_verb(
     ] = False,
     values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
     mesh_format: MeshOption = "ply",
+    mesh_space: SpaceOption = "ras",
+    faces: FacesOption = None,
     spacing_mm: SpacingOption = 1.5,
     parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
@@ -123,7 +134,7 @@ def fit_mask_verb(
     first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
     seen = [first, *_more(bundle, also, config, seed)]
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    fit.write(out, mesh_suffix=f".{mesh_format}", grid=volume, parts=parts)
+    fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=volume, parts=parts)
     known = provenance(bundle, [labels, *(also or [])], seed=seed)
     evidence = Seen(together(seen).points_mm, volume, provenance=known)
     finish(fit, out, evidence, report=report, figures=figures)
@@ -134,6 +145,13 @@ def load_bundle(source: str | None) -> ModelBundle:
     import lpm
 
     return (lpm.load(source) if source else lpm.load()).bundle
+
+
+def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFiles:
+    """How the command line wants meshes written."""
+    from lpm.files.meshes import MeshFiles
+
+    return MeshFiles(f".{mesh_format}", "LPS" if mesh_space == "lps" else "RAS", faces)
 
 
 def _points(bundle: ModelBundle, path: Path, n: int, seed: int) -> Observation:

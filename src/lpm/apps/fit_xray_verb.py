@@ -12,14 +12,17 @@ import numpy as np
 import typer
 
 from lpm.apps.fit_verbs import (
+    FacesOption,
     FiguresOption,
     MeshOption,
     ModelOption,
     ReportOption,
+    SpaceOption,
     SpacingOption,
     finish,
     fit_app,
     load_bundle,
+    mesh_files,
 )
 from lpm.apps.terminal import OutOption, plain, screen
 from lpm.errors import InputError
@@ -78,6 +81,8 @@ def fit_xray_verb(
     ] = None,
     model: ModelOption = None,
     mesh_format: MeshOption = "ply",
+    mesh_space: SpaceOption = "ras",
+    faces: FacesOption = None,
     spacing_mm: SpacingOption = 1.5,
     report: ReportOption = True,
     figures: FiguresOption = False,
@@ -109,7 +114,7 @@ def fit_xray_verb(
         given = pictures.with_field(given, frontal_mask)
     bundle = load_bundle(model)
     fit = fit_xray(bundle, given, spacing_mm=spacing_mm)
-    fit.write(out, mesh_suffix=f".{mesh_format}")
+    fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces))
     draw_views(fit, out / "views.png")
     inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]
     finish(

@@ -1,18 +1,24 @@
-"""Meshes on disk, RAS mm as they are: ply, stl, obj, glb through trimesh, vtp through pyvista (extra)."""
+"""Meshes on disk, RAS mm unless their header says LPS: ply, stl, obj, glb through trimesh, vtp by pyvista (extra)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
 
-from lpm.errors import FileError, MissingExtraError
+from lpm.errors import FileError, InputError, MissingExtraError
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
+from lpm.files.mesh_space import Space, in_space, marked, space_of, space_of_fields
 from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.surfaces import decimate
 
 MESH_SUFFIXES = (".ply", ".stl", ".obj", ".glb", ".vtp")
+_GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
 
 
 def check_mesh_name(path: Path) -> None:
@@ -25,28 +31,83 @@ def check_mesh_name(path: Path) -> None:
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(MESH_SUFFIXES)}")
 
 
-def write_mesh(path: Path, mesh: WorldMesh) -> None:
+def write_mesh(path: Path, mesh: WorldMesh, space: Space = "RAS") -> None:
     """Write a mesh whole or not at all, in the format that the name ends in.
+
+    Args:
+        path: .ply, .stl, .obj and .vtp say in their header which space they are in, as 3D Slicer reads it. A .glb is
+            upright and in metres, as glTF wants it, whatever the space.
+        mesh: RAS mm.
+        space: Of the coordinates in the file.
 
     Raises:
         FileError: Unknown ending, or the disk refuses.
         MissingExtraError: .vtp without the extra ``pictures``.
     """
     check_mesh_name(path)
+    suffix = path.suffix.lower()
+    placed = WorldMesh(in_space(mesh.vertices, space), mesh.faces)
     with atomic_file(path) as temporary:
-        if path.suffix.lower() == ".vtp":
-            _write_vtp(temporary, mesh)
-        else:
-            mesh.to_trimesh().export(str(temporary))
+        match suffix:
+            case ".vtp":
+                _write_vtp(temporary, placed, space)
+            case ".glb":
+                _write_glb(temporary, mesh)
+            case _:
+                content: Any = placed.to_trimesh().export(file_type=suffix[1:])
+                data = content.encode() if isinstance(content, str) else content
+                temporary.write_bytes(marked(data, suffix, space))
 
 
-def _write_vtp(path: Path, mesh: WorldMesh) -> None:
-    pyvista = import_extra("pyvista", "pictures", str(path), ", or write .ply")
-    pyvista.PolyData.from_regular_faces(mesh.vertices, mesh.faces.astype(int)).save(str(path))
+@dataclass(frozen=True)
+class MeshFiles:
+    """How meshes are written.
+
+    Args:
+        suffix: .ply, .stl, .obj, .glb or .vtp.
+        space: Of the coordinates, as their headers say.
+        faces: Most triangles of each; None leaves them as they are.
+    """
+
+    suffix: str = ".ply"
+    space: Space = "RAS"
+    faces: int | None = None
+
+    def write(self, folder: Path, meshes: Mapping[str, WorldMesh]) -> None:
+        """Write meshes into a folder, each under its name.
+
+        Raises:
+            InputError: One cannot be closed and of so few triangles.
+            FileError: Unknown ending, or the disk refuses.
+        """
+        for name, mesh in meshes.items():
+            write_mesh(folder / f"{name}{self.suffix}", self._reduced(name, mesh), self.space)
+
+    def _reduced(self, name: str, mesh: WorldMesh) -> WorldMesh:
+        if self.faces is None:
+            return mesh
+        reduced = decimate(mesh, max(self.faces, 4))
+        if len(reduced.faces) > self.faces:
+            raise InputError("--faces", f"{self.faces} for the {name}", "enough to keep it closed", "more triangles")
+        return reduced
+
+
+def _write_vtp(path: Path, mesh: WorldMesh, space: Space) -> None:
+    import_extra("pyvista", "pictures", str(path), ", or write .ply")
+    data = mesh.to_pyvista()
+    data.field_data["SPACE"] = [space]
+    data.save(str(path))
+
+
+def _write_glb(path: Path, mesh: WorldMesh) -> None:
+    """Vertices stay RAS mm; the node that holds them stands them up and scales them."""
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh.to_trimesh(), node_name="RAS mm", transform=_GLTF_FROM_RAS_MM)
+    scene.export(str(path))
 
 
 def read_mesh(path: Path) -> WorldMesh:
-    """Read a triangle mesh; coordinates are taken as RAS mm.
+    """Read a triangle mesh; coordinates are taken as RAS mm unless its header says LPS; a .glb's as glTF's.
 
     Raises:
         FileError: Missing, of an unknown kind, damaged, or without triangles.
@@ -60,7 +121,9 @@ def read_mesh(path: Path) -> WorldMesh:
         loaded = trimesh.load_mesh(str(path), process=False)
         if path.suffix.lower() == ".stl":
             loaded.merge_vertices()
-        return WorldMesh(np.asarray(loaded.vertices), np.asarray(loaded.faces))
+        if path.suffix.lower() == ".glb":
+            loaded.apply_transform(np.linalg.inv(_GLTF_FROM_RAS_MM))
+        return WorldMesh(in_space(np.asarray(loaded.vertices), space_of(path)), np.asarray(loaded.faces))
     except MissingExtraError:
         raise
     except Exception as error:
@@ -70,4 +133,5 @@ def read_mesh(path: Path) -> WorldMesh:
 def _read_vtp(path: Path) -> WorldMesh:
     pyvista = import_extra("pyvista", "pictures", str(path), ", or convert to .ply")
     data = pyvista.read(str(path)).triangulate()
-    return WorldMesh(np.asarray(data.points, dtype=np.float64), np.asarray(data.regular_faces))
+    points = in_space(np.asarray(data.points, dtype=np.float64), space_of_fields(data))
+    return WorldMesh(points, np.asarray(data.regular_faces))

@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from lpm.errors import FileError, InputError, LpmError
 from lpm.files.atomic import atomic_file
+from lpm.files.mesh_space import in_space, space_of
 from lpm.geometry.frames import Floats, as_points
 
 MIN_POINTS = 10
@@ -40,7 +41,7 @@ class PointFile:
 
 
 def read_points(path: Path) -> PointFile:
-    """Read points; coordinates are taken as RAS mm.
+    """Read points; coordinates are taken as RAS mm unless a .ply says LPS, as those of 3D Slicer do.
 
     Args:
         path: .ply (vertices of a cloud or mesh), .xyz or .txt (three numbers a line), .csv (columns x, y, z and,
@@ -156,7 +157,7 @@ def _reader(path: Path) -> Callable[[Path], Raw]:
 
 def _read_ply(path: Path) -> Raw:
     loaded: Any = trimesh.load(str(path), process=False)
-    return np.asarray(loaded.vertices), None
+    return in_space(np.asarray(loaded.vertices), space_of(path)), None
 
 
 def _read_xyz(path: Path) -> Raw:

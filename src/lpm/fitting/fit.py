@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lpm.errors import InputError
 from lpm.files.atomic import atomic_folder
-from lpm.files.meshes import write_mesh
+from lpm.files.meshes import MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import FittedShape
@@ -248,25 +248,31 @@ class Fit:
         }
 
     def write(
-        self, folder: str | Path, *, mesh_suffix: str = ".ply", grid: Volume | None = None, parts: bool = False
+        self,
+        folder: str | Path,
+        *,
+        meshes: MeshFiles | None = None,
+        mesh_suffix: str = ".ply",
+        grid: Volume | None = None,
+        parts: bool = False,
     ) -> None:
         """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
 
         Args:
             folder: Replaced if it exists.
+            meshes: Format, space and size of the meshes; default that of `mesh_suffix`.
             mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
             grid: Grid of the labels; default 1.5 mm around the lungs.
             parts: Also write the parts' meshes and `parts.nii.gz`.
 
         Raises:
-            InputError: Parts of a model without a partition.
+            InputError: Parts of a model without a partition, or a mesh that cannot be closed and of so few triangles.
         """
         summary, divided = self.summary(), self.parts() if parts else {}
         if parts:
             summary["part_volume_ml"] = {name: mesh.volume_ml for name, mesh in divided.items()}
         with atomic_folder(Path(folder)) as temporary:
-            for name, mesh in (self.meshes | divided).items():
-                write_mesh(temporary / f"{name}{mesh_suffix}", mesh)
+            (meshes or MeshFiles(mesh_suffix)).write(temporary, self.meshes | divided)
             write_volume(temporary / "labels.nii.gz", self.labels(grid))
             if parts:
                 write_volume(temporary / "parts.nii.gz", self.part_labels(grid))

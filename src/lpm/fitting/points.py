@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit, structure_indices
 from lpm.fitting.observation import UNKNOWN, Observation, fit_observations
-from lpm.geometry.frames import as_points
+from lpm.geometry.frames import PointsLike, as_points
 from lpm.model.bundle import ModelBundle
 
 
-def observe_points(model: ModelBundle, points_mm: ArrayLike, structure: Sequence[str] | None = None) -> Observation:
+def observe_points(model: ModelBundle, points_mm: PointsLike, structure: Sequence[str] | None = None) -> Observation:
     """Take points for what was seen of the lungs.
 
     Args:
@@ -37,7 +36,7 @@ def observe_points(model: ModelBundle, points_mm: ArrayLike, structure: Sequence
 
 def fit_points(
     model: ModelBundle,
-    points_mm: ArrayLike,
+    points_mm: PointsLike,
     structure: Sequence[str] | None = None,
     *,
     config: FitConfig | None = None,
@@ -47,7 +46,8 @@ def fit_points(
 
     Args:
         model: Trained.
-        points_mm: (n, 3) RAS mm, n >= 10, anywhere on the surfaces.
+        points_mm: (n, 3) RAS mm, n >= 10, anywhere on the surfaces: an array or tensor, or a cloud or mesh of trimesh,
+            Open3D or pyvista, whose vertices count.
         structure: Name of the structure of each point, if known.
         config: Prior widths and stopping; default `FitConfig()`.
         spacing_mm: Lattice of the extracted meshes.
@@ -58,7 +58,7 @@ def fit_points(
     return fit_observations(model, [observe_points(model, points_mm, structure)], config=config, spacing_mm=spacing_mm)
 
 
-def draw_points(points_mm: ArrayLike, n: int, *, rng: np.random.Generator) -> np.ndarray:
+def draw_points(points_mm: PointsLike, n: int, *, rng: np.random.Generator) -> np.ndarray:
     """Indices of n points drawn without replacement (5,000 of 250,000 in the paper); all of them if there are fewer."""
-    count = len(np.asarray(points_mm))
+    count = len(as_points(points_mm))
     return np.sort(rng.choice(count, size=min(n, count), replace=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +13,37 @@ from lpm.errors import FrameError, InputError
 Floats = NDArray[np.float64]
 
 
-def as_points(array: ArrayLike, subject: str = "points", *, at_least: int = 0) -> Floats:
+class HasVertices(Protocol):
+    """A mesh or cloud of trimesh or Open3D."""
+
+    @property
+    def vertices(self) -> Any:
+        """(n, 3) RAS mm."""
+
+
+class HasPoints(Protocol):
+    """A cloud of Open3D, or what pyvista and VTK call a data set."""
+
+    @property
+    def points(self) -> Any:
+        """(n, 3) RAS mm."""
+
+
+PointsLike = ArrayLike | HasVertices | HasPoints
+
+
+def _coordinates(given: Any) -> Any:
+    for name in ("vertices", "points"):
+        if hasattr(given, name):
+            return getattr(given, name)
+    return given.detach().cpu() if hasattr(given, "detach") else given
+
+
+def as_points(array: PointsLike, subject: str = "points", *, at_least: int = 0) -> Floats:
     """Check an array of points.
 
     Args:
-        array: (n, 3) finite numbers.
+        array: (n, 3) finite numbers: an array or tensor, or what has ``vertices`` or ``points``.
         subject: What to call the array in an error.
         at_least: How many points there must be.
 
@@ -28,7 +54,7 @@ def as_points(array: ArrayLike, subject: str = "points", *, at_least: int = 0) -
         InputError: The shape is not (n, 3), a value is NaN or infinite, or there are too few.
     """
     try:
-        points = np.asarray(array, dtype=np.float64)
+        points = np.asarray(_coordinates(array), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(subject, f"not numbers ({error})", "an (n, 3) array") from error
     if points.ndim != 2 or points.shape[1] != 3:

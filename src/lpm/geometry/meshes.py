@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from lpm.errors import InputError
+from lpm.extras import import_extra
 from lpm.geometry.frames import Floats, as_points
 
 Indices = NDArray[np.int64]
@@ -147,6 +148,20 @@ class WorldMesh(Mesh):
     def to_trimesh(self) -> trimesh.Trimesh:
         """Return the same mesh as a `trimesh.Trimesh` (RAS mm, nothing merged or repaired)."""
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
+
+    @classmethod
+    def from_trimesh(cls, mesh: trimesh.Trimesh) -> Self:
+        """Take a `trimesh.Trimesh`, RAS mm, as it is."""
+        return cls(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+
+    def to_pyvista(self) -> Any:
+        """Return the same mesh as a `pyvista.PolyData` (RAS mm).
+
+        Raises:
+            MissingExtraError: pyvista is not installed.
+        """
+        pyvista = import_extra("pyvista", "pictures", "to_pyvista")
+        return pyvista.PolyData.from_regular_faces(self.vertices, self.faces.astype(int))
 
 
 def joined(meshes: Iterable[WorldMesh]) -> WorldMesh:
