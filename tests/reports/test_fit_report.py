@@ -10,9 +10,11 @@ import pytest
 
 from lpm.fitting.fit import Fit
 from lpm.fitting.points import fit_points
+from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
+from lpm.reports.compared import ERROR, compared_view
 from lpm.reports.fits import SIGMA, Seen, draw_fit_figures, view_of, write_fit_report
 from lpm.reports.provenance import provenance
 
@@ -90,3 +92,16 @@ def test_one_lung_has_one_row(fit: Fit, tmp_path: Path) -> None:
 def test_figures_for_papers(fit: Fit, points: np.ndarray, tmp_path: Path) -> None:
     draw_fit_figures(fit, Seen(points, to_labels(random_lungs(rng=np.random.default_rng(0)), 6.0)), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lungs.png", "slices.png", "uncertainty.png"]
+
+
+def test_a_reconstruction_beside_the_truth(fit: Fit, tmp_path: Path) -> None:
+    up = np.array([0.0, 0.0, 300.0])
+    moved = {name: WorldMesh(mesh.vertices + up, mesh.faces) for name, mesh in fit.lungs.items()}
+    view = compared_view(fit.lungs, moved, "caption", tmp_path / "still.png", fit)
+    left, _right, true_left, _true_right = view.parts
+    assert [coloring.name for coloring in view.colorings] == [ERROR, SIGMA]
+    assert left.values[ERROR].min() > 20.0
+    assert (true_left.name, true_left.shown) == ("true left lung", False)
+    assert view.parts[0].points == pytest.approx(fit.lungs["left_lung"].vertices)
+    at_home = compared_view(fit.lungs, fit.lungs, "caption", tmp_path / "still.png")
+    assert at_home.parts[0].values[ERROR] == pytest.approx(0.0, abs=1e-6)

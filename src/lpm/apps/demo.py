@@ -33,6 +33,8 @@ from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, SamplingConfig
+from lpm.reports.compared import compared_view
+from lpm.reports.provenance import provenance
 
 N_SUBJECTS = 16
 DATA = "generated lung-like shapes (lpm.geometry.phantoms); no patient data"
@@ -162,8 +164,8 @@ def _report(demo: _Demo, model: ModelBundle, cohort: Cohort, fits: Mapping[str, 
         f"{len(cohort.subjects('test'))} kept unseen; {model.manifest.training_seconds / 60:.1f} minutes of training "
         "on the CPU. Everything is in patient millimetres."
     )
-    provenance = {"data": DATA, "seed": str(demo.seed), **model.manifest.versions}
-    write_report(path, "LPM: the lungs parametric model, from scans to reconstructions", lead, sections, provenance)
+    origin = provenance(model, [demo.cohort / "cohort.json"], data=DATA, seed=demo.seed)
+    write_report(path, "LPM: the lungs parametric model, from scans to reconstructions", lead, sections, origin)
     return path
 
 
@@ -215,15 +217,19 @@ def _draw_fits(demo: _Demo, true: dict[str, WorldMesh], fits: Mapping[str, Fit])
     for kind, fit in fits.items():
         picture = demo.pictures / f"fit_{kind}.png"
         plot_reconstruction(fit.lungs, true, picture, f"from {fit.observed}")
-        blocks.append(
-            Figure(picture, f"Truth, and the reconstruction from {fit.observed}, coloured by its error in mm.")
-        )
+        caption = f"The reconstruction from {fit.observed}; white is where it is right. Lay the truth over it."
+        blocks.append(compared_view(fit.lungs, true, caption, picture, fit))
         rows += [
-            [kind, name, f"{mesh.volume_ml:.0f}", f"{true[name].volume_ml:.0f}", fit.shape.stop_reason]
+            [kind, name.replace("_", " "), f"{mesh.volume_ml:.0f}", _range(fit, name), f"{true[name].volume_ml:.0f}"]
             for name, mesh in fit.lungs.items()
         ]
-    header = ["observed", "structure", "volume ml", "true ml", "fit stopped at"]
+    header = ["observed", "structure", "volume, ml", "95 % interval", "true, ml"]
     return [*blocks, Table(header, rows, "Volumes")]
+
+
+def _range(fit: Fit, name: str) -> str:
+    low, high = fit.interval(f"{name}_volume_ml")
+    return f"{max(low, 0.0):.0f} to {high:.0f}"
 
 
 def _draw_evaluation(demo: _Demo) -> list[Block]:

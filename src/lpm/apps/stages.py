@@ -16,7 +16,7 @@ from lpm.errors import FileError
 from lpm.evaluation.baselines import BaselinesConfig, build_baselines
 from lpm.evaluation.evaluate import MODEL, CaseResult, EvaluationConfig, evaluate_model
 from lpm.evaluation.plots import plot_losses, plot_methods, plot_reconstruction
-from lpm.evaluation.report import Figure, Section, Table, Text, write_report
+from lpm.evaluation.report import Block, Figure, Section, Table, Text, write_report
 from lpm.evaluation.tables import (
     METHOD_CAPTION,
     PAPER_CAPTION,
@@ -34,6 +34,8 @@ from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training, dump_log
 from lpm.preparation.cohort import Cohort
+from lpm.reports.compared import compared_view
+from lpm.reports.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,13 @@ def write_results(run: EvaluationRun, model: ModelBundle, cohort: Cohort, result
         f"{len(cohort.subjects(run.split))} subjects of the split “{run.split}”, {run.config.points} surface points "
         "each, left and right unknown; distances are point-to-triangle, in millimetres.",
         [Section("Results", blocks), Section("Pictures", figures), Section("How to read this", [Text(_READING)])],
-        {"model": str(model.manifest.config.preset), "seed": str(run.config.seed), **model.manifest.versions},
+        provenance(
+            model,
+            [run.model / "weights.safetensors", run.cohort / "cohort.json"],
+            split=run.split,
+            seed=run.config.seed,
+            config=run.config.model_dump_json(),
+        ),
     )
 
 
@@ -198,22 +206,24 @@ def _draw(
     cohort: Cohort,
     results: Sequence[CaseResult],
     by_method: dict[str, dict[str, dict[str, float]]],
-) -> list[Figure]:
+) -> list[Block]:
     """The methods side by side; the model's best, median and worst case; its loss curves stand beside the model."""
     path = run.out / "methods.png"
     plot_methods(by_method, path)
-    figures = [Figure(path, "Average surface distance of each method; bars are 95 % intervals of the mean.")]
+    figures: list[Block] = [
+        Figure(path, "Average surface distance of each method; bars are 95 % intervals of the mean.")
+    ]
     own = sorted(
         (r for r in results if r.method == MODEL and r.scores), key=lambda r: r.scores.assd_mm if r.scores else 0.0
     )
     chosen = {"best": 0, "median": len(own) // 2, "worst": len(own) - 1} if own else {}
     for label, index in chosen.items():
         result, picture = own[index], run.out / f"reconstruction_{label}.png"
-        plot_reconstruction(
-            result.meshes, _truth(model, cohort, result.subject), picture, f"{result.subject} ({label})"
-        )
+        true = _truth(model, cohort, result.subject)
+        plot_reconstruction(result.meshes, true, picture, f"{result.subject} ({label})")
         assd = result.scores.assd_mm if result.scores else float("nan")
-        figures.append(Figure(picture, f"{label.capitalize()} case: {result.subject}, ASSD {assd:.2f} mm."))
+        caption = f"{label.capitalize()} case: {result.subject}, ASSD {assd:.2f} mm. White is where it is right."
+        figures.append(compared_view(result.meshes, true, caption, picture))
     return figures
 
 

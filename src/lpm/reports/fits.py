@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,7 +84,7 @@ def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:
     """
     small = {name: light(mesh) for name, mesh in fit.lungs.items()}
     plot_lungs(small, folder / "lungs.png")
-    plot_sigma(small, {name: _sigma(fit, name, mesh) for name, mesh in small.items()}, folder / "uncertainty.png")
+    plot_sigma(small, {name: sigma_of(fit, name, mesh) for name, mesh in small.items()}, folder / "uncertainty.png")
     if isinstance(fit, XrayFit):
         draw_views(fit, folder / "views.png")
     else:
@@ -110,8 +110,8 @@ def _lead(fit: Fit) -> str:
 def view_of(fit: Fit, seen: Seen, folder: Path) -> View3D:
     """The lungs, coloured by how sure the fit is, and the points that were seen."""
     small = {name: light(mesh) for name, mesh in fit.lungs.items()}
-    sigma = {name: _sigma(fit, name, mesh) for name, mesh in small.items()}
-    coloring = Coloring(SIGMA, top_of(list(sigma.values())), SIGMA_MAP)
+    sigma = {name: sigma_of(fit, name, mesh) for name, mesh in small.items()}
+    coloring = sigma_coloring(sigma.values())
     parts = [
         Part(name.replace("_", " "), mesh.vertices, mesh.faces, color_of(fit, name), {SIGMA: sigma[name]})
         for name, mesh in small.items()
@@ -131,12 +131,12 @@ def color_of(fit: Fit, name: str) -> str:
     return structure_color(fit.model.structures.index(name))
 
 
-def top_of(values: Sequence[Floats]) -> float:
-    """End of a scale that a few extreme vertices do not stretch."""
-    return max(float(np.percentile(np.concatenate(values), 98)), 0.1)
+def sigma_coloring(sigma: Iterable[Floats]) -> Coloring:
+    """A scale that a few extreme vertices do not stretch."""
+    return Coloring(SIGMA, max(float(np.percentile(np.concatenate(list(sigma)), 98)), 0.1), SIGMA_MAP)
 
 
-def _sigma(fit: Fit, name: str, mesh: WorldMesh) -> Floats:
+def sigma_of(fit: Fit, name: str, mesh: WorldMesh) -> Floats:
     """(v,) standard deviation, mm; of many vertices it is asked at some, and in between it is smooth."""
     asked = spread_evenly(mesh.vertices, _MOST_ASKED)
     sparse = WorldMesh(mesh.vertices[asked], np.zeros((1, 3), dtype=np.int64))
