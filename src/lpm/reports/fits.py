@@ -26,6 +26,8 @@ from lpm.fitting.xray import XrayFit
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.measurement.shapes import measure_shapes
+from lpm.measurement.table import AttributeTable
 
 SIGMA = "uncertainty: standard deviation, mm"
 _POINT_COLOR = "#3d4249"
@@ -63,7 +65,7 @@ def write_fit_report(path: Path, fit: Fit, seen: Seen) -> None:
     with TemporaryDirectory() as folder:
         sections = [
             Section("What to know first", [Notes(fit.notes), Text(_RELIANCE)]),
-            Section("The lungs", [view_of(fit, seen, Path(folder)), _volumes(fit)]),
+            Section("The lungs", [view_of(fit, seen, Path(folder)), _volumes(fit), *_measures(fit)]),
             *_evidence(fit, seen, Path(folder)),
             Section("What the figures mean", [Text(_meaning(fit))]),
         ]
@@ -159,6 +161,28 @@ def _volumes(fit: Fit) -> Block:
     return Table(["structure", "volume, ml", "95 % interval, ml"], rows, "Volumes")
 
 
+def _measures(fit: Fit) -> list[Block]:
+    """What lungs measure together, and where that stands among the model's training subjects."""
+    if not fit.sized or set(fit.lungs) != set(fit.model.structures):
+        return []
+    values = measure_shapes({name: light(mesh) for name, mesh in fit.lungs.items()})
+    known = fit.model.manifest.attributes
+    standing = AttributeTable.of(known).percentiles(values) if known else {}
+    rows = [
+        [_words(name), value, f"{standing[name]:.0f}" if name in standing else None]
+        for name, value in values.items()
+        if not name.startswith(tuple(fit.lungs))
+    ]
+    caption = f"Size and shape, and the percentile among {len(fit.model.manifest.training_subjects)} training subjects"
+    return [Table(["measure", "value", "percentile"], rows, caption)]
+
+
+def _words(name: str) -> str:
+    """Words and a unit: ``dome_height_mm`` is "dome height, mm"."""
+    words, _, unit = name.rpartition("_")
+    return f"{words.replace('_', ' ')}, {unit.replace('percent', '%').replace('deg', 'degrees')}"
+
+
 def _range(fit: Fit, name: str) -> str:
     low, high = fit.interval(name)
     return f"{max(low, 0.0):,.0f} to {high:,.0f}"
@@ -198,5 +222,7 @@ def _meaning(fit: Fit) -> list[str]:
         f"Mean {kind}: {residual.mean():.2f} mm (95 % below {np.percentile(residual, 95):.2f} mm). The fit ended at: "
         f"{fit.shape.stop_reason}. Its shape lies {np.linalg.norm(fit.beta):.1f} standard deviations (Mahalanobis) "
         "from the average lungs.",
+        "A percentile of 30 means that three in ten of the training subjects have a smaller value. They are few, and "
+        "no healthy reference.",
         "Coordinates are those of the patient: R to the right, A to the front, S to the head, in millimetres.",
     ]
