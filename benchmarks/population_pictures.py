@@ -31,8 +31,8 @@ def main() -> None:
     plot_many(lungs, PICTURES / "generated.png")
     made = AttributeTable.of({at.name: read_json_model(at / "lungs.json", Lungs).attributes for at in folders})
     plot_attributes(knobs.population.table, made, KNOBS, PICTURES / "generated_attributes.png")
-    rows = [(name, [knobs.turn(name, by_sd).lungs for by_sd in (-1.5, 0.0, 1.5)]) for name in SHOWN]
-    plot_sweep(rows, ("-1.5 SD", "mean", "+1.5 SD"), PICTURES / "knobs.png")
+    rows = [(name, [knobs.turn(name, by_sd).lungs for by_sd in (-0.7, 0.0, 0.7)]) for name in SHOWN]
+    plot_sweep(rows, ("-0.7 SD", "mean", "+0.7 SD"), PICTURES / "knobs.png")
     write_animation((shape.lungs for shape in knobs.sweep("height_mm", -2.0, 2.0, 12)), work / "height.gif")
 
 

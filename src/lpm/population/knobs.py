@@ -29,7 +29,7 @@ KNOBS = (
 )
 """Attributes that can be turned one at a time: none follows from the others."""
 
-_SLACK_SD = 0.02
+_SLACK_SD, _MOST_OFF_SD = 0.02, 0.1
 _RIDGE = 1.0
 
 
@@ -77,11 +77,20 @@ class Knobs:
             start: From where; default the mean shape.
 
         Raises:
-            InputError: Not one of the knobs.
+            InputError: Not one of the knobs, or no shape was found that turns it and holds the others.
         """
         if name not in self.names:
             raise InputError("knob", repr(name), f"one of {', '.join(self.names)}")
-        shape = start or self.average()
+        first = start or self.average()
+        shape = self._turned(name, by_sd, first)
+        off = {knob: (shape.attributes[knob] - first.attributes[knob]) / self.sd(knob) for knob in self.names}
+        off[name] -= by_sd
+        if max(abs(value) for value in off.values()) > _MOST_OFF_SD:
+            given = f"{name} by {by_sd:+g} standard deviations, the others held"
+            raise InputError("knob", given, "less", "turn it less, or set it and let the others follow")
+        return shape
+
+    def _turned(self, name: str, by_sd: float, shape: Shape) -> Shape:
         held = {knob: shape.attributes[knob] for knob in self.names}
         return shape.corrected(held | {name: held[name] + by_sd * self.sd(name)}, self._slack)
 
@@ -117,7 +126,7 @@ class Knobs:
     def disentanglement(self) -> Floats:
         """(m, m) what turning each knob (row) by +1 standard deviation does to every knob's attribute, in theirs."""
         start, sd = self.average(), np.array([self.sd(name) for name in self.names])
-        turned = [self.turn(name, 1.0, start).of(self.names) for name in self.names]
+        turned = [self._turned(name, 1.0, start).of(self.names) for name in self.names]
         return np.asarray((np.array(turned) - start.of(self.names)) / sd)
 
     def sweep(self, name: str, low_sd: float, high_sd: float, n: int) -> Iterator[Shape]:
