@@ -3,7 +3,7 @@
 "use strict";
 
 const VIEWS = { front: [0, 1, 0], back: [0, -1, 0], "patient's left": [-1, 0, 0], "patient's right": [1, 0, 0],
-  above: [0, 0.001, 1], below: [0, 0.001, -1] };
+  above: [0, -0.001, 1], below: [0, 0.001, -1] }; // the front is on top
 const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]];
 const INDICES = { 2: Uint16Array, 4: Uint32Array }; // by bytes
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
