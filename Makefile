@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-browser lint benchmarks clean
+.PHONY: help setup demo test test-browser lint docs docs-blocks readme benchmarks clean
 
 help:            ## Show what can be made.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,17 @@ lint: setup      ## ruff and mypy.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup      ## Build the documentation into runs/site; every warning is an error.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs runs/site
+	@echo open runs/site/index.html
+
+docs-blocks: setup ## Run every code block of the documentation, slow ones too; lists them in runs/code-blocks.md.
+	$(BIN)/python tests/docs/doc_blocks.py
+
+readme: setup    ## Run README's commands as printed, in an empty folder.
+	$(BIN)/python tests/docs/doc_readme.py
 
 clean:           ## Remove what the demo and the tests left.
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,7 +50,17 @@ class LungModel:
         return self.bundle.structures
 
     def mean(self, spacing_mm: float = 2.0) -> dict[str, WorldMesh]:
-        """Return the lungs of beta = 0, centred on the world's origin, RAS mm."""
+        """Make the lungs of beta = 0: those of the average.
+
+        Args:
+            spacing_mm: Lattice that the surface is extracted on.
+
+        Returns:
+            Closed outward meshes by structure, RAS mm, centred on the world's origin.
+
+        Raises:
+            InputError: The spacing is not positive, or too fine.
+        """
         return mean_shape(self.bundle, spacing_mm).meshes
 
     def shape(self, beta: ArrayLike = (), *, pose: Pose | None = None, spacing_mm: float = 2.0) -> dict[str, WorldMesh]:
@@ -80,27 +90,81 @@ class LungModel:
         config: FitConfig | None = None,
         spacing_mm: float = 1.5,
     ) -> Fit:
-        """Reconstruct both lungs from (n, 3) surface points, RAS mm; see `lpm.fitting.points.fit_points`."""
+        """Reconstruct both lungs from surface points (paper III.D, IV.C).
+
+        Args:
+            points_mm: (n, 3) on the lungs' surface, RAS mm; from 10 on, anywhere, in any order.
+            structure: (n,) names such as ``left_lung``; None if sides are unknown.
+            config: Prior widths, residual and stopping; default `FitConfig()`.
+            spacing_mm: Lattice of the extracted meshes.
+
+        Returns:
+            Closed outward meshes in RAS mm, the numbers behind them, and notes with reasons to doubt them.
+
+        Raises:
+            InputError: Fewer than 10 points, NaN, points that cannot be lungs in mm, or an unknown structure.
+        """
         return fit_points(self.bundle, points_mm, structure, config=config, spacing_mm=spacing_mm)
 
     def fit(
         self, observations: Sequence[Observation], *, config: FitConfig | None = None, spacing_mm: float = 1.5
     ) -> Fit:
-        """Reconstruct lungs from several kinds of evidence together, as `observe_points` and `observe_mask` give it."""
+        """Reconstruct lungs from several kinds of evidence together.
+
+        Args:
+            observations: Of one patient, in one frame, as `observe_points` and `observe_mask` give them.
+            config: Prior widths, residual and stopping; default `FitConfig()`.
+            spacing_mm: Lattice of the extracted meshes.
+
+        Returns:
+            Closed outward meshes in RAS mm, the numbers behind them, and notes with reasons to doubt them.
+
+        Raises:
+            InputError: Nothing was observed, fewer than 10 points, or points that cannot be lungs in mm.
+        """
         return fit_observations(self.bundle, observations, config=config, spacing_mm=spacing_mm)
 
     def observe_points(self, points_mm: PointsLike, structure: Sequence[str] | None = None) -> Observation:
-        """Take (n, 3) surface points, RAS mm, for a part of what was seen; see `lpm.fitting.points.observe_points`."""
+        """Take surface points for a part of what was seen.
+
+        Args:
+            points_mm: (n, 3) on the lungs' surface, RAS mm.
+            structure: (n,) names such as ``left_lung``; None if sides are unknown.
+
+        Raises:
+            InputError: Not (n, 3) finite numbers, or an unknown structure.
+        """
         return observe_points(self.bundle, points_mm, structure)
 
     def observe_mask(
         self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None
     ) -> Observation:
-        """Take a label map for a part of what was seen; see `lpm.fitting.masks.observe_mask`."""
+        """Take a label map for a part of what was seen: whole, cut off by the field of view, or a few drawn slices.
+
+        Args:
+            labels: 1 = left, 2 = right, unless the config says otherwise.
+            rng: Draws the points on the mask's surface.
+            config: Label values, number of points, whether to complete; default `MaskFitConfig()`.
+
+        Raises:
+            InputError: Empty, unknown label values, exchanged sides, nothing but cut faces.
+        """
         return observe_mask(self.bundle, labels, rng=rng, config=config)
 
     def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
-        """Reconstruct lungs from a label map; see `lpm.fitting.masks.fit_mask`."""
+        """Reconstruct lungs from a label map: whole, cut off by the field of view, or a few drawn slices.
+
+        Args:
+            labels: 1 = left, 2 = right, unless the config says otherwise.
+            rng: Draws the points on the mask's surface.
+            config: Label values, number of points, completion, lattice, the fit's own; default `MaskFitConfig()`.
+
+        Returns:
+            Closed outward meshes in RAS mm; a structure that the mask does not hold only with ``config.complete``.
+
+        Raises:
+            InputError: Empty, unknown label values, exchanged sides, nothing but cut faces.
+        """
         return fit_mask(self.bundle, labels, rng=rng, config=config)
 
     def fit_xray(
@@ -111,7 +175,21 @@ class LungModel:
         config: FitConfig | None = None,
         spacing_mm: float = 1.5,
     ) -> XrayFit:
-        """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both; see `lpm.fitting.xray`."""
+        """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both (paper IV.C).
+
+        Args:
+            radiographs: At most one of each side, of one patient at one breath.
+            reader: Networks that read radiographs; default the bundled ones.
+            config: Prior widths and stopping; default `FitConfig()`.
+            spacing_mm: Lattice of the extracted meshes.
+
+        Returns:
+            The fit. Its world is that of the views where they are placed; else its origin is the middle of the first
+            picture. Without a pixel spacing the lungs have a shape and no size (``sized`` is false).
+
+        Raises:
+            InputError: No picture, two of one side, or pictures that cannot be a chest's.
+        """
         return fit_xray(self.bundle, radiographs, reader=reader, config=config, spacing_mm=spacing_mm)
 
     @cached_property
@@ -121,6 +199,12 @@ class LungModel:
 
     def set(self, **attributes: float) -> Shape:
         """The most probable lungs with some attributes: ``model.set(total_volume_ml=4500).lungs``.
+
+        Args:
+            **attributes: Values by name, in the unit that ends the name; docs/measure.md lists them.
+
+        Returns:
+            Shape parameters, and the lungs that they make, RAS mm.
 
         Raises:
             InputError: An unknown attribute, or values that no lungs join.
@@ -137,6 +221,15 @@ class LungModel:
     ) -> Iterator[GeneratedLungs]:
         """New lungs, with attributes or ranges of them: ``model.generate(9, volume_ml=4500, rng=rng)``.
 
+        Args:
+            n: How many pairs.
+            rng: Source of randomness.
+            config: Truncation, gates, correction; default `GenerationConfig()`.
+            **attributes: Values or (low, high) by name, in the unit that ends the name; docs/measure.md lists them.
+
+        Returns:
+            One pair after the other: meshes in RAS mm, shape parameters, attributes.
+
         Raises:
             InputError: n is not positive, an unknown attribute, or values that no lungs join.
         """
@@ -151,6 +244,9 @@ def load(source: str | Path = BUNDLED) -> LungModel:
     Args:
         source: Folder with `bundle.json` and `weights.safetensors`, or ``hf:owner/repository`` (extra ``hub``);
             default the bundled `lungs-v1` (docs/model-card.md).
+
+    Returns:
+        The model; its lungs are in RAS mm.
 
     Raises:
         FileError: A file is missing or damaged.

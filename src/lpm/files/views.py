@@ -27,7 +27,14 @@ class _Strict(BaseModel):
 
 
 class ViewRecord(_Strict):
-    """One radiograph: what was asked for, and where its pixels and rays lie in the patient (RAS, mm)."""
+    """One radiograph: what was asked for, and where its pixels and rays lie in the patient (RAS, mm).
+
+    Args:
+        projection: Kind of beam.
+        source_detector_mm: From the focal spot to the detector, of a cone beam.
+        grey_step: See ``grey_zero``.
+        grey_unit: Of that value.
+    """
 
     picture: str = Field(description="file beside views.json")
     projection: Literal["parallel", "cone"]
@@ -84,7 +91,14 @@ def record_of(view: View, picture: str, **more: object) -> ViewRecord:
 
 
 class ViewsFile(_Strict):
-    """The whole of `views.json`."""
+    """The whole of `views.json`.
+
+    Args:
+        schema_version: Of this file.
+        content: What the grey values stand for.
+        intensity: How the pictures are stored.
+        views: By name: frontal, lateral, angle45 and so on.
+    """
 
     schema_version: Literal[1] = 1
     made_from: str = Field(description="name of the scan or label map")

@@ -37,7 +37,24 @@ _CHUNK = 8192
 
 
 class BundleManifest(StrictModel):
-    """`bundle.json`."""
+    """`bundle.json`.
+
+    Args:
+        schema_version: Of this file.
+        structures: Names of the outputs.
+        config: Of the network or the atlas.
+        scale: Of the cohort: one for all subjects, or one for each.
+        scale_mm: Millimetres of a model unit.
+        box: Lower and upper corner of all that training shapes reached, model units.
+        centers: Mean surface point of each structure, model units.
+        n_modes: Number of shape parameters.
+        training_subjects: Names.
+        training_shapes: Subjects and their deformed copies.
+        loss_history: An entry an epoch (networks) or a round of registration (atlas).
+        training_seconds: How long it took.
+        data: Provenance and licence of the data, in plain words.
+        versions: Of this package, torch, numpy and Python.
+    """
 
     schema_version: int
     structures: tuple[str, ...]

@@ -27,7 +27,19 @@ M = TypeVar("M", bound=StrictModel)
 
 
 class StructureQuality(StrictModel):
-    """What preparation did to one structure of a case, and what to know before trusting it."""
+    """What preparation did to one structure of a case, and what to know before trusting it.
+
+    Args:
+        volume_ml: Enclosed by the mesh.
+        mask_ml: Of the clean mask's voxels.
+        removed_islands: Pieces that were taken away.
+        removed_ml: Their volume.
+        filled_ml: Volume of the holes that were filled.
+        sigma_mm: Width of the adaptive Gaussian along each voxel axis.
+        smoothing_change_percent: Volume gained or lost by the smoothing of the mesh alone.
+        volume_change_percent: Volume gained or lost from mask to finished mesh.
+        faces: Triangles of the mesh.
+    """
 
     volume_ml: float
     mask_ml: float
@@ -42,7 +54,17 @@ class StructureQuality(StrictModel):
 
 
 class Quality(StrictModel):
-    """`quality.json` of a subject."""
+    """`quality.json` of a subject.
+
+    Args:
+        subject: Name of the case.
+        source: Name of the file or folder that it was made of.
+        verdict: Of the quality gate.
+        flags: What the gate found, in words.
+        center_mm: Centre of the enclosed volume, RAS mm.
+        radius_mm: From there to the farthest vertex.
+        structures: By structure.
+    """
 
     subject: str
     source: str
@@ -58,7 +80,18 @@ class Quality(StrictModel):
 
 
 class Manifest(StrictModel):
-    """`cohort.json`."""
+    """`cohort.json`.
+
+    Args:
+        schema_version: Of this file.
+        structures: Names, in the order of every index.
+        scale: One for all subjects, or one for each.
+        scale_mm: Millimetres of a model unit.
+        config: What the cohort was prepared with.
+        split: By subject.
+        split_source: A file's name, or the seed.
+        failed: What went wrong, by case.
+    """
 
     schema_version: int
     structures: tuple[str, ...]
