@@ -7,31 +7,33 @@ from html import escape
 
 from lpm.apps.viewer.lungs import Lungs
 
+_UNITS = {"ml": "ml", "mm": "mm", "cm2": "cm²", "percent": "%", "deg": "°"}
 
-def table_of(lungs: Lungs, percentiles: Mapping[str, float] | None = None) -> str:
+
+def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str, float]) -> str:
     """HTML: a row a measurement; with its interval where a fit knows it, and where it stands in the population.
 
     Args:
-        lungs: What is measured.
-        percentiles: Of measurements, by name.
+        lungs: What was measured.
+        values: Measurements by name; a name ends in its unit.
+        percentiles: Where they stand among the model's training subjects.
     """
     if lungs.fit is not None and not lungs.fit.sized:
         return _told("Without a pixel spacing the lungs have a shape and no size: there is nothing to measure.")
-    values = {f"{name}_volume_ml": mesh.volume_ml for name, mesh in lungs.meshes.items()}
-    values["total_volume_ml"] = sum(values.values())
-    rows = [_row(name, value, lungs, (percentiles or {}).get(name)) for name, value in values.items()]
+    rows = [_row(name, value, lungs, percentiles.get(name)) for name, value in values.items()]
     head = "<tr><th>measurement</th><th>value</th><th>95 % interval</th><th>percentile</th></tr>"
     return f'<div class="lpm"><p>{escape(lungs.name)}</p><table>{head}{"".join(rows)}</table></div>'
 
 
 def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str:
-    words, unit = name.rsplit("_", 1)
+    words, unit = name.rsplit("_", 1) if name.rsplit("_", 1)[-1] in _UNITS else (name, "")
     interval = ""
     if lungs.fit is not None and name.endswith("volume_ml"):
         low, high = lungs.fit.interval(name)
         interval = f"{low:,.0f} to {high:,.0f}"
     stands = "" if percentile is None else f"{percentile:.0f}"
-    cells = (escape(words.replace("_", " ")), f"{value:,.0f} {escape(unit)}", interval, stands)
+    written = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    cells = (escape(words.replace("_", " ")), f"{written} {_UNITS.get(unit, '')}", interval, stands)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -12,7 +12,7 @@ _STYLE = """
   --mantine-color-blue-filled-hover: #174f8c !important; --mantine-color-blue-outline: #1c5fa8 !important;
   --mantine-color-blue-text: #1c5fa8 !important; --mantine-primary-color-6: #1c5fa8 !important;
   --mantine-primary-color-filled: #1c5fa8 !important; --mantine-primary-color-filled-hover: #174f8c !important; }
-.mantine-Slider-markLabel { color: #545b62 !important; }
+.mantine-Slider-markLabel, .mantine-Notification-description { color: #545b62 !important; }
 .mantine-Button-root:focus-visible, [role=slider]:focus-visible, .mantine-Tabs-tab:focus-visible,
 .mantine-Input-input:focus-visible { outline: 3px solid #1c4e80 !important; outline-offset: 1px; }
 .lpm { font-size: 0.82rem; line-height: 1.35; padding: 0.15rem 0.65rem 0.5rem; color: #212529; }

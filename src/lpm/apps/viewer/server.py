@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -14,6 +15,7 @@ from lpm.apps.viewer.session import Session, Shared
 from lpm.apps.viewer.stage import DISTANCE
 from lpm.extras import import_extra
 from lpm.model.bundle import ModelBundle
+from lpm.population.attributes import attributes_of
 
 if TYPE_CHECKING:
     from viser import ClientHandle
@@ -52,10 +54,10 @@ class ViewServer:
         viser = import_extra("viser", "view", "lpm view")
         check_address(config.host, config.port)
         self.door = Door.of(config.host)
-        self._shared = Shared(model, config.source, Mesher(model), config.most_mb, threading.Semaphore(1))
+        self._shared = Shared(model, config.source, Mesher(model), config.most_mb, Future(), threading.Semaphore(1))
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._shared.mesher.warm, name="lpm-view-warm", daemon=True).start()
+        threading.Thread(target=self._prepare, name="lpm-view-prepare", daemon=True).start()
         with guarded(self.door), redirect_stdout(StringIO()):  # viser prints addresses without the token
             self._server = viser.ViserServer(config.host, config.port, label="LPM", verbose=False)
         without_tunnel(self._server)
@@ -66,6 +68,11 @@ class ViewServer:
         camera.look_at, camera.up, camera.position = (0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, DISTANCE, 0.9)
         self._server.on_client_connect(self._on_connect)
         self._server.on_client_disconnect(self._on_leave)
+
+    def _prepare(self) -> None:
+        """What takes a while and all clients need: first what the first picture needs, then the population."""
+        self._shared.mesher.warm()
+        self._shared.population.set_result(attributes_of(self._shared.model))
 
     @property
     def port(self) -> int:

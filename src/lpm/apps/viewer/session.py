@@ -7,6 +7,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from lpm.apps.viewer.stage import DISTANCE, Stage
 from lpm.errors import InputError, LpmError
 from lpm.evaluation.xray_pictures import pictures_of
 from lpm.fitting.xray import XrayFit
+from lpm.measurement.shapes import measure_shapes
+from lpm.measurement.table import AttributeTable
 from lpm.model.bundle import ModelBundle
 from lpm.reports import fits
 
@@ -49,6 +52,7 @@ class Shared:
         source: As `lpm.load` takes it; None for the bundled one.
         mesher: Of that model.
         most_mb: Largest upload.
+        population: What was measured on the model's training subjects, as soon as that is known.
         turns: Taken by a client whose fit runs; a fit takes all cores.
     """
 
@@ -56,6 +60,7 @@ class Shared:
     source: str | None
     mesher: Mesher
     most_mb: int
+    population: Future[AttributeTable]
     turns: threading.Semaphore
 
 
@@ -85,6 +90,7 @@ class Session:
         UploadLimit(client, shared.most_mb * 1024**2, self._refuse_size)
         self._build(client.gui)
         self._live.ask(self._shape.shape)
+        shared.population.add_done_callback(self._on_population)
 
     def close(self) -> None:
         """The client has left: its files and its lungs go."""
@@ -138,7 +144,17 @@ class Session:
         if lungs.fit is None and self._look.look.quantity == "uncertainty":
             self._look.choose(quantity="structure")
         self._draw(self._look.look)
-        self._measures.show(table_of(lungs))
+        self._measure(lungs)
+
+    def _measure(self, lungs: Lungs) -> None:
+        values, known = measure_shapes(lungs.meshes), self._shared.population
+        self._measures.show(table_of(lungs, values, known.result().percentiles(values) if known.done() else {}))
+
+    def _on_population(self, _: object) -> None:
+        """It is known now where measurements stand."""
+        with self._lock:
+            if self._lungs is not None and not self._is_closed:
+                self._measure(self._lungs)
 
     # --- How they are looked at -----------------------------------------------------------------------------------
 
