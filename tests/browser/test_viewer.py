@@ -235,7 +235,7 @@ def test_text_stands_out_and_everything_is_reached_by_keys(viewer: Viewer) -> No
         viewer.tab(tab)
         faint = [(round(ratio, 2), text) for ratio, text in viewer.page.evaluate(_CONTRASTS) if ratio < 4.5]
         assert faint == []
-    viewer.page.get_by_role("tab", name="Shape").focus()
+    viewer.tab("Shape")
     reached = []
     for _ in range(30):
         viewer.page.keyboard.press("Tab")
