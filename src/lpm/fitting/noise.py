@@ -32,6 +32,8 @@ _LEAST_SHARE = 0.5
 _NOISE_STEP, _SD_STEP, _LENGTH_STEP = 1.25, 0.8, 1.3
 _NOISE_STEPS, _SD_STEPS, _LENGTH_STEPS = range(-9, 9), range(8), range(4)
 _FIRST_NOISE_MM = 1.0
+_LONGER_FROM_MM = 1.0
+"""Clean points are followed by the usual length: a likelier, longer one blurs edges (docs/fit.md)."""
 _SD_PRIOR, _LENGTH_PRIOR = 0.1, 0.3
 
 
@@ -100,7 +102,8 @@ class _Sizes:
 
     @property
     def is_possible(self) -> bool:
-        return self.noise in _NOISE_STEPS and self.sd in _SD_STEPS and self.length in _LENGTH_STEPS
+        lengths = _LENGTH_STEPS if self.noise_mm >= _LONGER_FROM_MM else range(1)
+        return self.noise in _NOISE_STEPS and self.sd in _SD_STEPS and self.length in lengths
 
 
 @dataclass(frozen=True)
