@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+import lpm
 from lpm.errors import InputError
 from lpm.fitting.fit import shape_of
 from lpm.geometry.distances import closest_points
+from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.correspondence import TemplateSurfaces, template_surfaces
@@ -77,3 +79,12 @@ def test_all_shapes_share_triangles_that_the_shape_does_not_change(
 def test_a_network_has_no_average_to_carry(tiny_model: ModelBundle) -> None:
     with pytest.raises(InputError, match=r"correspondence.*an atlas.*lpm\.load"):
         template_surfaces(tiny_model)
+
+
+@pytest.mark.parametrize("faces_each", [2000, 3000, 8000])
+def test_the_bundled_average_is_closed_with_few_triangles(faces_each: int) -> None:
+    """Of so few triangles, the usual decimation makes a mesh of one of its lungs that is not closed."""
+    surfaces = template_surfaces(lpm.load().bundle, faces_each)
+    for vertices, faces in zip(surfaces.vertices, surfaces.faces, strict=True):
+        assert len(faces) <= faces_each
+        assert WorldMesh(vertices.double().numpy(), faces).is_closed

@@ -33,7 +33,6 @@ _LEAST_SLOPE = 0.3
 _FARTHEST = 0.02
 _WARP_NODES_A_LENGTH = 4.0
 _REACH = 0.25
-_MORE_FACES = (1.0, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0)
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ class TemplateSurfaces:
 
         Args:
             decoder: An atlas.
-            faces_each: Triangles of each structure, about; a few more where fewer would not be closed.
+            faces_each: Triangles of each structure, at most, as far as closed surfaces have so few.
         """
-        meshes = [_with_fewer_faces(smooth_surface(mesh, 2), faces_each) for mesh in _average(decoder)]
+        meshes = [decimate(smooth_surface(mesh, 2), faces_each) for mesh in _average(decoder)]
         vertices = tuple(torch.from_numpy(mesh.vertices).float() for mesh in meshes)
         return cls(decoder, vertices, tuple(mesh.faces for mesh in meshes))
 
@@ -161,12 +160,6 @@ def _on_grid(functions: Eigenfunctions, mixture: Tensor, box: Box, shape: tuple[
     parts = [(planes * mixture[:, axis]) @ z.T for axis in range(3)]
     stacked: Tensor = torch.stack(parts).unflatten(1, shape[:2])
     return stacked
-
-
-def _with_fewer_faces(mesh: WorldMesh, target: int) -> WorldMesh:
-    """Decimated, to a little more where a closed mesh of so few triangles was not found."""
-    tries = (decimate(mesh, int(target * factor)) for factor in _MORE_FACES)
-    return next((fewer for fewer in tries if len(fewer.faces) < len(mesh.faces)), mesh)
 
 
 def _average(decoder: AtlasDecoder) -> list[WorldMesh]:
