@@ -100,7 +100,7 @@ def _finish(everything: Objective, search: _Search, stop_reason: StopReason) -> 
     n_structures, n_points = len(everything.model.structures), len(everything.points)
     if config.prior_only:
         residual = ResidualField.nothing(config.residual, n_structures)
-        noise = Noise(search.noise_mm, 0.0, config.residual.length_mm, torch.ones(n_points, dtype=torch.float64))
+        noise = Noise(search.noise_mm, 0.0, torch.ones(n_points, dtype=torch.float64))
     else:
         residual, noise = _follow_points(everything, search, sides)
     points = everything.points.double()
@@ -128,7 +128,7 @@ def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tup
     errors, points = everything.errors(state, sides), everything.points.double()
     places = everything.projected(state, sides)
     noise = estimate_noise(places, sides, errors, everything.slopes(state, sides), config)
-    prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm, "length_mm": noise.length_mm})
+    prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm})
     # of a point's distance to the decoder's surface this share is noise, as far as one can say before the fit
     share = noise.variance / (noise.variance + noise.residual_sd_mm**2)
     places = points + share[:, None] * (places - points)

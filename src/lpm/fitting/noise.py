@@ -2,9 +2,8 @@
 
 The points are cut into blocks of neighbours. In a block, each point is predicted from the others by the residual's
 Gaussian process (Rasmussen and Williams 2006, eq. 5.12). An ordinary point differs from that by the noise and by what
-the prediction does not know; an outlier lies anywhere. Standard deviations of noise and residual, and the residual's
-length, are those that make the points most probable under this mixture; the mixture then says how probably each point
-is ordinary.
+the prediction does not know; an outlier lies anywhere. Standard deviations of noise and residual are those that make
+the points most probable under this mixture; the mixture then says how probably each point is ordinary.
 """
 
 from __future__ import annotations
@@ -17,24 +16,21 @@ import torch
 from torch import Tensor
 
 from lpm.fitting.config import FitConfig
-from lpm.fitting.residual import matern
+from lpm.fitting.residual import ResidualConfig, correlation
 from lpm.geometry.distances import morton_order
 
 _BLOCK = 120
 _CHOOSING_BLOCKS = 48
 _ROUNDS = 4
 _OUTLIER_RANGE_MM = 100.0
-_FAR_MM = 1e6
 _OUTLIER_SHARE, _PRIOR_POINTS = 0.01, 300.0
 _MOST_OUTLIERS = 0.3
 _LEAST_ORDINARY = 1e-6
 _LEAST_SHARE = 0.5
-_NOISE_STEP, _SD_STEP, _LENGTH_STEP = 1.25, 0.8, 1.3
-_NOISE_STEPS, _SD_STEPS, _LENGTH_STEPS = range(-9, 9), range(8), range(4)
+_NOISE_STEP, _SD_STEP = 1.25, 0.8
+_NOISE_STEPS, _SD_STEPS = range(-9, 9), range(8)
 _FIRST_NOISE_MM = 1.0
-_LONGER_FROM_MM = 1.0
-"""Clean points are followed by the usual length: a likelier, longer one blurs edges (docs/fit.md)."""
-_SD_PRIOR, _LENGTH_PRIOR = 0.1, 0.3
+_SD_PRIOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,11 @@ class Noise:
     Args:
         sd_mm: Standard deviation of an ordinary point's noise along the surface's normal.
         residual_sd_mm: Standard deviation of the residual that goes with it.
-        length_mm: Correlation length of that residual.
         ordinary: (n,) probability that a point is ordinary, and no outlier.
     """
 
     sd_mm: float
     residual_sd_mm: float
-    length_mm: float
     ordinary: Tensor
 
     @property
@@ -67,11 +61,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Standard deviations and length in steps of a fixed ratio, and the share of outliers."""
+    """Standard deviations in steps of a fixed ratio, and the share of outliers."""
 
     noise: int
     sd: int
-    length: int
     outliers: float
     config: FitConfig
 
@@ -84,26 +77,14 @@ class _Sizes:
         return self.config.residual.sd_mm * _SD_STEP**self.sd
 
     @property
-    def length_mm(self) -> float:
-        return self.config.residual.length_mm * _LENGTH_STEP**self.length
-
-    @property
     def log_prior(self) -> float:
-        away = (self.sd * math.log(_SD_STEP) / _SD_PRIOR, self.length * math.log(_LENGTH_STEP) / _LENGTH_PRIOR)
-        return -0.5 * (away[0] ** 2 + away[1] ** 2)
+        return -0.5 * (self.sd * math.log(_SD_STEP) / _SD_PRIOR) ** 2
 
     def near(self) -> list[_Sizes]:
         """What lies a step away."""
-        found = [replace(self, sd=self.sd + step) for step in (1, -1)]
-        found += [replace(self, length=self.length + step) for step in (1, -1)]
-        if not self.config.noise_mm:
-            found += [replace(self, noise=self.noise + step) for step in (1, -1)]
-        return [one for one in found if one.is_possible]
-
-    @property
-    def is_possible(self) -> bool:
-        lengths = _LENGTH_STEPS if self.noise_mm >= _LONGER_FROM_MM else range(1)
-        return self.noise in _NOISE_STEPS and self.sd in _SD_STEPS and self.length in lengths
+        steps = [(0, 1), (0, -1)] + ([] if self.config.noise_mm else [(1, 0), (-1, 0)])
+        found = [(self.noise + noise, self.sd + sd) for noise, sd in steps]
+        return [replace(self, noise=n, sd=s) for n, s in found if n in _NOISE_STEPS and s in _SD_STEPS]
 
 
 @dataclass(frozen=True)
@@ -112,18 +93,18 @@ class _Blocks:
 
     Args:
         member: (b, m) index of the point, or -1.
-        apart_mm: (b, m, m) distances; a padded place is far from all.
+        correlation: (b, m, m) of the residual; a padded place goes with nothing.
         errors: (b, m) mm; 0 where padded.
         slopes: (b, m) how steep the field is; 1 where padded.
     """
 
     member: Tensor
-    apart_mm: Tensor
+    correlation: Tensor
     errors: Tensor
     slopes: Tensor
 
     @classmethod
-    def of(cls, places: Tensor, structure: Tensor, values: tuple[Tensor, Tensor]) -> _Blocks:
+    def of(cls, places: Tensor, structure: Tensor, values: tuple[Tensor, Tensor], config: ResidualConfig) -> _Blocks:
         parts = []
         for index in structure.unique():
             own = torch.nonzero(structure == index)[:, 0].numpy()
@@ -134,17 +115,17 @@ class _Blocks:
             row[: len(part)] = torch.from_numpy(part)
         is_point, index = member >= 0, member.clamp_min(0)
         there = places[index] - places[index].mean(dim=1, keepdim=True)
-        apart_mm = torch.cdist(there, there).masked_fill(~(is_point[:, :, None] & is_point[:, None]), _FAR_MM)
-        apart_mm.diagonal(dim1=1, dim2=2).zero_()
+        found = correlation(there, there, config) * (is_point[:, :, None] & is_point[:, None])
+        found.diagonal(dim1=1, dim2=2).fill_(1.0)
         errors, slopes = (value[index] for value in values)
-        return cls(member, apart_mm, errors * is_point, slopes)
+        return cls(member, found, errors * is_point, slopes)
 
     def some(self, n: int) -> _Blocks:
         """At most n of the blocks, spread evenly."""
         if len(self.member) <= n:
             return self
         chosen = torch.linspace(0, len(self.member) - 1, n).long()
-        return _Blocks(self.member[chosen], self.apart_mm[chosen], self.errors[chosen], self.slopes[chosen])
+        return _Blocks(self.member[chosen], self.correlation[chosen], self.errors[chosen], self.slopes[chosen])
 
     def first_guess(self) -> Tensor:
         """(b, m) how probably each point is ordinary, by its error alone."""
@@ -161,7 +142,7 @@ class _Blocks:
         """
         noise = (sizes.noise_mm * self.slopes).square()
         own = noise / ordinary.clamp_min(_LEAST_ORDINARY)
-        factor = torch.linalg.cholesky(sizes.sd_mm**2 * matern(self.apart_mm, sizes.length_mm) + torch.diag_embed(own))
+        factor = torch.linalg.cholesky(sizes.sd_mm**2 * self.correlation + torch.diag_embed(own))
         inverse = torch.cholesky_inverse(factor)
         precision = inverse.diagonal(dim1=1, dim2=2)
         apart = (inverse @ self.errors[:, :, None])[:, :, 0] / precision
@@ -172,10 +153,10 @@ class _Blocks:
 
     def climb(self, sizes: _Sizes, ordinary: Tensor) -> _Sizes:
         """The sizes from which no single step makes the points more probable."""
-        is_point, scores = self.member >= 0, dict[tuple[int, int, int], float]()
+        is_point, scores = self.member >= 0, dict[tuple[int, int], float]()
 
         def score(sizes: _Sizes) -> float:
-            key = (sizes.noise, sizes.sd, sizes.length)
+            key = (sizes.noise, sizes.sd)
             if key not in scores:
                 scores[key] = float(self.explain(sizes, ordinary)[0][is_point].sum()) + sizes.log_prior
             return scores[key]
@@ -201,11 +182,10 @@ def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Te
         structure: (n,) the structure of each.
         errors: (n,) decoder's values at the points, mm, float64.
         slopes: (n,) how steep the decoder's field is there.
-        config: The noise if it is known, and the residual's prior; its standard deviation may be lowered, not raised,
-            and its length be raised, not lowered.
+        config: The noise if it is known, and the residual's prior; its standard deviation may be lowered, not raised.
     """
-    every = _Blocks.of(places, structure, (errors, slopes))
-    some, sizes = every.some(_CHOOSING_BLOCKS), _Sizes(0, 1, 0, _OUTLIER_SHARE, config)
+    every = _Blocks.of(places, structure, (errors, slopes), config.residual)
+    some, sizes = every.some(_CHOOSING_BLOCKS), _Sizes(0, 1, _OUTLIER_SHARE, config)
     ordinary = some.first_guess()
     for _ in range(_ROUNDS):
         sizes = some.climb(sizes, ordinary)
@@ -216,4 +196,4 @@ def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Te
         _, found = every.explain(sizes, found)
     whole, is_point = torch.zeros_like(errors), every.member >= 0
     whole[every.member[is_point]] = found[is_point]
-    return Noise(sizes.noise_mm, sizes.sd_mm, sizes.length_mm, whole)
+    return Noise(sizes.noise_mm, sizes.sd_mm, whole)

@@ -35,17 +35,12 @@ class ResidualConfig(StrictModel):
 
 def correlation(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
     """(..., n, m) Matern 3/2 correlation of the residual between (..., n, 3) and (..., m, 3) points."""
-    return matern(torch.cdist(first, second), config.length_mm)
+    return _matern(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm))
 
 
 def covariance(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
     """(..., n, m) covariance of the residual, mm^2."""
     return config.sd_mm**2 * correlation(first, second, config)
-
-
-def matern(apart_mm: Tensor, length_mm: float) -> Tensor:
-    """Matern 3/2 correlation at distances."""
-    return _matern(apart_mm * (math.sqrt(3.0) / length_mm))
 
 
 def _matern(scaled: Tensor) -> Tensor:
