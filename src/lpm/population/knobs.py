@@ -11,22 +11,12 @@ import numpy as np
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
+from lpm.measurement.measure import OUTLINE
 from lpm.model.bundle import ModelBundle
 from lpm.population.population import Population
 from lpm.population.shape import Shape
 
-KNOBS = (
-    "total_volume_ml",
-    "right_share_percent",
-    "height_mm",
-    "width_mm",
-    "depth_mm",
-    "dome_height_mm",
-    "base_tilt_deg",
-    "apex_radius_mm",
-    "left_lung_notch_depth_mm",
-    "right_lung_notch_depth_mm",
-)
+KNOBS = (*OUTLINE, "left_lung_notch_depth_mm", "right_lung_notch_depth_mm")
 """Attributes that can be turned one at a time: none follows from the others."""
 
 _SLACK_SD, _MOST_OFF_SD = 0.02, 0.1
