@@ -27,9 +27,8 @@ from lpm.files.atomic import write_text
 from lpm.files.scans import read_scan
 from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.disease import fill_disease
-from lpm.geometry.frames import Floats
-from lpm.geometry.phantom_scans import PhantomScan, render_scan
-from lpm.geometry.phantoms import PHANTOM_STRUCTURES, random_lungs, stored_as
+from lpm.geometry.phantom_scans import LabelLungs, PhantomScan, render_scan
+from lpm.geometry.phantoms import random_lungs, stored_as
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import read_bundle
 from lpm.preparation.hounsfield import Scan, hounsfield
@@ -83,30 +82,6 @@ def generated(index: int, name: str, model: Path) -> tuple[str, dict[str, float]
     exchanged = found.with_voxels(np.array([0, 2, 1], dtype=np.uint8)[found.voxels])
     plain_dice = {f"{side}_plain": value for side, value in dice(plain, true).items()}
     return name, dice(found, true) | plain_dice | {"if_exchanged": max(dice(exchanged, true).values())}
-
-
-class RealLungs:
-    """The lungs of a label map in the place of a phantom's: `render_scan` puts a body around them."""
-
-    def __init__(self, labels: Volume) -> None:
-        self.labels, self.fields = canonical(labels), {}
-        for value, name in enumerate(PHANTOM_STRUCTURES, start=1):
-            mask, step = self.labels.voxels == value, self.labels.spacing_mm
-            outside, inside = (ndimage.distance_transform_edt(each, sampling=step) for each in (~mask, mask))
-            self.fields[name] = (outside - inside).astype(np.float32)
-        places = self.labels.to_world(np.argwhere(self.labels.voxels > 0).astype(np.float64))
-        self.bounds_mm = places.min(axis=0), places.max(axis=0)
-        self.center_mm = 0.5 * (self.bounds_mm[0] + self.bounds_mm[1])
-        self.half_width_mm, self.half_depth_mm, half_height = 0.5 * (self.bounds_mm[1] - self.bounds_mm[0])
-        self.height_mm = 2.0 * half_height
-
-    def implicit(self, structure: str, points_mm: Floats) -> Floats:
-        """(n,) signed distance."""
-        inverse = np.linalg.inv(self.labels.world_from_voxel)
-        voxels = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
-        within = np.clip(voxels, 0, np.array(self.labels.voxels.shape) - 1)
-        beyond = np.linalg.norm((voxels - within) * self.labels.spacing_mm, axis=1)
-        return ndimage.map_coordinates(self.fields[structure], within.T, order=1) + beyond
 
 
 def sides_of_lobes(folder: Path, scan: Scan) -> Volume:
@@ -171,7 +146,7 @@ def compared(model: Path, scan: Scan, true: Volume, name: str) -> dict[str, Any]
 def sick_lungs(lungs: Path, model: Path, subject: str, side: int) -> tuple[str, dict[str, Any]]:
     """A generated CT around a real subject's lungs; side 0 is in good health."""
     rng = np.random.default_rng((11, side))
-    shape = RealLungs(read_volume(lungs / subject / "labels.nii.gz"))
+    shape = LabelLungs(read_volume(lungs / subject / "labels.nii.gz"))
     ct, true = render_scan(PhantomScan(shape), rng=rng)  # type: ignore[arg-type]
     scan = hounsfield(ct, subject)
     scan = painted(scan, true, side, rng=rng) if side else scan
