@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from matplotlib.colors import Normalize
-from scipy.spatial import cKDTree
 
 from lpm.evaluation.fit_plots import SIGMA_MAP, plot_sigma
 from lpm.evaluation.plots import plot_lungs
@@ -20,8 +19,7 @@ from lpm.evaluation.stills import draw_still
 from lpm.evaluation.view3d import Coloring, Part, View3D, light
 from lpm.evaluation.xray_pictures import draw_views
 from lpm.fitting.fit import Fit
-from lpm.fitting.posterior import vertex_sigma_mm
-from lpm.fitting.residual import spread_evenly
+from lpm.fitting.posterior import vertex_sigma_in_haste_mm
 from lpm.fitting.xray import XrayFit
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -31,7 +29,7 @@ from lpm.measurement.table import AttributeTable
 
 SIGMA = "uncertainty: standard deviation, mm"
 _POINT_COLOR = "#3d4249"
-_MOST_POINTS, _MOST_ASKED = 5000, 2000
+_MOST_POINTS = 5000
 
 
 @dataclass(frozen=True)
@@ -139,13 +137,8 @@ def sigma_coloring(sigma: Iterable[Floats]) -> Coloring:
 
 
 def sigma_of(fit: Fit, name: str, mesh: WorldMesh) -> Floats:
-    """(v,) standard deviation, mm; of many vertices it is asked at some, and in between it is smooth."""
-    asked = spread_evenly(mesh.vertices, _MOST_ASKED)
-    sparse = WorldMesh(mesh.vertices[asked], np.zeros((1, 3), dtype=np.int64))
-    found = vertex_sigma_mm(fit.model, fit.shape, fit.model.structures.index(name), sparse)
-    distance, nearest = cKDTree(sparse.vertices).query(mesh.vertices, k=3)
-    weight = 1.0 / (distance + 1e-6) ** 2
-    return np.asarray((found[nearest] * weight).sum(axis=1) / weight.sum(axis=1))
+    """(v,) standard deviation, mm."""
+    return vertex_sigma_in_haste_mm(fit.model, fit.shape, fit.model.structures.index(name), mesh)
 
 
 def _volumes(fit: Fit) -> Block:

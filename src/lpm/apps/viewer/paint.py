@@ -9,13 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from scipy.spatial import cKDTree
 
 from lpm.apps.viewer.lungs import Lungs, Meshes
 from lpm.errors import InputError
 from lpm.fitting.fit import Fit
-from lpm.fitting.posterior import vertex_sigma_mm
-from lpm.fitting.residual import spread_evenly
+from lpm.fitting.posterior import vertex_sigma_in_haste_mm
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
@@ -28,8 +26,6 @@ _TEXTS: Mapping[str, str] = {
     "uncertainty": "uncertainty: standard deviation along the surface's normal",
     "error": "error: distance to the truth",
 }
-_SIGMA_PLACES = 1500
-_NEIGHBOURS = 4
 _TOP_SHARE = 98.0
 _STOPS = 9
 
@@ -106,15 +102,4 @@ def _errors_mm(meshes: Meshes, truth: Meshes) -> dict[str, Floats]:
 
 
 def _sigma_mm(fit: Fit, name: str, mesh: WorldMesh) -> Floats:
-    """At some vertices evenly spread, and between them by their distance: it varies slowly, and costs a lot."""
-    chosen = spread_evenly(mesh.vertices, _SIGMA_PLACES)
-    some = mesh.vertices[chosen]
-    known = vertex_sigma_mm(fit.model, fit.shape, fit.model.structures.index(name), _cloud(some))
-    distance, nearest = cKDTree(some).query(mesh.vertices, k=min(_NEIGHBOURS, len(some)))
-    weight = 1.0 / np.maximum(distance, 1e-3)
-    return np.asarray((known[nearest] * weight).sum(axis=1) / weight.sum(axis=1))
-
-
-def _cloud(points: Floats) -> WorldMesh:
-    """Points as the vertices of a mesh, whose triangles nobody looks at."""
-    return WorldMesh(points, np.array([[0, 1, 2]]))
+    return vertex_sigma_in_haste_mm(fit.model, fit.shape, fit.model.structures.index(name), mesh)
