@@ -22,7 +22,6 @@ from visitor import Visitor
 from lpm.apps.viewer.server import ViewConfig, ViewServer
 from lpm.apps.viewer.session import safe_name
 
-
 BETA = re.compile(r"model.shape\(\[(.+)\]\)")
 
 
