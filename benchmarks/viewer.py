@@ -46,6 +46,9 @@ def first_picture(chromium: Any) -> dict[str, Any]:
     listens = time.perf_counter() - server.started
     viewer = Viewer(chromium, server.address, size=(1280, 800))
     seen = time.perf_counter() - server.started
+    viewer.tab("Knobs")
+    viewer.page.get_by_role("slider", name="height, mm").wait_for()  # the server is idle from then on
+    viewer.tab("Shape")
     viewer.settle()
     viewer.page.evaluate(_KEYS)
     timings = [one_key(viewer) for _ in range(N_KEYS)]

@@ -112,6 +112,23 @@ def test_the_mouse_drags_a_slider(viewer: Viewer) -> None:
     assert len(lengths) >= 2  # coarse ones at first, fine ones in the end
 
 
+def test_a_knob_is_turned(viewer: Viewer) -> None:
+    viewer.tab("Knobs")
+    slider = viewer.page.get_by_role("slider", name="height, mm")
+    slider.wait_for(timeout=60_000)
+    viewer.settle()
+    n = viewer.n_meshes()
+    for _ in range(20):
+        slider.press("ArrowRight")
+    viewer.wait_for_lungs(n)
+    viewer.settle()
+    asked = float(slider.get_attribute("aria-valuenow"))
+    viewer.tab("Measure")
+    height = viewer.page.get_by_role("row").filter(has_text="height").first.inner_text()
+    assert abs(float(height.split()[1]) - asked) < 1.5
+    assert viewer.errors == []
+
+
 def test_points_are_uploaded_and_everything_is_saved(viewer: Viewer, points: bytes) -> None:
     viewer.tab("Fit")
     assert "160 surface points: done" in viewer.upload("Surface points", "points.csv", points)
@@ -231,7 +248,7 @@ _CONTRASTS = """
 def test_text_stands_out_and_everything_is_reached_by_keys(viewer: Viewer) -> None:
     unnamed = viewer.page.locator("[role=slider]:not([aria-label])").count()
     assert unnamed == 0
-    for tab in ("Shape", "Fit", "Look", "Measure", "Save"):
+    for tab in ("Shape", "Knobs", "Fit", "Look", "Measure", "Save"):
         viewer.tab(tab)
         faint = [(round(ratio, 2), text) for ratio, text in viewer.page.evaluate(_CONTRASTS) if ratio < 4.5]
         assert faint == []

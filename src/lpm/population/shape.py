@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,15 +24,19 @@ class Shape:
     Args:
         population: Whose.
         coordinates: In units of the population's spread; see `Population.beta`.
+        start: (k,) beta that coordinates of zero stand for; None for the population's mean.
+        decode: (k,) beta to meshes; None for the population's own, about the origin.
     """
 
     population: Population
     coordinates: Floats
+    start: Floats | None = None
+    decode: Callable[[Floats], dict[str, WorldMesh]] | None = None
 
     @cached_property
     def lungs(self) -> dict[str, WorldMesh]:
-        """Meshes by structure; closed, outward, about the origin, RAS mm."""
-        return self.population.decode(self.beta)
+        """Meshes by structure; closed, outward, RAS mm."""
+        return (self.decode or self.population.decode)(self.beta)
 
     @cached_property
     def attributes(self) -> dict[str, float]:
@@ -42,7 +46,8 @@ class Shape:
     @property
     def beta(self) -> Floats:
         """(k,) shape parameters."""
-        return self.population.beta(self.coordinates)
+        beta = self.population.beta(self.coordinates)
+        return beta if self.start is None else beta - self.population.mean + self.start
 
     def of(self, names: Sequence[str]) -> Floats:
         """Some attributes."""

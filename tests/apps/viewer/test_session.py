@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from visitor import Visitor
 
 from lpm.apps.viewer.server import ViewConfig, ViewServer
 from lpm.apps.viewer.session import safe_name
+
+BETA = re.compile(r"model.shape\(\[(.+)\]\)")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,16 @@ def test_lungs_come_by_themselves_and_follow_a_slider(server: ViewServer) -> Non
         visitor.set("beta 1", 2.0)
         visitor.wait_for(lambda: len(visitor.surfaces("/lungs/left_lung")) > n)
         assert "model.shape([2])" in visitor.heard("model.shape([2])")
+
+
+def test_a_knob_makes_lungs_that_measure_it(server: ViewServer) -> None:
+    with Visitor(server.port) as visitor:
+        visitor.heard("total volume")
+        visitor.set("total volume, ml", 6000.0)
+        told = visitor.wait_for(lambda: [found for said in visitor.texts() if (found := BETA.search(said))])
+        beta = [float(value) for value in told[-1][1].split(",")]
+        volume = sum(mesh.volume_ml for mesh in lpm.load().shape(beta).values())
+        assert volume == pytest.approx(6000.0, rel=0.01)
 
 
 def test_buttons_set_all_sliders(server: ViewServer) -> None:

@@ -25,15 +25,22 @@ def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str
     return f'<div class="lpm"><p>{escape(lungs.name)}</p><table>{head}{"".join(rows)}</table></div>'
 
 
+def in_words(name: str) -> tuple[str, str]:
+    """A measurement's name without the unit that it ends in, and that unit."""
+    words, _, unit = name.rpartition("_")
+    words, unit = (words, _UNITS[unit]) if unit in _UNITS else (name, "")
+    return words.replace("_", " "), unit
+
+
 def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str:
-    words, unit = name.rsplit("_", 1) if name.rsplit("_", 1)[-1] in _UNITS else (name, "")
+    words, unit = in_words(name)
     interval = ""
     if lungs.fit is not None and name.endswith("volume_ml"):
         low, high = lungs.fit.interval(name)
         interval = f"{low:,.0f} to {high:,.0f}"
     stands = "" if percentile is None else f"{percentile:.0f}"
     written = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    cells = (escape(words.replace("_", " ")), f"{written} {_UNITS.get(unit, '')}", interval, stands)
+    cells = (escape(words), f"{written} {unit}", interval, stands)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

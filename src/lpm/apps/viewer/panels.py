@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -14,6 +14,7 @@ import numpy as np
 from lpm.apps.viewer.door import taken
 from lpm.apps.viewer.evidence import Kind, Options, Step
 from lpm.apps.viewer.exports import MESH_FORMATS
+from lpm.apps.viewer.knobs import Knob
 from lpm.apps.viewer.paint import Quantity
 from lpm.apps.viewer.shape import N_SLIDERS, REACH, Shape
 from lpm.apps.viewer.slices import PLANES
@@ -85,6 +86,55 @@ class ShapePanel:
         lines = escape(self._code(self.shape))
         head = '<div class="lpm">These lungs in Python: <button data-copy>copy</button>'
         self._lines.content = f'{head}<pre tabindex="0">{lines}</pre></div>'
+
+
+class KnobPanel:
+    """Sliders of attributes; they come once it is known what they do.
+
+    Args:
+        gui: Where to build.
+        turned: Told which attributes are wanted: of the knob that was turned, and of the others if they are held.
+    """
+
+    def __init__(self, gui: Any, turned: Callable[[Mapping[str, float]], None]) -> None:
+        self._gui, self._turned = gui, turned
+        self._stand: Mapping[str, float] = {}
+        self._sliders: dict[str, Any] = {}
+        self._text = gui.add_html("")
+        self._held = gui.add_checkbox(
+            "hold the others", initial_value=False, hint="Otherwise they follow as in people's lungs.", visible=False
+        )
+        self.say("What the knobs do is being worked out: some seconds.")
+
+    def offer(self, tab: Any, knobs: Sequence[Knob]) -> None:
+        """Build the sliders."""
+        with tab:
+            for knob in knobs:
+                step = float(f"{(knob.high - knob.low) / 200.0:.1g}")
+                low, high = (step * round(end / step) for end in (knob.low, knob.high))
+                slider = self._gui.add_slider(knob.label, low, high, step, step * round((low + high) / 2.0 / step))
+                slider.on_update(partial(self._on_slider, knob.name))
+                self._sliders[knob.name] = slider
+        self._held.visible = bool(knobs)
+        self.say("" if knobs else "This model learnt from too few lungs to know what varies with what.")
+        self.stand_at(self._stand)
+
+    def stand_at(self, values: Mapping[str, float]) -> None:
+        """Show what the lungs measure."""
+        self._stand = values
+        for name, slider in self._sliders.items():
+            if name in values:
+                slider.value = float(np.clip(values[name], slider.min, slider.max))
+
+    def say(self, text: str) -> None:
+        """Tell something about the knobs."""
+        self._text.content = f'<div class="lpm" role="status">{escape(text)}</div>'
+
+    def _on_slider(self, name: str, event: Any) -> None:
+        if event.client is None or name not in self._stand:  # set by `stand_at`, or nothing was measured
+            return
+        held = {other: self._stand[other] for other in self._sliders} if self._held.value else {}
+        self._turned({**held, name: float(event.target.value)})
 
 
 class FitPanel:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from lpm.apps.viewer.door import Door, check_address, guarded, without_tunnel
+from lpm.apps.viewer.knobs import Turning
 from lpm.apps.viewer.mesher import Mesher
 from lpm.apps.viewer.session import Session, Shared
 from lpm.apps.viewer.stage import DISTANCE
+from lpm.errors import InputError
 from lpm.extras import import_extra
 from lpm.model.bundle import ModelBundle
 from lpm.population.attributes import attributes_of
+from lpm.population.knobs import Knobs
 
 if TYPE_CHECKING:
     from viser import ClientHandle
@@ -54,7 +56,7 @@ class ViewServer:
         viser = import_extra("viser", "view", "lpm view")
         check_address(config.host, config.port)
         self.door = Door.of(config.host)
-        self._shared = Shared(model, config.source, Mesher(model), config.most_mb, Future(), threading.Semaphore(1))
+        self._shared = Shared(model, config.source, Mesher(model), config.most_mb)
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._prepare, name="lpm-view-prepare", daemon=True).start()
@@ -70,9 +72,11 @@ class ViewServer:
         self._server.on_client_disconnect(self._on_leave)
 
     def _prepare(self) -> None:
-        """What takes a while and all clients need: first what the first picture needs, then the population."""
-        self._shared.mesher.warm()
-        self._shared.population.set_result(attributes_of(self._shared.model))
+        """What takes a while and all clients need: the first picture, what is known of the population, the knobs."""
+        shared = self._shared
+        shared.mesher.warm()
+        shared.population.set_result(attributes_of(shared.model))
+        shared.turning.set_result(_turning(shared.model, shared.mesher))
 
     @property
     def port(self) -> int:
@@ -105,3 +109,13 @@ class ViewServer:
             session = self._sessions.pop(client.client_id, None)
         if session is not None:
             session.close()
+
+
+def _turning(model: ModelBundle, mesher: Mesher) -> Turning | None:
+    """Knobs of a model, if enough lungs taught it."""
+    try:
+        turning = Turning(Knobs.of(model), mesher)
+    except InputError:
+        return None
+    turning.prepare()
+    return turning

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ import numpy as np
 from lpm.apps.viewer.door import UploadLimit
 from lpm.apps.viewer.evidence import Explained, Kind, Options, Seen, Step, explain, read_truth
 from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png, report_html
+from lpm.apps.viewer.knobs import Turning
 from lpm.apps.viewer.live import Live
 from lpm.apps.viewer.lungs import Lungs, Meshes, centred_on, for_the_page, middle_mm
 from lpm.apps.viewer.measures import table_of
 from lpm.apps.viewer.mesher import Mesher
 from lpm.apps.viewer.paint import paint
-from lpm.apps.viewer.panels import Export, FitPanel, Look, LookPanel, MeasurePanel, SavePanel, ShapePanel
+from lpm.apps.viewer.panels import Export, FitPanel, KnobPanel, Look, LookPanel, MeasurePanel, SavePanel, ShapePanel
 from lpm.apps.viewer.shape import Shape
 from lpm.apps.viewer.slices import Slices
 from lpm.apps.viewer.stage import DISTANCE, Stage
@@ -53,6 +54,7 @@ class Shared:
         mesher: Of that model.
         most_mb: Largest upload.
         population: What was measured on the model's training subjects, as soon as that is known.
+        turning: What knobs do, likewise; None of a model without knobs.
         turns: Taken by a client whose fit runs; a fit takes all cores.
     """
 
@@ -60,8 +62,22 @@ class Shared:
     source: str | None
     mesher: Mesher
     most_mb: int
-    population: Future[AttributeTable]
-    turns: threading.Semaphore
+    population: Future[AttributeTable] = field(default_factory=Future)
+    turning: Future[Turning | None] = field(default_factory=Future)
+    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """Lungs that were asked for.
+
+    Args:
+        shape: Their parameters.
+        wanted: Attributes that they must measure when they rest; of knobs.
+    """
+
+    shape: Shape
+    wanted: Mapping[str, float] = field(default_factory=dict)
 
 
 class Session:
@@ -79,6 +95,7 @@ class Session:
         self._is_busy = False
         self._stage = Stage(client.scene)
         self._lungs: Lungs | None = None
+        self._stand: Mapping[str, float] = {}
         self._fitted: Lungs | None = None
         self._shift_mm = 0.0
         self._kept: Meshes | None = None
@@ -86,11 +103,12 @@ class Session:
         self._seen = Seen()
         self._provenance: Mapping[str, str] = {}
         self._slices: Slices | None = None
-        self._live: Live[Shape] = Live(self._show_coarse, self._show_fine, self._failed)
+        self._live: Live[_Wish] = Live(self._show_coarse, self._show_fine, self._failed)
         UploadLimit(client, shared.most_mb * 1024**2, self._refuse_size)
         self._build(client.gui)
-        self._live.ask(self._shape.shape)
+        self._on_shape(self._shape.shape)
         shared.population.add_done_callback(self._on_population)
+        shared.turning.add_done_callback(self._on_turning)
 
     def close(self) -> None:
         """The client has left: its files and its lungs go."""
@@ -103,7 +121,9 @@ class Session:
         tabs = gui.add_tab_group()
         with tabs.add_tab("Shape"):
             n_modes = shared.model.latents.n_modes
-            self._shape = ShapePanel(gui, n_modes, self._live.ask, lambda shape: shape.code(shared.source))
+            self._shape = ShapePanel(gui, n_modes, self._on_shape, lambda shape: shape.code(shared.source))
+        with tabs.add_tab("Knobs") as self._knob_tab:
+            self._knobs = KnobPanel(gui, self._on_knob)
         with tabs.add_tab("Fit"):
             self._fit = FitPanel(gui, shared.most_mb, self._on_upload, self._on_forget)
             self._pictures = [gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False) for _ in range(2)]
@@ -116,23 +136,43 @@ class Session:
 
     # --- Lungs that sliders make ----------------------------------------------------------------------------------
 
-    def _show_coarse(self, shape: Shape) -> None:
-        if self._is_fitted(shape):
+    def _on_shape(self, shape: Shape) -> None:
+        self._live.ask(_Wish(shape))
+
+    def _on_knob(self, wanted: Mapping[str, float]) -> None:
+        """A knob is turned: to first order while it moves; from the lungs on the page, not from those on the way."""
+        turning, lungs = self._shared.turning.result(), self._lungs
+        if turning is not None and lungs is not None and lungs.shape is not None:
+            self._live.ask(_Wish(turning.moved(lungs.shape, self._stand, wanted), wanted))
+
+    def _on_turning(self, known: Future[Turning | None]) -> None:
+        with self._lock:
+            if not self._is_closed:
+                turning = known.result()
+                self._knobs.offer(self._knob_tab, () if turning is None else turning.all)
+
+    def _show_coarse(self, wish: _Wish) -> None:
+        if self._is_fitted(wish.shape):
             return
-        meshes = self._shared.mesher.coarse(shape)
+        meshes = self._shared.mesher.coarse(wish.shape)
         if self._is_closed:
             return
         with self._lock, self._client.atomic():
             self._stage.show("lungs", meshes, None, self._shift_mm)
 
-    def _show_fine(self, shape: Shape) -> None:
-        if self._fitted is not None and self._is_fitted(shape):
+    def _show_fine(self, wish: _Wish) -> None:
+        turning = self._shared.turning.result() if wish.wanted else None
+        if self._fitted is not None and self._is_fitted(wish.shape):
             lungs = self._fitted
         else:
+            shape = wish.shape if turning is None else turning.reached(wish.shape, wish.wanted)
             lungs = Lungs("lungs of the sliders", self._shared.mesher.fine(shape), shape)
         with self._lock:
             if not self._is_closed:
                 self._take(lungs)
+                if turning is not None and lungs.shape is not None:
+                    self._shape.take(lungs.shape)
+                    self._knobs.say(turning.missed(wish.wanted, self._stand))
 
     def _is_fitted(self, shape: Shape) -> bool:
         """Whether these are the lungs of the last fit, which knows more of them than their parameters."""
@@ -148,6 +188,8 @@ class Session:
 
     def _measure(self, lungs: Lungs) -> None:
         values, known = measure_shapes(lungs.meshes), self._shared.population
+        self._stand = values
+        self._knobs.stand_at(values)
         self._measures.show(table_of(lungs, values, known.result().percentiles(values) if known.done() else {}))
 
     def _on_population(self, _: object) -> None:
