@@ -54,6 +54,7 @@ def segmentation(data: Json) -> str:
     coarse = min(real["coarse"].values())
     differ = {key: row["differ"] for key, row in real["written"].items() if "missing" not in key}
     gap = next(row for key, row in real["written"].items() if "missing" in key)
+    missing = [note for note in gap["notes"] if "missing" in note]
     met = [
         (f"{name}: Dice with TotalSegmentator's lobes", ">= 0.975", f"{lowest:.3f}", lowest >= 0.975),
         ("its seconds, reading included", "< 30", f"{real['seconds']:.1f}", real["seconds"] < 30),
@@ -67,7 +68,7 @@ def segmentation(data: Json) -> str:
             f"{max(differ.values())}",
             not any(differ.values()),
         ),
-        ("with a DICOM slice missing: it is named", "yes", "; ".join(gap["notes"]), bool(gap["notes"])),
+        ("with a DICOM slice missing: it is named", "yes", "; ".join(missing) or "no", bool(missing)),
         (
             f"{len(sick)} CTs with 30 % of a lung painted dense: Dice of each lung",
             ">= 0.96 on all",

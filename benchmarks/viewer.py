@@ -47,7 +47,7 @@ def first_picture(chromium: Any) -> dict[str, Any]:
     viewer = Viewer(chromium, server.address, size=(1280, 800))
     seen = time.perf_counter() - server.started
     viewer.tab("Knobs")
-    viewer.page.get_by_role("slider", name="height, mm").wait_for()  # the server is idle from then on
+    viewer.page.get_by_role("slider", name="height, mm", exact=True).wait_for()  # the server is idle from then on
     viewer.tab("Shape")
     viewer.settle()
     viewer.page.evaluate(_KEYS)

@@ -114,7 +114,7 @@ def test_the_mouse_drags_a_slider(viewer: Viewer) -> None:
 
 def test_a_knob_is_turned(viewer: Viewer) -> None:
     viewer.tab("Knobs")
-    slider = viewer.page.get_by_role("slider", name="height, mm")
+    slider = viewer.page.get_by_role("slider", name="height, mm", exact=True)
     slider.wait_for(timeout=60_000)
     viewer.settle()
     n = viewer.n_meshes()
