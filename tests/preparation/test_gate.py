@@ -72,6 +72,7 @@ def test_the_sheet_shows_the_worst_first_and_needs_no_other_file(folder: Path, t
     assert max(places[:3]) < places[3]
     assert text.count("data:image/png;base64,") == 5
     assert "src='http" not in text
+    assert "lungs-parametric-model" in text[text.index("Provenance") :]
 
 
 def test_a_scan_becomes_a_subject(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ def generate(
     xray: Annotated[bool, typer.Option("--xray", help="That, and its radiographs, frontal and lateral.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same lungs.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="OUT/report.html: lungs in 3D, attributes beside real ones.")
+    ] = True,
 ) -> None:
     """Generate lungs: a folder each with meshes, labels and attributes; subjects.csv, which `lpm prepare` takes back.
 
@@ -44,20 +47,28 @@ def generate(
     """
     from lpm.population.data_set import DataSet, Request
     from lpm.population.generation import Generator
+    from lpm.reports.generated import write_generation_report
+    from lpm.reports.provenance import provenance
 
     given = {"total_volume_ml": volume_ml, "height_mm": height_mm, "width_mm": width_mm, "depth_mm": depth_mm}
     ranges = {name: _range(name, text) for name, text in given.items() if text is not None}
     ranges |= dict(_where(text) for text in where or [])
     scans: Literal["none", "ct", "ct and radiographs"] = "ct and radiographs" if xray else "ct" if ct else "none"
     request = Request(ranges=ranges, seed=seed, labels_mm=labels_mm, scans=scans)
-    data_set = DataSet(Generator.of(load_bundle(model)), request, out)
-    tries = 0
+    bundle = load_bundle(model)
+    data_set, made = DataSet(Generator.of(bundle), request, out), []
     with progress() as bar:
         task = bar.add_task("generate", total=n)
         for lungs in data_set.write_all(n, jobs=jobs):
-            tries += lungs.tries
+            made.append(lungs)
             bar.advance(task)
-    screen.print(f"{out}: {n} pairs of lungs ({tries} drawn), subjects.csv, manifest.json", soft_wrap=True)
+    if report:
+        write_generation_report(
+            out / "report.html", data_set, made, provenance(bundle, seed=seed, digest=data_set.digest)
+        )
+    drawn = sum(lungs.tries for lungs in made)
+    files = "subjects.csv, manifest.json" + ", report.html" * report
+    screen.print(f"{out}: {n} pairs of lungs ({drawn} drawn), {files}", soft_wrap=True)
 
 
 def _where(text: str) -> tuple[str, Range]:

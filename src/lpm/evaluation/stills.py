@@ -23,6 +23,7 @@ from lpm.evaluation.scenes import (
     window_of,
 )
 
+_COLUMNS = 6
 _LIGHT = np.array([0.35, 0.45, 0.82])
 
 
@@ -46,7 +47,31 @@ def draw_still(layers: Sequence[Layer], path: Path, views: Sequence[View] = (FRO
     save_png(figure, path)
 
 
-def _draw(axes: Axes, meshes: Sequence[Layer], view: View, window: Window) -> None:
+def draw_many(shapes: Sequence[Sequence[Layer]], path: Path, view: View = FRONTAL) -> None:
+    """Draw shapes side by side, six in a row, all to one scale; meshes of a few thousand faces.
+
+    Args:
+        shapes: Each of some closed meshes.
+        path: A .png.
+        view: Where they are looked at from.
+
+    Raises:
+        FileError: Not a .png, or the disk refuses.
+    """
+    windows = [window_of(layers, view) for layers in shapes]
+    half_size = np.max([window.half_size for window in windows], axis=0)
+    columns = min(len(shapes), _COLUMNS)
+    rows = -(-len(shapes) // columns)
+    figure = new_figure(1.6 * columns, 1.6 * rows * half_size[1] / half_size[0])
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, layers, window in zip(panels, shapes, windows, strict=False):
+        _draw(axes, layers, view, Window(window.center, half_size), lettered=layers is shapes[0])
+    for axes in panels[len(shapes) :]:
+        axes.set_axis_off()
+    save_png(figure, path)
+
+
+def _draw(axes: Axes, meshes: Sequence[Layer], view: View, window: Window, *, lettered: bool = True) -> None:
     polygons, depths, colors = zip(*(_seen(layer, view) for layer in meshes), strict=True)
     order = np.argsort(np.concatenate(depths))
     chosen = np.concatenate(colors)[order]
@@ -55,8 +80,9 @@ def _draw(axes: Axes, meshes: Sequence[Layer], view: View, window: Window) -> No
     left, right, bottom, top = window.extent
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.set_axis_off()
-    letter_sides(axes, view)
-    scale_bar(axes, window)
+    if lettered:
+        letter_sides(axes, view)
+        scale_bar(axes, window)
 
 
 def _seen(layer: Layer, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

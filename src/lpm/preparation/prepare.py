@@ -23,6 +23,7 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical, on_grid
+from lpm.made import made_with, today
 from lpm.preparation.cases import Case
 from lpm.preparation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, is_label_map
@@ -286,7 +287,7 @@ def finish_cohort(
     failed = {outcome.subject: outcome.message for outcome in outcomes if outcome.quality is None}
     if not subjects:
         raise InputError("prepare", f"none of {len(outcomes)} cases succeeded", "at least one")
-    _write_sheet(subjects, failed, out)
+    _write_sheet(subjects, failed, out, config)
     names = _accepted(subjects, out, keep_rejected=keep_rejected)
     split: dict[str, Split] = read_split(split_file, names) if split_file else split_at_random(names, config.seed)
     manifest = Manifest(
@@ -357,10 +358,13 @@ def _gated(subjects: Mapping[str, Quality]) -> dict[str, Quality]:
     return gated
 
 
-def _write_sheet(subjects: Mapping[str, Quality], failed: Mapping[str, str], out: Path) -> None:
+def _write_sheet(
+    subjects: Mapping[str, Quality], failed: Mapping[str, str], out: Path, config: PreparationConfig
+) -> None:
     cards = [Card(name, "failed", (message,), (), None) for name, message in failed.items()]
     for name, quality in subjects.items():
         volumes = ", ".join(f"{structure} {q.volume_ml:,.0f} ml" for structure, q in quality.structures.items())
         facts = (f"{quality.source}, {quality.labels_from}: {volumes}", *quality.notes)
         cards.append(Card(name, quality.verdict, quality.flags, facts, out / "subjects" / name / "preview.png"))
-    write_sheet(cards, out / "sheet.html", f"Cohort {out.name}")
+    provenance = {"made with": made_with(), "parameters": config.model_dump_json(), "date": today()}
+    write_sheet(cards, out / "sheet.html", f"Cohort {out.name}", provenance)

@@ -25,8 +25,18 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px; color: #222; }
 section { border-top: 1px solid #ddd; padding: .6rem 0; display: grid; grid-template-columns: 320px 1fr; gap: 1rem; }
 img { max-width: 100%; background: #111; } h2 { font-size: 1rem; margin: 0; } p { margin: .2rem 0; }
+@media (max-width: 44rem) { body { margin: 1rem; } section { display: block; } }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dd { margin: 0; overflow-wrap: anywhere; }
+@media print { section { break-inside: avoid; } }
 .rejected h2 { color: #b3261e; } .doubtful h2 { color: #96690a; } .good h2 { color: #2e6b36; }
 """
+
+
+_MEANING = (
+    "Good: nothing to note. Doubtful: look at the contours before you rely on it; it is used. Rejected: it enters "
+    "neither training nor test. Failed: nothing of it could be prepared."
+)
 
 
 def draw_preview(labels: Volume, hu: Volume | None) -> Picture:
@@ -101,23 +111,28 @@ class Card:
 _ORDER: Mapping[str, int] = {"failed": 0, "rejected": 1, "doubtful": 2, "good": 3}
 
 
-def write_sheet(cards: Sequence[Card], path: Path, title: str) -> None:
+def write_sheet(cards: Sequence[Card], path: Path, title: str, provenance: Mapping[str, str]) -> None:
     """Write one HTML file with all cases, the worst first; it needs no other file.
 
     Args:
         cards: Cases.
         path: To write.
         title: Of the page.
+        provenance: Rows of the last section: versions, parameters, seed.
     """
     ordered = sorted(cards, key=lambda card: (_ORDER[card.verdict], -len(card.findings), card.subject))
     counts = ", ".join(f"{sum(card.verdict == name for card in cards)} {name}" for name in _ORDER)
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>",
         f"<p>{len(cards)} cases: {counts}. Coronal, sagittal (right lung) and axial slice; left lung red, right blue; ",
         "the patient's right is on the picture's left, in the sagittal slice the front is.</p>",
+        f"<p>{_MEANING}</p>",
         *map(_card, ordered),
-        "</body></html>\n",
+        "<h2>Provenance</h2><dl>",
+        *(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in provenance.items()),
+        "</dl></body></html>\n",
     ]
     write_text(path, "".join(parts))
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
+from lpm.made import made_with, today
 from lpm.model.bundle import ModelBundle
 
 _DIGITS = 16
@@ -27,11 +25,9 @@ def provenance(model: ModelBundle, inputs: Iterable[Path] = (), **more: object) 
     rows = {f"input {path.name}": digest(path) for path in inputs}
     rows |= {"model": f"{manifest.config.preset}, {subjects} training subjects", "model's data": manifest.data}
     rows |= {name.replace("_", " "): str(value) for name, value in more.items() if value is not None}
-    rows["made with"] = (
-        f"lungs-parametric-model {version('lungs-parametric-model')}, Python {platform.python_version()}"
-    )
+    rows["made with"] = made_with()
     rows["model trained with"] = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
-    rows["date"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    rows["date"] = today()
     return rows
 
 

@@ -124,7 +124,7 @@ class KnobPanel:
         self._stand = values
         for name, slider in self._sliders.items():
             if name in values:
-                slider.value = float(np.clip(values[name], slider.min, slider.max))
+                slider.value = round(float(np.clip(values[name], slider.min, slider.max)), 1)
 
     def say(self, text: str) -> None:
         """Tell something about the knobs."""

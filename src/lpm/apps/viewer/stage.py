@@ -23,6 +23,7 @@ _POINT_COLOR, _INK = (25, 25, 25), (40, 40, 40)
 _POINT_MM = 1.6
 _FLOOR_MM, _SIDES_MM, _BAR_MM = -175.0, 195.0, 100.0
 _GHOST = 0.35
+_AMBIENT = 1.1
 
 
 class Stage:
@@ -69,7 +70,7 @@ class Stage:
             return
         self.remove(path)
         self._parts[path] = self._scene.add_mesh_simple(
-            path, vertices, faces, color=np.array(color), opacity=opacity, side="double"
+            path, vertices, faces, color=np.array(color), opacity=opacity, cast_shadow=False, receive_shadow=False
         )
 
     def show_points(self, points_mm: Floats) -> None:
@@ -110,6 +111,8 @@ class Stage:
         """Light, a floor of 10 mm squares, letters at the patient's sides, a bar of known length."""
         scene, floor = self._scene, _FLOOR_MM / UNIT_MM
         scene.configure_default_lights(enabled=True, cast_shadow=False)
+        scene.configure_environment_map(None)  # with it a frame takes thrice as long where no graphics card draws
+        scene.add_light_ambient("/light", intensity=_AMBIENT)
         size, cell, section, edge = (length / UNIT_MM for length in (400.0, 10.0, 100.0, _SIDES_MM))
         scene.add_grid(
             "/floor", size, size, cell_size=cell, section_size=section, shadow_opacity=0.0, position=(0.0, 0.0, floor)

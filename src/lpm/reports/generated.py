@@ -1,0 +1,158 @@
+"""The report of generated lungs: some of them to look at, their attributes beside real ones, how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from lpm.evaluation.population_plots import plot_attributes
+from lpm.evaluation.report import Block, Cell, Figure, Notes, Section, Table, Text, write_report
+from lpm.evaluation.scenes import Layer, solid, structure_color
+from lpm.evaluation.stills import draw_many, draw_still
+from lpm.evaluation.view3d import Part, View3D, light
+from lpm.files.meshes import read_mesh
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.surfaces import decimate
+from lpm.measurement.measure import OUTLINE
+from lpm.measurement.table import AttributeTable
+from lpm.population.data_set import DataSet, Lungs
+from lpm.population.generation import Generator
+
+_SMALL_FACES, _TURNED, _MANY = 2500, 3, 24
+_LEAST_FOR_SPREAD = 10
+
+Meshes = Mapping[str, WorldMesh]
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """Attributes of the generated lungs and of the training subjects."""
+
+    made: AttributeTable
+    real: AttributeTable
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in OUTLINE if name in self.made.names and name in self.real.names]
+
+
+def write_generation_report(
+    path: Path, data_set: DataSet, lungs: Sequence[Lungs], provenance: Mapping[str, str]
+) -> None:
+    """Write the report of a data set.
+
+    Args:
+        path: A .html.
+        data_set: Whose lungs lie in its folder.
+        lungs: All of them.
+        provenance: Rows of the last section; see `lpm.reports.provenance`.
+
+    Raises:
+        FileError: Not a .html, a mesh is missing, or the disk refuses.
+    """
+    population = data_set.generator.population
+    structures = population.decode.model.structures
+    made = AttributeTable.of({one.name: one.attributes for one in lungs})
+    standing = _Standing(made, population.table)
+    with TemporaryDirectory() as folder:
+        shown = [_read(data_set.out / one.name, structures) for one in lungs[:_MANY]]
+        sections = [
+            Section("What to know first", [Notes(_RELIANCE)]),
+            Section("The lungs", [_view(shown, lungs, Path(folder)), _side_by_side(shown, Path(folder))]),
+            Section("Size and shape, beside the real lungs", _attributes(standing, Path(folder))),
+            Section("How they came about", [_gates(data_set.generator, lungs), Text(_MEANING)]),
+        ]
+        write_report(path, "Generated lungs", _lead(data_set, lungs), sections, provenance)
+
+
+def _lead(data_set: DataSet, lungs: Sequence[Lungs]) -> str:
+    asked = [
+        f"{name.replace('_', ' ')} {low:,.4g}" + (f" to {high:,.4g}" if high > low else "")
+        for name, (low, high) in data_set.request.ranges.items()
+    ]
+    n = len(data_set.generator.population.table.subjects)
+    pairs = "pair" if len(lungs) == 1 else "pairs"
+    return f"{len(lungs):,} {pairs} of lungs that no one has, drawn as the lungs of {n} subjects vary" + (
+        f", with {' and '.join(asked)}." if asked else ", without conditions."
+    )
+
+
+def _read(folder: Path, structures: Sequence[str]) -> Meshes:
+    return {name: read_mesh(folder / f"{name}.ply") for name in structures}
+
+
+def _view(shown: Sequence[Meshes], lungs: Sequence[Lungs], folder: Path) -> View3D:
+    """The first few, one of them shown from the start."""
+    parts = [
+        Part(
+            f"{one.name}, {name.replace('_', ' ')}", mesh.vertices, mesh.faces, structure_color(index), shown=not number
+        )
+        for number, (one, meshes) in enumerate(zip(lungs[:_TURNED], shown, strict=False))
+        for index, (name, mesh) in enumerate((name, light(mesh)) for name, mesh in meshes.items())
+    ]
+    draw_still(_layers(shown[0]), folder / "first.png")
+    caption = f"The first {min(_TURNED, len(shown))}; show and hide each." if len(shown) > 1 else "The lungs."
+    return View3D(parts, caption, still=folder / "first.png")
+
+
+def _side_by_side(shown: Sequence[Meshes], folder: Path) -> Figure:
+    draw_many([_layers(meshes) for meshes in shown], folder / "many.png")
+    return Figure(folder / "many.png", f"The first {len(shown)}, from the front, all to one scale.")
+
+
+def _layers(meshes: Meshes) -> list[Layer]:
+    return [solid(decimate(mesh, _SMALL_FACES), structure_color(index)) for index, mesh in enumerate(meshes.values())]
+
+
+def _attributes(standing: _Standing, folder: Path) -> list[Block]:
+    rows = [[_words(name), *_spread(standing.made, name), *_spread(standing.real, name)[:2]] for name in standing.names]
+    header = ["attribute", "mean", "SD", "least", "largest", "real mean", "real SD"]
+    n = len(standing.real.subjects)
+    table = Table(header, rows, f"{len(standing.made.subjects):,} generated lungs, and {n} real ones")
+    if len(standing.made.subjects) < _LEAST_FOR_SPREAD:
+        return [table]
+    plot_attributes(standing.real, standing.made, standing.names, folder / "attributes.png")
+    return [Figure(folder / "attributes.png", "Generated lungs (filled) and the training subjects' (outlined)."), table]
+
+
+def _words(name: str) -> str:
+    words, _, unit = name.rpartition("_")
+    return f"{words.replace('_', ' ')}, {unit.replace('percent', '%').replace('deg', 'degrees')}"
+
+
+def _spread(table: AttributeTable, name: str) -> list[Cell]:
+    values = table.values[:, table.index(name)]
+    deviation = float(np.nanstd(values, ddof=1)) if len(values) > 1 else 0.0
+    numbers = (float(np.nanmean(values)), deviation, float(np.nanmin(values)), float(np.nanmax(values)))
+    return [f"{number:,.0f}" if max(map(abs, numbers)) >= 1000 else f"{number:.1f}" for number in numbers]
+
+
+def _gates(generator: Generator, lungs: Sequence[Lungs]) -> Table:
+    nearest = np.array([one.nearest_training_lungs_mm for one in lungs])
+    apart = generator.familiar.nearest_each_mm()
+    rows: list[list[Cell]] = [
+        ["pairs of lungs drawn until all were sound and as asked for", f"{sum(one.tries for one in lungs):,}"],
+        ["distance from the nearest training lungs, mean, mm", f"{nearest.mean():.1f}"],
+        ["the least one, mm (nearer than the limit counts as a copy)", f"{nearest.min():.1f}"],
+        ["the limit, mm", f"{generator.least_mm:.1f}"],
+        ["the training lungs' own distance from the nearest other, mean, mm", f"{apart.mean():.1f}"],
+    ]
+    return Table(["", "value"], rows, "What the gates saw")
+
+
+_RELIANCE = (
+    "These lungs were drawn by a model; they are no patient's. They are smoother than real ones, and their notches are "
+    "shallower. Not for clinical use.",
+)
+_MEANING = (
+    "Every pair is closed, of one piece a lung, overlaps by less than 1 ml, and has each attribute within four "
+    "standard deviations of the population's mean; others were drawn again.",
+    "A distance between two pairs of lungs is the mean distance of their surfaces, each to the other.",
+    "With conditions, means and spreads differ from the real lungs' as they should: they are those of the part of the "
+    "population that was asked for.",
+    "Coordinates: R to the right, A to the front, S to the head, in millimetres, about the lungs' middle.",
+)
