@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 
@@ -97,20 +98,27 @@ def displacements(decoder: AtlasDecoder, latent: torch.Tensor) -> torch.Tensor:
     return torch.stack(fields)
 
 
-def errors(model: ModelBundle, cohort: Cohort, path: Path) -> dict[str, dict[str, float]]:
+def errors(model: ModelBundle, cohort: Cohort, path: Path, jobs: int) -> dict[str, dict[str, float]]:
     """ASSD of each test subject from each kind of evidence, mm."""
     found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
-    for kind, (n_points, config) in KINDS.items():
-        for subject in cohort.subjects("test"):
-            if subject in found.get(kind, {}):
-                continue
-            points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
-            fit = fit_points(model, points, config=config, spacing_mm=FIT_SPACING_MM)
-            pooled, _ = surface_scores(fit.lungs, cohort.meshes(subject), N_SURFACE, rng=subject_rng(subject, 4))
-            found.setdefault(kind, {})[subject] = pooled.assd_mm
-            write_text(path, json.dumps(found, indent=1) + "\n")
-        print(path.stem, kind, round(float(np.mean(list(found[kind].values()))), 3), flush=True)
+    missing = [(kind, name) for kind in KINDS for name in cohort.subjects("test") if name not in found.get(kind, {})]
+    tasks = (joblib.delayed(error_mm)(model, cohort, kind, name) for kind, name in missing)
+    for (kind, name), assd_mm in zip(missing, joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), strict=True):
+        found.setdefault(kind, {})[name] = assd_mm
+        write_text(path, json.dumps(found, indent=1) + "\n")
+    for kind, errors_mm in found.items():
+        print(path.parent.name, path.stem, kind, round(float(np.mean(list(errors_mm.values()))), 3), flush=True)
     return found
+
+
+def error_mm(model: ModelBundle, cohort: Cohort, kind: str, subject: str) -> float:
+    """ASSD of one fit, on one core."""
+    torch.set_num_threads(1)
+    n_points, config = KINDS[kind]
+    points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
+    fit = fit_points(model, points, config=config, spacing_mm=FIT_SPACING_MM)
+    pooled, _ = surface_scores(fit.lungs, cohort.meshes(subject), N_SURFACE, rng=subject_rng(subject, 4))
+    return pooled.assd_mm
 
 
 def main() -> None:
@@ -128,8 +136,10 @@ def main() -> None:
         subjects, folder = some(real, n, given.seed), given.work / f"real_{n}"
         everyone = len(subjects) == len(real.subjects("train"))
         model = read_bundle(given.atlas) if everyone else built(real, subjects, folder / "atlas", given.jobs)
-        rows.append({"real": n, "generated": 0, "errors": errors(model, real, folder / "errors.json")})
-        found = errors(enlarged(model, N_GENERATED, given.seed), real, folder / "errors_with_generated.json")
+        rows.append({"real": n, "generated": 0, "errors": errors(model, real, folder / "errors.json", given.jobs)})
+        found = errors(
+            enlarged(model, N_GENERATED, given.seed), real, folder / "errors_with_generated.json", given.jobs
+        )
         rows.append({"real": n, "generated": N_GENERATED, "errors": found})
     write_text(given.out, json.dumps({"rows": rows, "seed": given.seed}, indent=1) + "\n")
 

@@ -50,7 +50,7 @@ def test_the_residual_undoes_the_errors_at_precise_points(plate: torch.Tensor, s
 
 def estimate(places: torch.Tensor, errors: torch.Tensor) -> Noise:
     structure = torch.zeros(len(places), dtype=torch.int64)
-    return estimate_noise(places, structure, errors, torch.ones_like(errors), FitConfig(residual=CONFIG))
+    return estimate_noise(places, structure, (errors, torch.ones_like(errors)), FitConfig(residual=CONFIG))
 
 
 @pytest.mark.parametrize("true_mm", [0.15, 0.3, 1.0, 2.0])
@@ -63,7 +63,7 @@ def test_where_the_field_is_flat_noise_moves_it_less(smooth: torch.Tensor, plate
     noise = torch.randn(400, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     slopes = torch.full_like(smooth, 0.5)
     structure = torch.zeros(400, dtype=torch.int64)
-    found = estimate_noise(plate, structure, smooth + 0.5 * noise, slopes, FitConfig(residual=CONFIG))
+    found = estimate_noise(plate, structure, (smooth + 0.5 * noise, slopes), FitConfig(residual=CONFIG))
     assert found.sd_mm == pytest.approx(1.0, rel=0.3)
 
 
@@ -77,7 +77,7 @@ def test_most_points_cannot_be_outliers() -> None:
 def test_a_known_noise_is_kept(smooth: torch.Tensor, plate: torch.Tensor) -> None:
     config = FitConfig(residual=CONFIG, noise_mm=1.7)
     structure = torch.zeros(400, dtype=torch.int64)
-    assert estimate_noise(plate, structure, smooth, torch.ones_like(smooth), config).sd_mm == 1.7
+    assert estimate_noise(plate, structure, (smooth, torch.ones_like(smooth)), config).sd_mm == 1.7
 
 
 @pytest.mark.parametrize("n", [60, 400])

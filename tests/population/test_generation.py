@@ -88,6 +88,9 @@ def test_ranges_hold(population: Population, rng: np.random.Generator) -> None:
     drawn = [population.draw_within(asked, rng=rng)["total_volume_ml"] for _ in range(20)]
     assert all(asked["total_volume_ml"][0] <= volume <= asked["total_volume_ml"][1] for volume in drawn)
     assert len(set(drawn)) == 20
+    anything = {"right_share_percent": (0.0, 100.0)}
+    for _ in range(50):
+        population.check(population.draw_within(anything, rng=rng))  # a range may be wider than what lungs can be
     with pytest.raises(InputError, match="the lower end first"):
         population.draw_within({"height_mm": (250.0, 200.0)}, rng=rng)
     with pytest.raises(InputError, match=r"1e\+04 to 2e\+04; expected"):

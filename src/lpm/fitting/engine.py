@@ -34,7 +34,7 @@ from lpm.model.bundle import ModelBundle
 StopReason = Literal["plateau", "iteration limit"]
 _FOLLOWED_POINTS = 8000
 _SETTLES = 2
-_PROJECTIONS = 2
+_MOST_PROJECTIONS, _SETTLED_MM = 8, 0.1
 _LEAST_TRUST = 20.0
 _FOLLOWED_STARTS = 3
 _START_STEPS = 6
@@ -127,7 +127,7 @@ def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tup
     state, config = search.state, everything.config
     errors, points = everything.errors(state, sides), everything.points.double()
     places = everything.projected(state, sides)
-    noise = estimate_noise(places, sides, errors, everything.slopes(state, sides), config)
+    noise = estimate_noise(places, sides, (errors, everything.slopes(state, sides)), config, search.noise)
     prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm})
     # of a point's distance to the decoder's surface this share is noise, as far as one can say before the fit
     share = noise.variance / (noise.variance + noise.residual_sd_mm**2)
@@ -135,8 +135,10 @@ def _follow_points(everything: Objective, search: _Search, sides: Tensor) -> tup
     errors = errors - everything.noise_bias(state, sides, noise.sd_mm)
     n_structures = len(everything.model.structures)
     residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
-    for _ in range(_PROJECTIONS):
-        places = everything.projected(state, sides, residual)
+    for _ in range(_MOST_PROJECTIONS):
+        before, places = places, everything.projected(state, sides, residual)
+        if float((places - before).norm(dim=1).mean()) < _SETTLED_MM:
+            break
         residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
     return residual, noise
 
@@ -188,6 +190,7 @@ class _Search:
         self.variance = self._robust()
         self.normal = torch.diag(objective.prior)
         self.damping, self.quiet, self.iterations, self.settled = 1e-2, 0, 0, 0
+        self.noise: Noise | None = None
         self.stop_reason: StopReason | None = None
 
     def cost(self) -> float:
@@ -253,8 +256,9 @@ class _Search:
         self.settled, self.quiet = self.settled + 1, 0
         places = self.objective.projected(self.state, self.sides)
         slopes = self.objective.slopes(self.state, self.sides)
-        noise = estimate_noise(places, self.sides, self.errors, slopes, self.objective.config)
-        self.variance, self.noise_mm, self.residual = noise.variance, noise.sd_mm, self.objective.config.residual
+        self.noise = estimate_noise(places, self.sides, (self.errors, slopes), self.objective.config, self.noise)
+        self.variance, self.noise_mm = self.noise.variance, self.noise.sd_mm
+        self.residual = self.objective.config.residual
 
 
 def derivatives(model: ModelBundle, shape: FittedShape, points_mm: Tensor, structure: int) -> Tensor:

@@ -68,6 +68,15 @@ class _Sizes:
     outliers: float
     config: FitConfig
 
+    @classmethod
+    def first(cls, config: FitConfig, known: Noise | None) -> _Sizes:
+        """Where the search begins: at what was found before, if anything was."""
+        if known is None:
+            return cls(0, 1, _OUTLIER_SHARE, config)
+        noise = math.log(known.sd_mm / _FIRST_NOISE_MM) / math.log(_NOISE_STEP)
+        sd = math.log(known.residual_sd_mm / config.residual.sd_mm) / math.log(_SD_STEP)
+        return cls(0 if config.noise_mm else round(noise), round(sd), _OUTLIER_SHARE, config)
+
     @property
     def noise_mm(self) -> float:
         return self.config.noise_mm or _FIRST_NOISE_MM * _NOISE_STEP**self.noise
@@ -143,9 +152,9 @@ class _Blocks:
         noise = (sizes.noise_mm * self.slopes).square()
         own = noise / ordinary.clamp_min(_LEAST_ORDINARY)
         factor = torch.linalg.cholesky(sizes.sd_mm**2 * self.correlation + torch.diag_embed(own))
-        inverse = torch.cholesky_inverse(factor)
-        precision = inverse.diagonal(dim1=1, dim2=2)
-        apart = (inverse @ self.errors[:, :, None])[:, :, 0] / precision
+        whitening = torch.linalg.solve_triangular(factor, torch.eye(factor.shape[1], dtype=factor.dtype), upper=False)
+        precision = whitening.square().sum(dim=1)
+        apart = (whitening.mT @ (whitening @ self.errors[:, :, None]))[:, :, 0] / precision
         variance = (precision.reciprocal() - own).clamp_min(0.0) + noise
         likely = math.log1p(-sizes.outliers) - 0.5 * (apart.square() / variance + (2.0 * math.pi * variance).log())
         outlier = torch.full_like(likely, math.log(sizes.outliers / _OUTLIER_RANGE_MM))
@@ -174,18 +183,20 @@ def _share_of_outliers(ordinary: Tensor) -> float:
     return min(n_outliers / (len(ordinary) + _PRIOR_POINTS), _MOST_OUTLIERS)
 
 
-def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Tensor, config: FitConfig) -> Noise:
+def estimate_noise(
+    places: Tensor, structure: Tensor, values: tuple[Tensor, Tensor], config: FitConfig, known: Noise | None = None
+) -> Noise:
     """Estimate noise, the residual's size and outliers.
 
     Args:
         places: (n, 3) where the points would lie on the surface, world mm, float64.
         structure: (n,) the structure of each.
-        errors: (n,) decoder's values at the points, mm, float64.
-        slopes: (n,) how steep the decoder's field is there.
+        values: (n,) decoder's values at the points, mm, float64, and (n,) how steep its field is there.
         config: The noise if it is known, and the residual's prior; its standard deviation may be lowered, not raised.
+        known: An earlier estimate, to begin from.
     """
-    every = _Blocks.of(places, structure, (errors, slopes), config.residual)
-    some, sizes = every.some(_CHOOSING_BLOCKS), _Sizes(0, 1, _OUTLIER_SHARE, config)
+    every = _Blocks.of(places, structure, values, config.residual)
+    some, sizes = every.some(_CHOOSING_BLOCKS), _Sizes.first(config, known)
     ordinary = some.first_guess()
     for _ in range(_ROUNDS):
         sizes = some.climb(sizes, ordinary)
@@ -194,6 +205,6 @@ def estimate_noise(places: Tensor, structure: Tensor, errors: Tensor, slopes: Te
     found = every.first_guess()
     for _ in range(_ROUNDS):
         _, found = every.explain(sizes, found)
-    whole, is_point = torch.zeros_like(errors), every.member >= 0
+    whole, is_point = torch.zeros_like(values[0]), every.member >= 0
     whole[every.member[is_point]] = found[is_point]
     return Noise(sizes.noise_mm, sizes.sd_mm, whole)

@@ -191,10 +191,20 @@ class Population:
         drawn = self._residuals(free, list(exact), rng) + np.array([middle[name] for name in free])
         low, high = np.array([ranges[name] for name in free]).T
         inside = drawn[((drawn >= low) & (drawn <= high)).all(axis=1)]
-        if not len(inside):
-            name = free[0]
-            raise _impossible(name, ranges[name], exact, self.possible(name, exact))
-        return exact | dict(zip(free, inside[0].tolist(), strict=True))
+        for values in inside:
+            wanted = exact | dict(zip(free, values.tolist(), strict=True))
+            if self._joins(wanted):
+                return wanted
+        name = free[0]
+        raise _impossible(name, ranges[name], exact, self.possible(name, exact))
+
+    def _joins(self, given: Mapping[str, float]) -> bool:
+        """Whether lungs of the population can have all of that."""
+        try:
+            self.check(given)
+        except InputError:
+            return False
+        return True
 
     def _residuals(self, free: Sequence[str], known: Sequence[str], rng: np.random.Generator) -> Floats:
         """Draws of some attributes about what others let expect."""
