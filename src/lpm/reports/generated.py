@@ -145,8 +145,8 @@ def _gates(generator: Generator, lungs: Sequence[Lungs]) -> Table:
 
 
 _RELIANCE = (
-    "These lungs were drawn by a model; they are no patient's. They are smoother than real ones, and their notches are "
-    "shallower. Not for clinical use.",
+    "These lungs were drawn by a model; they are no patient's, and show no disease but what its training lungs had. "
+    "Not for clinical use.",
 )
 _MEANING = (
     "Every pair is closed, of one piece a lung, overlaps by less than 1 ml, and has each attribute within four "
