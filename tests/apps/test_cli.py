@@ -252,7 +252,9 @@ def chest_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lungs_of_a_ct(chest_ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["segment", str(chest_ct), "--out", str(tmp_path / "labels.nii.gz")]) == 0
+    picture = tmp_path / "labels.png"
+    assert run(["segment", str(chest_ct), "--out", str(tmp_path / "labels.nii.gz"), "--preview", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     labels, ct = read_volume(tmp_path / "labels.nii.gz"), read_volume(chest_ct)
     assert labels.voxels.shape == ct.voxels.shape
     assert set(np.unique(labels.voxels)) == {0, 1, 2}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lpm.apps.terminal import plain, progress, screen
+from lpm.errors import FileError
 from lpm.preparation.config import DEFAULT_STRUCTURES, SegmenterName
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def segment(
             help="Where dense tissue parts a lung from its ribs, add what the bundled model expects there.",
         ),
     ] = True,
+    preview: Annotated[
+        Path | None, typer.Option(help="A .png: three slices with the contours of the lungs over the CT.")
+    ] = None,
 ) -> None:
     """Find the lungs in a chest CT: labels 1 left, 2 right, on the CT's own grid.
 
@@ -49,12 +53,16 @@ def segment(
     main bronchi and the gas of stomach and bowel. Where dense disease (consolidation, effusion) hides a tenth or more
     of the ribs at a lung's back, the bundled model says how far the lung goes; healthy lungs are left alone.
 
-    Example: lpm segment ct.nii.gz --out labels.nii.gz
+    Example: lpm segment ct.nii.gz --out labels.nii.gz --preview labels.png
     """
     from lpm.files.volumes import write_volume
+    from lpm.geometry.volumes import canonical
+    from lpm.preparation.preview import draw_preview, write_png
     from lpm.preparation.segmenters import segmenter as find_segmenter
 
     _check_label_name(out)
+    if preview and preview.suffix.lower() != ".png":
+        raise FileError(str(preview), f"unknown kind {preview.suffix!r}", ".png")
     with progress() as bar:
         task = bar.add_task(f"read {scan.name}", total=3)
         checked = _read(scan, series, bar)
@@ -64,6 +72,8 @@ def segment(
             labels = _filled(checked, labels, bar)
         bar.update(task, advance=1, description=f"write {out.name}")
         write_volume(out, labels)
+        if preview:
+            write_png(draw_preview(canonical(labels), canonical(checked.volume)), preview)
         bar.advance(task)
     _print_volumes(out, labels)
 
@@ -74,7 +84,6 @@ def _check_label_name(out: Path) -> None:
     Raises:
         FileError: No volume is written under such a name.
     """
-    from lpm.errors import FileError
     from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 
     if not is_volume_name(out):

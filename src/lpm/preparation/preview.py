@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from lpm.files.atomic import write_text
+from lpm.files.atomic import atomic_file, write_text
 from lpm.geometry.volumes import Volume
 
 Picture = NDArray[np.uint8]
@@ -85,8 +85,13 @@ def _upright(slice_: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def write_png(picture: Picture, path: Path) -> None:
-    """Write a picture."""
-    Image.fromarray(picture).save(path, format="PNG", optimize=True)
+    """Write a picture.
+
+    Raises:
+        FileError: The disk refuses.
+    """
+    with atomic_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
 
 
 @dataclass(frozen=True)
