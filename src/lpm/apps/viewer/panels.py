@@ -52,7 +52,7 @@ class ShapePanel:
         for mode, slider in enumerate(self._sliders):
             slider.on_update(partial(self._on_slider, mode))
         self._lines = gui.add_html("")
-        self._show_code()
+        self.show_code()
 
     def take(self, shape: Shape, *, origin: bool = False) -> None:
         """Set the sliders to a shape; `origin` makes it what `reset` comes back to."""
@@ -61,7 +61,7 @@ class ShapePanel:
             self.origin = shape if origin else self.origin
         for mode, slider in enumerate(self._sliders):
             slider.value = round(float(np.clip(shape.beta[mode], -REACH, REACH)), 2)
-        self._show_code()
+        self.show_code()
 
     def _on_slider(self, mode: int, event: Any) -> None:
         if event.client is None:  # set by `take`
@@ -70,7 +70,6 @@ class ShapePanel:
             self.shape = self.shape.moved(mode, float(event.target.value))
             shape = self.shape
         self._changed(shape)
-        self._show_code()
 
     def _on_button(self, event: Any) -> None:
         n_modes = len(self.shape.beta)
@@ -82,7 +81,8 @@ class ShapePanel:
         self.take(chosen[event.target.value]())
         self._changed(self.shape)
 
-    def _show_code(self) -> None:
+    def show_code(self) -> None:
+        """Show Python of the shape; not while a slider moves, when each message costs the page a frame."""
         lines = escape(self._code(self.shape))
         head = '<div class="lpm">These lungs in Python: <button data-copy>copy</button>'
         self._lines.content = f'{head}<pre tabindex="0">{lines}</pre></div>'

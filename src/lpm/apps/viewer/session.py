@@ -170,7 +170,9 @@ class Session:
         with self._lock:
             if not self._is_closed:
                 self._take(lungs)
-                if turning is not None and lungs.shape is not None:
+                if turning is None or lungs.shape is None:
+                    self._shape.show_code()
+                else:
                     self._shape.take(lungs.shape)
                     self._knobs.say(turning.missed(wish.wanted, self._stand))
 
