@@ -104,7 +104,7 @@ def throughput(data: Json) -> str:
     met = [
         (f"{n_cases} cases: two jobs over one", ">= 1.7 times", f"{gain:.2f} times", gain >= 1.7),
         (
-            f"largest process, {n_cases} cases against {few}",
+            f"largest process, {n_cases} cases against the {few} largest",
             "no growth",
             f"{all_gib:.2f}, {few_gib:.2f} GiB",
             all_gib < 1.15 * few_gib,
