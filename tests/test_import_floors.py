@@ -16,6 +16,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "lpm"
 FLOORS = (
     "errors",
     "extras",
+    "made",
     "geometry",
     "files",
     "preparation",
@@ -28,7 +29,7 @@ FLOORS = (
     "reports",
     "apps",
 )
-WITHOUT_TORCH = ("errors", "extras", "geometry", "files", "preparation", "measurement")
+WITHOUT_TORCH = ("errors", "extras", "made", "geometry", "files", "preparation", "measurement")
 TORCH = {"torch", "lightning", "lightning_fabric", "safetensors.torch"}
 
 

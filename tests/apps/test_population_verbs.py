@@ -56,7 +56,7 @@ def test_generate_writes_a_data_set(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "lungs"
     given = ["generate", "--n", "1", "--model", str(model), "--out", str(out), "--labels-mm", "8"]
     assert run([*given, "--where", "right_share_percent=40:60"]) == 0
-    assert {path.name for path in out.iterdir()} == {"lungs_00000", "manifest.json", "subjects.csv"}
+    assert {path.name for path in out.iterdir()} == {"lungs_00000", "manifest.json", "report.html", "subjects.csv"}
     assert json.loads((out / "manifest.json").read_text())["request"]["ranges"] == {"right_share_percent": [40, 60]}
 
 
