@@ -24,6 +24,7 @@ from lpm.population.generation import Generator
 
 _SMALL_FACES, _TURNED, _MANY = 2500, 3, 24
 _LEAST_FOR_SPREAD = 10
+_UNITS = {"percent": "%", "deg": "degrees", "cm2": "cm²"}
 
 Meshes = Mapping[str, WorldMesh]
 
@@ -70,15 +71,19 @@ def write_generation_report(
 
 
 def _lead(data_set: DataSet, lungs: Sequence[Lungs]) -> str:
-    asked = [
-        f"{name.replace('_', ' ')} {low:,.4g}" + (f" to {high:,.4g}" if high > low else "")
-        for name, (low, high) in data_set.request.ranges.items()
-    ]
+    asked = [_asked(name, low, high) for name, (low, high) in data_set.request.ranges.items()]
     n = len(data_set.generator.population.table.subjects)
     pairs = "pair" if len(lungs) == 1 else "pairs"
     return f"{len(lungs):,} {pairs} of lungs that no one has, drawn as the lungs of {n} subjects vary" + (
         f", with {' and '.join(asked)}." if asked else ", without conditions."
     )
+
+
+def _asked(name: str, low: float, high: float) -> str:
+    """In words: total volume 3,000 to 6,000 ml."""
+    words, _, unit = name.rpartition("_")
+    values = f"{low:,.4g}" + (f" to {high:,.4g}" if high > low else "")
+    return f"{words.replace('_', ' ')} {values} {_UNITS.get(unit, unit)}" if words else f"{name} {values}"
 
 
 def _read(folder: Path, structures: Sequence[str]) -> Meshes:
@@ -121,7 +126,7 @@ def _attributes(standing: _Standing, folder: Path) -> list[Block]:
 
 def _words(name: str) -> str:
     words, _, unit = name.rpartition("_")
-    return f"{words.replace('_', ' ')}, {unit.replace('percent', '%').replace('deg', 'degrees')}"
+    return f"{words.replace('_', ' ')}, {_UNITS.get(unit, unit)}"
 
 
 def _spread(table: AttributeTable, name: str) -> list[Cell]:
