@@ -98,11 +98,17 @@ def throughput(data: Json) -> str:
     rows = {(row["kind"], row["workers"], row["cases"]): row for row in data["rows"]}
     n_cases = max(cases for _, _, cases in rows)
     one, two = (rows["local", n, n_cases]["seconds"] for n in (1, 2))
-    gain = one / two
+    gain, alone = one / two, rows["one core", 1, n_cases]["seconds"] / two
     few = min(cases for _, _, cases in rows)
     all_gib, few_gib = (rows["local", 2, n]["peak_largest_gib"] for n in (n_cases, few))
     met = [
-        (f"{n_cases} cases: two jobs over one", ">= 1.7 times", f"{gain:.2f} times", gain >= 1.7),
+        (
+            f"{n_cases} cases: two jobs over one, which uses the second core in parts",
+            ">= 1.7",
+            f"{gain:.2f}",
+            gain >= 1.7,
+        ),
+        (f"{n_cases} cases: two jobs over one that has one core", ">= 1.7", f"{alone:.2f}", alone >= 1.7),
         (
             f"largest process, {n_cases} cases against the {few} largest",
             "no growth",

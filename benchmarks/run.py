@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ def throughput(lungs: Path, work: Path) -> Json:
     """
     cases = sorted(path for path in lungs.iterdir() if (path / "labels.nii.gz").exists())
     largest = sorted(cases, key=lambda case: n_voxels(case / "labels.nii.gz"))[-10:]
-    runs = [(kind, n, cases) for kind in ("local", "Dask") for n in (1, 2)] + [("local", 2, largest)]
+    runs = [(kind, n, cases) for kind in ("local", "Dask") for n in (1, 2)] + [
+        ("local", 2, largest),
+        ("one core", 1, cases),
+    ]
     rows = []
     for kind, n, chosen in runs:
         path = work / f"throughput_{kind}_{n}_{len(chosen)}.json"
@@ -95,6 +99,17 @@ def throughput(lungs: Path, work: Path) -> Json:
             write_text(path, json.dumps({"kind": kind, "workers": n, "cases": len(chosen)} | run) + "\n")
         rows.append(json.loads(path.read_text()))
     return {"rows": rows}
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """What is started meanwhile has one core: alone, a job uses a second one in parts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def n_voxels(path: Path) -> int:
@@ -108,8 +123,9 @@ def n_voxels(path: Path) -> int:
 def prepare_by(kind: str, n: int, cases: list[Path], out: Path) -> Json:
     """Prepare cases anew."""
     shutil.rmtree(out, ignore_errors=True)
-    if kind == "local":
-        run = run_lpm("prepare", *cases, "--out", out, "--jobs", str(n))
+    if kind != "Dask":
+        with one_core() if kind == "one core" else nullcontext():
+            run = run_lpm("prepare", *cases, "--out", out, "--jobs", str(n))
     else:
         from distributed import LocalCluster
 
