@@ -12,6 +12,6 @@ def made_with() -> str:
     return f"lungs-parametric-model {version('lungs-parametric-model')}, Python {platform.python_version()}"
 
 
-def today() -> str:
+def now() -> str:
     """Date and minute."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -29,6 +29,7 @@ def test_it_says_what_was_asked_for_and_what_came(page: str, tiny_atlas: ModelBu
     assert f"2 pairs of lungs that no one has, drawn as the lungs of {n} subjects vary" in page
     assert "right share 0 to 100 %" in page
     assert f"2 generated lungs, and {n} real ones" in page
+    assert "<td>total volume, ml</td>" in page
     assert "pairs of lungs drawn until all were sound" in page
 
 

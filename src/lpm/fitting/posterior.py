@@ -53,16 +53,7 @@ def vertex_sigma_mm(model: ModelBundle, shape: FittedShape, structure: int, mesh
 def vertex_sigma_in_haste_mm(model: ModelBundle, shape: FittedShape, structure: int, mesh: WorldMesh) -> Floats:
     """Standard deviation of each vertex along its normal, mm: asked at some of many, and interpolated between them.
 
-    It varies slowly along a surface, and costs a lot.
-
-    Args:
-        model: The model that was fitted.
-        shape: The fit.
-        structure: Index of the mesh's structure.
-        mesh: The fitted surface.
-
-    Returns:
-        (v,) mm.
+    It varies slowly along a surface, and costs a lot. Arguments are those of `vertex_sigma_mm`.
     """
     asked = mesh.vertices[spread_evenly(mesh.vertices, _MOST_ASKED)]
     found = vertex_sigma_mm(model, shape, structure, WorldMesh(asked, np.zeros((1, 3), dtype=np.int64)))

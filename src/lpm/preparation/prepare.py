@@ -23,7 +23,7 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical, on_grid
-from lpm.made import made_with, today
+from lpm.made import made_with, now
 from lpm.preparation.cases import Case
 from lpm.preparation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, is_label_map
@@ -366,5 +366,5 @@ def _write_sheet(
         volumes = ", ".join(f"{structure} {q.volume_ml:,.0f} ml" for structure, q in quality.structures.items())
         facts = (f"{quality.source}, {quality.labels_from}: {volumes}", *quality.notes)
         cards.append(Card(name, quality.verdict, quality.flags, facts, out / "subjects" / name / "preview.png"))
-    provenance = {"made with": made_with(), "parameters": config.model_dump_json(), "date": today()}
+    provenance = {"made with": made_with(), "parameters": config.model_dump_json(), "date": now()}
     write_sheet(cards, out / "sheet.html", f"Cohort {out.name}", provenance)

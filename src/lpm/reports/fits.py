@@ -24,6 +24,7 @@ from lpm.fitting.xray import XrayFit
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.measurement.names import heading
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.table import AttributeTable
 
@@ -162,18 +163,12 @@ def _measures(fit: Fit) -> list[Block]:
     known = fit.model.manifest.attributes
     standing = AttributeTable.of(known).percentiles(values) if known else {}
     rows = [
-        [_words(name), value, f"{standing[name]:.0f}" if name in standing else None]
+        [heading(name), value, f"{standing[name]:.0f}" if name in standing else None]
         for name, value in values.items()
         if not name.startswith(tuple(fit.lungs))
     ]
     caption = f"Size and shape, and the percentile among {len(fit.model.manifest.training_subjects)} training subjects"
     return [Table(["measure", "value", "percentile"], rows, caption)]
-
-
-def _words(name: str) -> str:
-    """Words and a unit: ``dome_height_mm`` is "dome height, mm"."""
-    words, _, unit = name.rpartition("_")
-    return f"{words.replace('_', ' ')}, {unit.replace('percent', '%').replace('deg', 'degrees')}"
 
 
 def _range(fit: Fit, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,30 +14,19 @@ from lpm.evaluation.scenes import Layer, solid, structure_color
 from lpm.evaluation.stills import draw_many, draw_still
 from lpm.evaluation.view3d import Part, View3D, light
 from lpm.files.meshes import read_mesh
+from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.measurement.measure import OUTLINE
+from lpm.measurement.names import heading, in_words
 from lpm.measurement.table import AttributeTable
 from lpm.population.data_set import DataSet, Lungs
 from lpm.population.generation import Generator
 
 _SMALL_FACES, _TURNED, _MANY = 2500, 3, 24
 _LEAST_FOR_SPREAD = 10
-_UNITS = {"percent": "%", "deg": "degrees", "cm2": "cm²"}
 
 Meshes = Mapping[str, WorldMesh]
-
-
-@dataclass(frozen=True)
-class _Standing:
-    """Attributes of the generated lungs and of the training subjects."""
-
-    made: AttributeTable
-    real: AttributeTable
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name in OUTLINE if name in self.made.names and name in self.real.names]
 
 
 def write_generation_report(
@@ -57,14 +45,12 @@ def write_generation_report(
     """
     population = data_set.generator.population
     structures = population.decode.model.structures
-    made = AttributeTable.of({one.name: one.attributes for one in lungs})
-    standing = _Standing(made, population.table)
     with TemporaryDirectory() as folder:
         shown = [_read(data_set.out / one.name, structures) for one in lungs[:_MANY]]
         sections = [
             Section("What to know first", [Notes(_RELIANCE)]),
             Section("The lungs", [_view(shown, lungs, Path(folder)), _side_by_side(shown, Path(folder))]),
-            Section("Size and shape, beside the real lungs", _attributes(standing, Path(folder))),
+            Section("Size and shape, beside the real lungs", _attributes(lungs, population.table, Path(folder))),
             Section("How they came about", [_gates(data_set.generator, lungs), Text(_MEANING)]),
         ]
         write_report(path, "Generated lungs", _lead(data_set, lungs), sections, provenance)
@@ -81,9 +67,8 @@ def _lead(data_set: DataSet, lungs: Sequence[Lungs]) -> str:
 
 def _asked(name: str, low: float, high: float) -> str:
     """In words: total volume 3,000 to 6,000 ml."""
-    words, _, unit = name.rpartition("_")
-    values = f"{low:,.4g}" + (f" to {high:,.4g}" if high > low else "")
-    return f"{words.replace('_', ' ')} {values} {_UNITS.get(unit, unit)}" if words else f"{name} {values}"
+    words, unit = in_words(name)
+    return f"{words} {low:,.4g}" + (f" to {high:,.4g}" if high > low else "") + (f" {unit}" if unit else "")
 
 
 def _read(folder: Path, structures: Sequence[str]) -> Meshes:
@@ -113,27 +98,26 @@ def _layers(meshes: Meshes) -> list[Layer]:
     return [solid(decimate(mesh, _SMALL_FACES), structure_color(index)) for index, mesh in enumerate(meshes.values())]
 
 
-def _attributes(standing: _Standing, folder: Path) -> list[Block]:
-    rows = [[_words(name), *_spread(standing.made, name), *_spread(standing.real, name)[:2]] for name in standing.names]
+def _attributes(lungs: Sequence[Lungs], real: AttributeTable, folder: Path) -> list[Block]:
+    """A table, and histograms of as many lungs as show a spread."""
+    names = [name for name in OUTLINE if name in lungs[0].attributes and name in real.names]
+    made = {name: np.array([one.attributes[name] for one in lungs]) for name in names}
+    rows = [[heading(name), *_spread(made[name]), *_spread(real.values[:, real.index(name)])[:2]] for name in names]
     header = ["attribute", "mean", "SD", "least", "largest", "real mean", "real SD"]
-    n = len(standing.real.subjects)
-    table = Table(header, rows, f"{len(standing.made.subjects):,} generated lungs, and {n} real ones")
-    if len(standing.made.subjects) < _LEAST_FOR_SPREAD:
+    table = Table(header, rows, f"{len(lungs):,} generated lungs, and {len(real.subjects)} real ones")
+    if len(lungs) < _LEAST_FOR_SPREAD:
         return [table]
-    plot_attributes(standing.real, standing.made, standing.names, folder / "attributes.png")
+    drawn = AttributeTable.of({one.name: one.attributes for one in lungs})
+    plot_attributes(real, drawn, names, folder / "attributes.png")
     return [Figure(folder / "attributes.png", "Generated lungs (filled) and the training subjects' (outlined)."), table]
 
 
-def _words(name: str) -> str:
-    words, _, unit = name.rpartition("_")
-    return f"{words.replace('_', ' ')}, {_UNITS.get(unit, unit)}"
-
-
-def _spread(table: AttributeTable, name: str) -> list[Cell]:
-    values = table.values[:, table.index(name)]
-    deviation = float(np.nanstd(values, ddof=1)) if len(values) > 1 else 0.0
+def _spread(values: Floats) -> list[Cell]:
+    """Mean, standard deviation (of one value none), least and largest."""
+    deviation = float(np.nanstd(values, ddof=1)) if len(values) > 1 else float("nan")
     numbers = (float(np.nanmean(values)), deviation, float(np.nanmin(values)), float(np.nanmax(values)))
-    return [f"{number:,.0f}" if max(map(abs, numbers)) >= 1000 else f"{number:.1f}" for number in numbers]
+    digits = 0 if abs(numbers[0]) >= 1000 else 1
+    return [None if np.isnan(number) else f"{number:,.{digits}f}" for number in numbers]
 
 
 def _gates(generator: Generator, lungs: Sequence[Lungs]) -> Table:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from lpm.made import made_with, today
+from lpm.made import made_with, now
 from lpm.model.bundle import ModelBundle
 
 _DIGITS = 16
@@ -27,7 +27,7 @@ def provenance(model: ModelBundle, inputs: Iterable[Path] = (), **more: object) 
     rows |= {name.replace("_", " "): str(value) for name, value in more.items() if value is not None}
     rows["made with"] = made_with()
     rows["model trained with"] = ", ".join(f"{name} {number}" for name, number in manifest.versions.items())
-    rows["date"] = today()
+    rows["date"] = now()
     return rows
 
 

@@ -20,7 +20,7 @@ pytest.importorskip("viser")
 from visitor import Visitor
 
 from lpm.apps.viewer.server import ViewConfig, ViewServer
-from lpm.apps.viewer.session import safe_name
+from lpm.apps.viewer.uploads import safe_name
 
 BETA = re.compile(r"model.shape\(\[(.+)\]\)")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lpm.apps.viewer.measures import in_words
 from lpm.apps.viewer.mesher import Mesher
 from lpm.apps.viewer.shape import Shape
+from lpm.measurement.names import heading, in_words
 from lpm.population.knobs import Knobs
 from lpm.population.shape import Shape as PopulationShape
 
@@ -33,8 +33,20 @@ class Knob:
     @property
     def label(self) -> str:
         """In words, with the unit."""
-        words, unit = in_words(self.name)
-        return f"{words}, {unit}"
+        return heading(self.name)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Lungs that were asked for.
+
+    Args:
+        shape: Their parameters.
+        wanted: Attributes that they must measure when they rest; of knobs.
+    """
+
+    shape: Shape
+    wanted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -54,3 +54,8 @@ def centred_on(lungs: Meshes, others: Meshes) -> dict[str, WorldMesh]:
     """Other lungs with their middle at that of lungs."""
     step = middle_mm(lungs) - middle_mm(others)
     return {name: WorldMesh(mesh.vertices + step, mesh.faces) for name, mesh in others.items()}
+
+
+def width_mm(meshes: Meshes) -> float:
+    """From the patient's right to the left."""
+    return float(np.ptp(np.concatenate([mesh.vertices for mesh in meshes.values()])[:, 0]))

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from lpm.apps.viewer.lungs import Lungs
-
-_UNITS = {"ml": "ml", "mm": "mm", "cm2": "cm²", "percent": "%", "deg": "°"}
+from lpm.measurement.names import in_words
 
 
 def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str, float]) -> str:
@@ -23,13 +22,6 @@ def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str
     rows = [_row(name, value, lungs, percentiles.get(name)) for name, value in values.items()]
     head = "<tr><th>measurement</th><th>value</th><th>95 % interval</th><th>percentile</th></tr>"
     return f'<div class="lpm"><p>{escape(lungs.name)}</p><table>{head}{"".join(rows)}</table></div>'
-
-
-def in_words(name: str) -> tuple[str, str]:
-    """A measurement's name without the unit that it ends in, and that unit."""
-    words, _, unit = name.rpartition("_")
-    words, unit = (words, _UNITS[unit]) if unit in _UNITS else (name, "")
-    return words.replace("_", " "), unit
 
 
 def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str:

@@ -34,12 +34,12 @@ class Mesher:
     def coarse(self, shape: Shape) -> dict[str, WorldMesh]:
         """While a slider is dragged."""
         with self._lock:
-            return self._carried(self._coarse, shape) if self._is_atlas else self._searched(shape, _COARSE_MM)
+            return self._carried(self._coarse, shape) if self.is_atlas else self._searched(shape, _COARSE_MM)
 
     def fine(self, shape: Shape) -> dict[str, WorldMesh]:
         """To look at."""
         with self._lock:
-            return self._carried(self._fine, shape) if self._is_atlas else self._searched(shape, _FINE_MM)
+            return self._carried(self._fine, shape) if self.is_atlas else self._searched(shape, _FINE_MM)
 
     def warm(self) -> None:
         """Make what the first meshes need, before anyone asks for them."""
@@ -48,7 +48,8 @@ class Mesher:
         self.fine(mean)
 
     @property
-    def _is_atlas(self) -> bool:
+    def is_atlas(self) -> bool:
+        """Whether meshes take tens of milliseconds, and not seconds."""
         return isinstance(self._model.decoder, AtlasDecoder)
 
     @cached_property

@@ -116,11 +116,13 @@ class KnobPanel:
                 slider.on_update(partial(self._on_slider, knob.name))
                 self._sliders[knob.name] = slider
         self._held.visible = bool(knobs)
-        self.say("" if knobs else "This model learnt from too few lungs to know what varies with what.")
+        self.say("" if knobs else "Knobs need an atlas that learnt from three lungs or more.")
         self.stand_at(self._stand)
 
     def stand_at(self, values: Mapping[str, float]) -> None:
-        """Show what the lungs measure."""
+        """Show what the lungs measure; lungs without a size measure nothing, and cannot be turned."""
+        if self._sliders and bool(values) != bool(self._stand):
+            self.say("" if values else "These lungs have a shape and no size: there is nothing to turn.")
         self._stand = values
         for name, slider in self._sliders.items():
             if name in values:

@@ -112,7 +112,9 @@ class ViewServer:
 
 
 def _turning(model: ModelBundle, mesher: Mesher) -> Turning | None:
-    """Knobs of a model, if enough lungs taught it."""
+    """Knobs of an atlas, if enough lungs taught it; a network takes seconds for each of the shapes that they need."""
+    if not mesher.is_atlas:
+        return None
     try:
         turning = Turning(Knobs.of(model), mesher)
     except InputError:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +15,9 @@ import numpy as np
 from lpm.apps.viewer.door import UploadLimit
 from lpm.apps.viewer.evidence import Explained, Kind, Options, Seen, Step, explain, read_truth
 from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png, report_html
-from lpm.apps.viewer.knobs import Turning
+from lpm.apps.viewer.knobs import Turning, Wish
 from lpm.apps.viewer.live import Live
-from lpm.apps.viewer.lungs import Lungs, Meshes, centred_on, for_the_page, middle_mm
+from lpm.apps.viewer.lungs import Lungs, Meshes, centred_on, for_the_page, middle_mm, width_mm
 from lpm.apps.viewer.measures import table_of
 from lpm.apps.viewer.mesher import Mesher
 from lpm.apps.viewer.paint import paint
@@ -27,6 +25,7 @@ from lpm.apps.viewer.panels import Export, FitPanel, KnobPanel, Look, LookPanel,
 from lpm.apps.viewer.shape import Shape
 from lpm.apps.viewer.slices import Slices
 from lpm.apps.viewer.stage import DISTANCE, Stage
+from lpm.apps.viewer.uploads import Upload, without_folder
 from lpm.errors import InputError, LpmError
 from lpm.evaluation.xray_pictures import pictures_of
 from lpm.fitting.xray import XrayFit
@@ -67,19 +66,6 @@ class Shared:
     turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """Lungs that were asked for.
-
-    Args:
-        shape: Their parameters.
-        wanted: Attributes that they must measure when they rest; of knobs.
-    """
-
-    shape: Shape
-    wanted: Mapping[str, float] = field(default_factory=dict)
-
-
 class Session:
     """A client from connecting to leaving.
 
@@ -103,7 +89,7 @@ class Session:
         self._seen = Seen()
         self._provenance: Mapping[str, str] = {}
         self._slices: Slices | None = None
-        self._live: Live[_Wish] = Live(self._show_coarse, self._show_fine, self._failed)
+        self._live: Live[Wish] = Live(self._show_coarse, self._show_fine, self._failed)
         UploadLimit(client, shared.most_mb * 1024**2, self._refuse_size)
         self._build(client.gui)
         self._on_shape(self._shape.shape)
@@ -137,13 +123,13 @@ class Session:
     # --- Lungs that sliders make ----------------------------------------------------------------------------------
 
     def _on_shape(self, shape: Shape) -> None:
-        self._live.ask(_Wish(shape))
+        self._live.ask(Wish(shape))
 
     def _on_knob(self, wanted: Mapping[str, float]) -> None:
         """A knob is turned: to first order while it moves; from the lungs on the page, not from those on the way."""
         turning, lungs = self._shared.turning.result(), self._lungs
         if turning is not None and lungs is not None and lungs.shape is not None:
-            self._live.ask(_Wish(turning.moved(lungs.shape, self._stand, wanted), wanted))
+            self._live.ask(Wish(turning.moved(lungs.shape, self._stand, wanted), wanted))
 
     def _on_turning(self, known: Future[Turning | None]) -> None:
         with self._lock:
@@ -151,7 +137,7 @@ class Session:
                 turning = known.result()
                 self._knobs.offer(self._knob_tab, () if turning is None else turning.all)
 
-    def _show_coarse(self, wish: _Wish) -> None:
+    def _show_coarse(self, wish: Wish) -> None:
         if self._is_fitted(wish.shape):
             return
         meshes = self._shared.mesher.coarse(wish.shape)
@@ -160,7 +146,7 @@ class Session:
         with self._lock, self._client.atomic():
             self._stage.show("lungs", meshes, None, self._shift_mm)
 
-    def _show_fine(self, wish: _Wish) -> None:
+    def _show_fine(self, wish: Wish) -> None:
         turning = self._shared.turning.result() if wish.wanted else None
         if self._fitted is not None and self._is_fitted(wish.shape):
             lungs = self._fitted
@@ -190,8 +176,8 @@ class Session:
 
     def _measure(self, lungs: Lungs) -> None:
         values, known = measure_shapes(lungs.meshes), self._shared.population
-        self._stand = values
-        self._knobs.stand_at(values)
+        self._stand = values if lungs.fit is None or lungs.fit.sized else {}
+        self._knobs.stand_at(self._stand)
         self._measures.show(table_of(lungs, values, known.result().percentiles(values) if known.done() else {}))
 
     def _on_population(self, _: object) -> None:
@@ -222,7 +208,7 @@ class Session:
             other = None  # it would veil the colours
         apart = 0.0
         if other is not None and look.placing == "side by side":
-            apart = _width_mm(shown) / 2 + _width_mm(other) / 2 + _APART_MM
+            apart = width_mm(shown) / 2 + width_mm(other) / 2 + _APART_MM
         if self._shift_mm != -apart / 2:
             self._shift_mm = -apart / 2
             self._step_back(apart)
@@ -277,11 +263,11 @@ class Session:
                 return
             self._is_busy = True
         self._fit.begin(name)
-        work = threading.Thread(target=self._explain, args=(kind, _Upload(self._folder.name, name, content), options))
+        work = threading.Thread(target=self._explain, args=(kind, Upload(self._folder.name, name, content), options))
         work.daemon = True
         work.start()
 
-    def _explain(self, kind: Kind, upload: _Upload, options: Options) -> None:
+    def _explain(self, kind: Kind, upload: Upload, options: Options) -> None:
         try:
             with upload as path, self._shared.turns:
                 for found in explain(self._shared.model, kind, path, options, self._seen.radiographs):
@@ -328,7 +314,7 @@ class Session:
             self._fit.end(["The X-rays that were uploaded are forgotten."])
 
     def _on_truth(self, name: str, content: bytes) -> None:
-        with self._told(), _Upload(self._folder.name, name, content) as path:
+        with self._told(), Upload(self._folder.name, name, content) as path:
             self._truth = read_truth(path)
             self._look.choose(other="truth")
             self._draw(self._look.look)
@@ -381,7 +367,7 @@ class Session:
     def _told_of(self, error: Exception) -> str:
         """What a client reads of an error: all that LPM says, and of a fault of ours that there was one."""
         if isinstance(error, LpmError):
-            return _without(self._folder.name, str(error))
+            return without_folder(self._folder.name, str(error))
         _log.error("a request failed", exc_info=error)
         return f"Something went wrong here ({type(error).__name__}); the server's log says more."
 
@@ -401,36 +387,3 @@ class _Told:
             self._failed(error)
             return True
         return False
-
-
-class _Upload:
-    """A file as it was sent, under its own name in a folder of its own, until it is read."""
-
-    def __init__(self, folder: str, name: str, content: bytes) -> None:
-        self._folder, self._name, self._content = folder, name, content
-
-    def __enter__(self) -> Path:
-        self._own = tempfile.TemporaryDirectory(dir=self._folder)
-        path = Path(self._own.name) / safe_name(self._name)
-        path.write_bytes(self._content)
-        self._content = b""
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        self._own.cleanup()
-
-
-def safe_name(name: str) -> str:
-    """The last part of a name that a browser sent, so that it cannot lead anywhere else."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    kept = "".join(letter if letter.isalnum() or letter in "._- ()" else "_" for letter in last)[-120:]
-    return kept if kept.strip(". ") else "upload"
-
-
-def _without(folder: str, text: str) -> str:
-    """An error's text without the place where the server keeps the file for a moment."""
-    return re.sub(re.escape(folder) + r"/[^/\s]+/", "", text)
-
-
-def _width_mm(meshes: Meshes) -> float:
-    return float(np.ptp(np.concatenate([mesh.vertices for mesh in meshes.values()])[:, 0]))

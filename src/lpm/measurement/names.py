@@ -1,0 +1,21 @@
+"""Names of measurements in words, with their units."""
+
+from __future__ import annotations
+
+_UNITS = {"ml": "ml", "mm": "mm", "cm2": "cm²", "percent": "%", "deg": "degrees"}
+
+
+def in_words(name: str) -> tuple[str, str]:
+    """A measurement's name without the unit that it ends in, and that unit; none of an age, for instance.
+
+    ``dome_height_mm`` is "dome height" and "mm".
+    """
+    words, _, unit = name.rpartition("_")
+    words, unit = (words, _UNITS[unit]) if words and unit in _UNITS else (name, "")
+    return words.replace("_", " "), unit
+
+
+def heading(name: str) -> str:
+    """Both: "dome height, mm"."""
+    words, unit = in_words(name)
+    return f"{words}, {unit}" if unit else words

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from lpm.measurement.names import heading, in_words
+
+
+def test_a_name_ends_in_its_unit() -> None:
+    assert in_words("left_lung_area_cm2") == ("left lung area", "cm²")
+    assert heading("base_tilt_deg") == "base tilt, degrees"
+
+
+def test_what_has_no_unit_stays_whole() -> None:
+    assert in_words("age") == ("age", "")
+    assert heading("left_lung_sphericity") == "left lung sphericity"
