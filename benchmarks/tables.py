@@ -34,9 +34,9 @@ Written by `python benchmarks/run.py --lungs FOLDER`; no number here is typed, a
 The lungs are 39 real ones (docs/model-card.md says where they come from), 29 to train on and 10 to test on, split by
 subject. Choices were made by cross-validation inside the 29; the ten test lungs decided nothing. Distances
 are from points to triangles, in mm; brackets are 95 % bootstrap intervals of the mean over the ten. The figures of
-`lite` were measured before noise and outliers were estimated by a mixture; those of the
-atlas beside other methods, and beside DeepSDF, before searches started from turned lungs, too; those of filled disease and of
-lobes, before the residual was conditioned until its points settle."""
+`lite` were measured before noise and outliers were estimated by a mixture; those of the atlas beside other methods,
+and beside DeepSDF, before searches started from turned lungs, too; those of filled disease and of lobes, before the
+residual was conditioned until its points settle."""
 
 
 def bars(rows: Sequence[tuple[str, str, str, bool]]) -> str:
