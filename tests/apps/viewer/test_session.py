@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 
 import lpm
+from lpm.apps.cli import run
+from lpm.files.volumes import write_volume
 from lpm.geometry.meshes import sample_surface
+from lpm.geometry.phantom_scans import PhantomScan, render_scan
+from lpm.geometry.phantoms import random_lungs
 
 pytest.importorskip("viser")
 
@@ -142,6 +146,22 @@ def test_what_one_client_brings_never_reaches_another(server: ViewServer, points
         other.heard("model.shape([0, 1])")
         assert not other.surfaces("/points")
         assert not any("private name" in text or "120 surface points" in text for text in other.texts())
+
+
+def test_lungs_of_a_picture_without_pixel_size_never_get_one(server: ViewServer, tmp_path: Path) -> None:
+    ct, _ = render_scan(
+        PhantomScan(random_lungs(rng=np.random.default_rng(0)), (4.0, 4.0, 4.0)), rng=np.random.default_rng(1)
+    )
+    write_volume(tmp_path / "ct.nii.gz", ct)
+    assert run(["xray", str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "x"), "--mm-per-px", "2"]) == 0
+    with Visitor(server.port) as visitor:
+        visitor.heard("total volume")
+        visitor.upload("Frontal X-ray", "chest.png", (tmp_path / "x" / "frontal.png").read_bytes())
+        visitor.heard("These lungs have a shape and no size: there is nothing to turn.")
+        n = len(visitor.texts())
+        visitor.set("beta 1", 2.0)
+        visitor.wait_for(lambda: any("model.shape(" in said for said in visitor.texts()[n:]))
+        assert not any("total volume" in said for said in visitor.texts()[n:])
 
 
 def test_an_error_needs_a_truth_and_uncertainty_a_fit(server: ViewServer) -> None:

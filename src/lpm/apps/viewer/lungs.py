@@ -36,7 +36,12 @@ class Lungs:
     @classmethod
     def of(cls, fit: Fit) -> Lungs:
         """Those of a fit."""
-        return cls(f"fit to {fit.observed}", fit.lungs, Shape(fit.beta, fit.shape.pose), fit)
+        return cls(f"fit to {fit.observed}", fit.lungs, Shape(fit.beta, fit.shape.pose, fit.sized), fit)
+
+    @property
+    def sized(self) -> bool:
+        """Whether there is a size to measure."""
+        return self.shape is None or self.shape.sized
 
 
 def for_the_page(meshes: Meshes) -> dict[str, WorldMesh]:

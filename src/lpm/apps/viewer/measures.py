@@ -17,7 +17,7 @@ def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str
         values: Measurements by name; a name ends in its unit.
         percentiles: Where they stand among the model's training subjects.
     """
-    if lungs.fit is not None and not lungs.fit.sized:
+    if not lungs.sized:
         return _told("Without a pixel spacing the lungs have a shape and no size: there is nothing to measure.")
     rows = [_row(name, value, lungs, percentiles.get(name)) for name, value in values.items()]
     head = "<tr><th>measurement</th><th>value</th><th>95 % interval</th><th>percentile</th></tr>"

@@ -176,7 +176,7 @@ class Session:
 
     def _measure(self, lungs: Lungs) -> None:
         values, known = measure_shapes(lungs.meshes), self._shared.population
-        self._stand = values if lungs.fit is None or lungs.fit.sized else {}
+        self._stand = values if lungs.sized else {}
         self._knobs.stand_at(self._stand)
         self._measures.show(table_of(lungs, values, known.result().percentiles(values) if known.done() else {}))
 

@@ -21,10 +21,12 @@ class Shape:
     Args:
         beta: (k,) N(0, I) over the training shapes.
         pose: Where they lie.
+        sized: Whether lengths are millimetres; those of a fit to radiographs without a pixel spacing are not.
     """
 
     beta: Floats
     pose: Pose = field(default_factory=Pose.nothing)
+    sized: bool = True
 
     @classmethod
     def mean(cls, n_modes: int) -> Shape:
