@@ -64,6 +64,17 @@ def test_where_nothing_was_seen_it_is_less_certain(tiny_atlas: ModelBundle, tiny
     assert error[~is_seen].mean() > error[is_seen].mean()
 
 
+def test_many_points_of_one_part_leave_the_rest_uncertain(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
+    cohort = Cohort(tiny_cohort)
+    points = cohort.surface(cohort.subjects("test")[0]).points_mm[:2000]
+    upper = points[points[:, 2] > np.median(points[:, 2])]
+    configs = {"exact": FitConfig(certain_points=1e9), "as it is": FitConfig()}
+    fits = {name: fit_points(tiny_atlas, upper, config=config, spacing_mm=5.0) for name, config in configs.items()}
+    assert width(fits["as it is"], "total_volume_ml") > 1.3 * width(fits["exact"], "total_volume_ml")
+    beta = {name: fit.beta for name, fit in fits.items()}
+    np.testing.assert_array_equal(beta["exact"], beta["as it is"])  # only certainty changes
+
+
 def test_without_a_residual_shape_and_pose_alone_are_uncertain(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     points = cohort.surface(cohort.subjects("test")[0]).points_mm[:300]

@@ -21,6 +21,9 @@ class FitConfig(StrictModel):
     prior_points: float = Field(
         1500.0, gt=0, description="without a residual, N points count as N / (1 + N / this): their errors go together"
     )
+    certain_points: float = Field(
+        300.0, gt=0, description="N points make shape and pose as certain as N / (1 + N / this): the model is not exact"
+    )
     working_points: int = Field(
         1200, ge=10, description="clusters of neighbouring points that shape and pose follow; the residual sees more"
     )

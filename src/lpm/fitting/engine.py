@@ -54,7 +54,7 @@ class FittedShape:
         unexplained_mm: Root mean square of the decoder's value at ordinary points: what the residual makes up for.
         noise_mm: Standard deviation of an ordinary point.
         n_outliers: Points that their neighbours contradict.
-        precision: (k + 9, k + 9) Gauss-Newton normal matrix over beta, translation, log scales, rotation.
+        precision: (k + 9, k + 9) of the posterior over beta, translation, log scales, rotation.
         iterations: Gauss-Newton steps tried.
         stop_reason: Why it stopped.
     """
@@ -116,7 +116,7 @@ def _finish(everything: Objective, search: _Search, stop_reason: StopReason) -> 
         unexplained_mm=float(errors[has_say].square().mean().sqrt()),
         noise_mm=noise.sd_mm,
         n_outliers=int((noise.ordinary < 0.5).sum()),
-        precision=search.normal,
+        precision=search.precision(),
         iterations=search.iterations,
         stop_reason=stop_reason,
     )
@@ -197,6 +197,17 @@ class _Search:
         """Robust cost by which starts are compared: mean error, and what the prior makes of the shape."""
         prior = float((self.objective.prior * self.state.offsets().double().square()).sum())
         return float(self.errors.abs().mean()) + 0.02 * prior
+
+    def precision(self) -> Tensor:
+        """Gauss-Newton normal matrix, in which many points count for less than the residual's covariance says.
+
+        Lungs differ from the model over longer distances than the residual's: thousands of points of the upper lungs
+        would make the lower ones certain.
+        """
+        if self.objective.config.prior_only:  # their noise does so already
+            return self.normal
+        prior = torch.diag(self.objective.prior)
+        return prior + (self.normal - prior) / (1.0 + len(self.objective.points) / self.objective.config.certain_points)
 
     def _robust(self) -> Tensor:
         """Noise variances by which far points pull less and less; how far that is follows the errors down."""
