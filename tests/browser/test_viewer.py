@@ -137,6 +137,8 @@ def test_points_are_uploaded_and_everything_is_saved(viewer: Viewer, points: byt
     viewer.page.get_by_text("standard deviation along").wait_for()
     viewer.tab("Measure")
     viewer.page.get_by_text("fit to 160 surface points").wait_for()
+    table, panel = viewer.page.locator(".lpm table"), viewer.page.locator(".lpm:has(table)")
+    assert table.bounding_box()["width"] <= panel.bounding_box()["width"]  # its last column is seen
     viewer.tab("Save")
     name, content = viewer.saved("Save meshes")
     assert name == "lungs.zip"

@@ -6,6 +6,7 @@ from lpm.measurement.names import heading, in_words
 def test_a_name_ends_in_its_unit() -> None:
     assert in_words("left_lung_area_cm2") == ("left lung area", "cm²")
     assert heading("base_tilt_deg") == "base tilt, degrees"
+    assert heading("left_lung_section_10_cm2") == "left lung section at 10 %, cm²"
 
 
 def test_what_has_no_unit_stays_whole() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 _UNITS = {"ml": "ml", "mm": "mm", "cm2": "cm²", "percent": "%", "deg": "degrees"}
 
 
 def in_words(name: str) -> tuple[str, str]:
     """A measurement's name without the unit that it ends in, and that unit; none of an age, for instance.
 
-    ``dome_height_mm`` is "dome height" and "mm".
+    ``dome_height_mm`` is "dome height" and "mm"; ``section_10_cm2`` is "section at 10 %" and "cm²".
     """
     words, _, unit = name.rpartition("_")
     words, unit = (words, _UNITS[unit]) if words and unit in _UNITS else (name, "")
-    return words.replace("_", " "), unit
+    return re.sub(r"\bsection (\d+)$", r"section at \1 %", words.replace("_", " ")), unit
 
 
 def heading(name: str) -> str:

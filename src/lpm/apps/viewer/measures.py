@@ -20,8 +20,9 @@ def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str
     if not lungs.sized:
         return _told("Without a pixel spacing the lungs have a shape and no size: there is nothing to measure.")
     rows = [_row(name, value, lungs, percentiles.get(name)) for name, value in values.items()]
-    head = "<tr><th>measurement</th><th>value</th><th>95 % interval</th><th>percentile</th></tr>"
-    return f'<div class="lpm"><p>{escape(lungs.name)}</p><table>{head}{"".join(rows)}</table></div>'
+    head = "<tr><th>measurement</th><th>value</th><th>percentile</th></tr>"
+    title = f"{lungs.name}; below a value, its 95 % interval" if lungs.fit is not None else lungs.name
+    return f'<div class="lpm"><p>{escape(title)}</p><table>{head}{"".join(rows)}</table></div>'
 
 
 def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str:
@@ -29,10 +30,10 @@ def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str
     interval = ""
     if lungs.fit is not None and name.endswith("volume_ml"):
         low, high = lungs.fit.interval(name)
-        interval = f"{low:,.0f} to {high:,.0f}"
+        interval = f"<br><small>{low:,.0f} to {high:,.0f}</small>"
     stands = "" if percentile is None else f"{percentile:.0f}"
     written = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    cells = (escape(words), f"{written} {unit}", interval, stands)
+    cells = (escape(words), f"{written} {unit}{interval}", stands)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
