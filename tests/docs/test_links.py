@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,9 @@ def test_wrong_words_are_found() -> None:
 def test_every_floor_has_a_page() -> None:
     floors = {path.parent.name for path in (ROOT / "src" / "lpm").glob("*/__init__.py")} - {"apps"}
     assert floors == {page.stem for page in (ROOT / "docs" / "api").glob("*.md")} - {"index"}
+
+
+def test_every_extra_is_on_the_page_of_installing() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "install.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row)) == sorted(declared)
