@@ -9,7 +9,7 @@ import pytest
 
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import write_arrays
-from lpm.files.atomic import atomic_file, atomic_folder, clear_left_overs, write_text
+from lpm.files.atomic import atomic_file, atomic_folder, check_gives_way, clear_left_overs, write_text
 
 
 class SomethingElseError(Exception):
@@ -135,3 +135,27 @@ def test_left_overs_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) 
     (tmp_path / ".cd34.part.y.ply").write_text("half")
     clear_left_overs(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "x"]
+
+
+def test_a_folder_gives_way_only_if_nothing_of_others_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_own(name: str) -> bool:
+        return name.startswith("own")
+
+    check_gives_way(tmp_path / "new", is_own, "ours")
+    (tmp_path / "own.txt").touch()
+    check_gives_way(tmp_path, is_own, "ours")
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(FileError, match=r"holds thesis\.txt, which would be lost; expected a folder that is new"):
+        check_gives_way(tmp_path, is_own, "ours")
+    with pytest.raises(FileError, match="is a file"):
+        check_gives_way(tmp_path / "own.txt", is_own, "ours")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError, match="is the current folder"):
+        check_gives_way(Path(), is_own, "ours")
+
+
+def test_a_folder_may_be_named_by_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with atomic_folder(Path("a") / ".") as temporary:
+        (temporary / "x").touch()
+    assert (tmp_path / "a" / "x").exists()

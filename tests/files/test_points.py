@@ -246,3 +246,15 @@ def test_a_part_of_a_lung_passes(lung_points: dict[str, np.ndarray], index: int,
 def test_a_flat_contour_passes() -> None:
     angle = np.linspace(0, 6, 60)
     check_extent(np.stack([20 * np.cos(angle), 20 * np.sin(angle), 0 * angle], axis=1), "cloud")
+
+
+def test_columns_that_say_lps_are_turned(tmp_path: Path, cloud: np.ndarray) -> None:
+    lines = [f"{-p[0]:.6f},{-p[1]:.6f},{p[2]:.6f}" for p in cloud]
+    (tmp_path / "x.csv").write_text("\n".join(["L,P,S", *lines]))
+    np.testing.assert_allclose(read_points(tmp_path / "x.csv").points_mm, cloud, atol=1e-5)
+
+
+def test_more_columns_than_three_need_names(tmp_path: Path, cloud: np.ndarray) -> None:
+    (tmp_path / "x.csv").write_text("".join(f"{i},{p[0]},{p[1]},{p[2]}\n" for i, p in enumerate(cloud)))
+    with pytest.raises(InputError, match=r"4 columns without a header; expected three"):
+        read_points(tmp_path / "x.csv")

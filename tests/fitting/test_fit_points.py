@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lpm.errors import InputError
+from lpm.errors import FileError, InputError
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
 from lpm.fitting.config import FitConfig
@@ -200,3 +200,26 @@ def test_bad_sides_are_refused(tiny_model: ModelBundle, points_mm: Floats) -> No
         fit_points(tiny_model, points_mm, ["left_lung"] * 3)
     with pytest.raises(InputError, match=r"structures \['spleen'\]"):
         fit_points(tiny_model, points_mm, ["spleen"] * len(points_mm))
+
+
+def test_writing_loses_nothing_of_others(tiny_atlas: ModelBundle, points_mm: Floats, tmp_path: Path) -> None:
+    fit = fit_points(tiny_atlas, points_mm[:60], spacing_mm=8.0)
+    fit.write(tmp_path / "own")
+    fit.write(tmp_path / "own", mesh_suffix=".stl")  # an earlier fit gives way
+    assert sorted(path.suffix for path in (tmp_path / "own").glob("*lung.*")) == [".stl", ".stl"]
+    (tmp_path / "own" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileError, match=r"holds thesis\.txt, which would be lost"):
+        fit.write(tmp_path / "own")
+    assert (tmp_path / "own" / "thesis.txt").read_text() == "mine"
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "mine.ply").touch()
+    with pytest.raises(FileError, match=r"holds mine\.ply"):  # a folder without a fit holds no mesh of ours
+        fit.write(tmp_path / "meshes")
+
+
+def test_a_fit_and_its_model_are_named_in_a_line(tiny_atlas: ModelBundle, points_mm: Floats) -> None:
+    fit = fit_points(tiny_atlas, points_mm[:60], spacing_mm=8.0)
+    assert repr(fit).startswith("<Fit to 60 surface points: left_lung ")
+    assert len(repr(fit)) < 200
+    assert repr(tiny_atlas).startswith("<ModelBundle atlas of ")
+    assert len(repr(tiny_atlas)) < 200

@@ -83,11 +83,6 @@ def test_an_implausible_network_is_refused_before_memory_is_taken(folder: Path) 
         read_bundle(folder)
 
 
-def test_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot be read"):
-        read_bundle(tmp_path)
-
-
 def test_attributes_of_the_training_subjects_travel_with_it(tiny_model: ModelBundle, tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     for subject, attributes in tiny_model.manifest.attributes.items():
@@ -99,3 +94,10 @@ def test_attributes_of_the_training_subjects_travel_with_it(tiny_model: ModelBun
 def test_numbers_of_a_table_are_attributes() -> None:
     said = {"age": "61", "sex": "F", "site": "Leeds", "weight_kg": " 70.5 ", "missing": "nan"}
     assert _numbers(said) == {"age": 61.0, "sex": 0.0, "weight_kg": 70.5}
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"nowhere: no such folder; expected a model that `lpm train` wrote"):
+        read_bundle(tmp_path / "nowhere")
+    with pytest.raises(FileError, match=r"holds no bundle\.json"):
+        read_bundle(tmp_path)

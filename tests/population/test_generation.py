@@ -72,7 +72,9 @@ def test_what_is_expected_is_the_regression(population: Population) -> None:
 
 
 def test_impossible_conditions_are_refused_with_what_is_possible(population: Population) -> None:
-    with pytest.raises(InputError, match=r"total_volume_ml: 2e\+04; expected .* as lungs of this population can be"):
+    with pytest.raises(
+        InputError, match=r"total_volume_ml: 20,000; expected [^-].* as lungs of this population can be"
+    ):
         population.check({"total_volume_ml": 20_000.0})
     with pytest.raises(InputError, match=r"did you mean height_mm"):
         population.check({"hight_mm": 200.0})
@@ -93,7 +95,7 @@ def test_ranges_hold(population: Population, rng: np.random.Generator) -> None:
         population.check(population.draw_within(anything, rng=rng))  # a range may be wider than what lungs can be
     with pytest.raises(InputError, match="the lower end first"):
         population.draw_within({"height_mm": (250.0, 200.0)}, rng=rng)
-    with pytest.raises(InputError, match=r"1e\+04 to 2e\+04; expected"):
+    with pytest.raises(InputError, match=r"10,000 to 20,000; expected"):
         population.draw_within({"total_volume_ml": (10_000.0, 20_000.0)}, rng=rng)
 
 

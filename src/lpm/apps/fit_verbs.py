@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, screen
+from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, said, screen
 
 if TYPE_CHECKING:
     from lpm.files.meshes import MeshFiles
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lpm.reports.fits import Seen
 
 fit_app = typer.Typer(
-    help="Reconstruct unseen lungs: the network is frozen, shape and pose are fitted.", no_args_is_help=True
+    help="Reconstruct unseen lungs: the model is frozen, shape and pose follow what was seen.", no_args_is_help=True
 )
 ModelOption = Annotated[
     str | None,
@@ -86,9 +86,12 @@ def fit_points_verb(
     from lpm.reports.fits import Seen
     from lpm.reports.provenance import provenance
 
+    begin(out, figures=figures)
     bundle, target = load_bundle(model), read_volume(grid) if grid else None
     seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
+    said(f"fitting {'; '.join(each.what for each in seen)}")
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
+    said("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=target, parts=parts)
     inputs = [path for path in (points, *(also or []), grid) if path is not None]
     evidence = Seen(together(seen).points_mm, target, provenance=provenance(bundle, inputs, seed=seed))
@@ -129,15 +132,33 @@ def fit_mask_verb(
     from lpm.reports.fits import Seen
     from lpm.reports.provenance import provenance
 
+    begin(out, figures=figures)
     bundle, volume = load_bundle(model), read_volume(labels)
     config = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
     first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
     seen = [first, *_more(bundle, also, config, seed)]
+    said(f"fitting {'; '.join(each.what for each in seen)}")
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
+    said("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=volume, parts=parts)
     known = provenance(bundle, [labels, *(also or [])], seed=seed)
     evidence = Seen(together(seen).points_mm, volume, provenance=known)
     finish(fit, out, evidence, report=report, figures=figures)
+
+
+def begin(out: Path, *, figures: bool) -> None:
+    """Refuse before the work what would be refused after it.
+
+    Raises:
+        FileError: The output folder holds something that is no fit's.
+        MissingExtraError: Pictures are asked for, and what draws them is not installed.
+    """
+    from lpm.extras import import_extra
+    from lpm.fitting.fit import check_folder
+
+    check_folder(out)
+    if figures:
+        import_extra("pyvista", "pictures", "--figures")
 
 
 def load_bundle(source: str | None) -> ModelBundle:
@@ -185,6 +206,7 @@ def finish(fit: Fit, out: Path, seen: Seen, *, report: bool, figures: bool) -> N
     if figures:
         draw_fit_figures(fit, seen, out / "figures")
     if report:
+        said("drawing the report")
         write_fit_report(out / "report.html", fit, seen)
     print_fit(out)
 

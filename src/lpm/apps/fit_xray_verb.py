@@ -19,12 +19,13 @@ from lpm.apps.fit_verbs import (
     ReportOption,
     SpaceOption,
     SpacingOption,
+    begin,
     finish,
     fit_app,
     load_bundle,
     mesh_files,
 )
-from lpm.apps.terminal import OutOption, plain, screen
+from lpm.apps.terminal import OutOption, plain, said, screen
 from lpm.errors import InputError
 from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
 
@@ -112,8 +113,11 @@ def fit_xray_verb(
     given = [pictures.read(side, path) for side, path in files.items()]
     if frontal_mask is not None:
         given = pictures.with_field(given, frontal_mask)
+    begin(out, figures=figures)
     bundle = load_bundle(model)
+    said(f"reading and fitting {' and '.join(view.side for view in given)}")
     fit = fit_xray(bundle, given, spacing_mm=spacing_mm)
+    said("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces))
     draw_views(fit, out / "views.png")
     inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]

@@ -28,6 +28,11 @@ def plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
+def said(text: str) -> None:
+    """Say what is being done now: some seconds, on a busy machine minutes."""
+    screen.print(f"{plain(text)} ...", style="dim", soft_wrap=True)
+
+
 def progress() -> Progress:
     """A bar with what is done, how long it took and how long it will take."""
     columns = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -42,6 +42,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         FileError: The disk refuses (full, read-only, no permission).
     """
+    path = path.absolute()  # "." has no name
     temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
     try:
         temporary.mkdir(parents=True)
@@ -53,6 +54,27 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> None:
+    """Refuse a folder that cannot be replaced without losing what others put there.
+
+    Args:
+        folder: To be replaced; absent, empty, or an earlier output.
+        is_own: Whether an entry of that name belongs to such an output.
+        what: Such an output, in words.
+
+    Raises:
+        FileError: It holds something else, is a file, or is the folder in which the program runs.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileError(str(folder), "is a file", "a folder, new or empty", "--out with another name")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise FileError(str(folder), "is the current folder", "one of its own", "--out with another name")
+    others = sorted(entry.name for entry in folder.iterdir() if not is_own(entry.name)) if folder.exists() else []
+    if others:
+        given = f"holds {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}, which would be lost"
+        raise FileError(str(folder), given, f"a folder that is new, empty, or {what}", "--out with another name")
 
 
 def _replace_folder(new: Path, path: Path) -> None:

@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from lpm.errors import FileError, InputError, LpmError
 from lpm.files.atomic import atomic_file
-from lpm.files.mesh_space import in_space, space_of
+from lpm.files.mesh_space import Space, in_space, space_of
 from lpm.geometry.frames import Floats, as_points
 
 MIN_POINTS = 10
@@ -24,7 +24,8 @@ LUNGS_MM = 500.0
 _LEAST, _MOST = 0.06, 2.0
 _USUAL = (0.3, 1.4)
 _MOST_CM = 0.11
-_SIDE_COLUMNS = ("structure", "side")
+_SIDE_COLUMNS = ("structure", "side", "lung")
+_AXES: tuple[tuple[str, Space], ...] = (("xyz", "RAS"), ("ras", "RAS"), ("lps", "LPS"))
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def read_points(path: Path) -> PointFile:
     """Read points; coordinates are taken as RAS mm unless a .ply says LPS, as those of 3D Slicer do.
 
     Args:
-        path: .ply (vertices of a cloud or mesh), .xyz or .txt (three numbers a line), .csv (columns x, y, z and,
-            if it is there, ``structure`` or ``side``; without a header the first three columns), .npy, or .npz
-            (array ``points_mm``, ``points`` or its only one).
+        path: .ply (vertices of a cloud or mesh), .xyz or .txt (three numbers a line), .csv (columns x, y, z,
+            or R, A, S, or L, P, S, and, if it is there, ``structure``, ``side`` or ``lung``; without a header three
+            columns), .npy, or .npz (array ``points_mm``, ``points`` or its only one).
 
     Returns:
         At least `MIN_POINTS` finite points.
@@ -146,6 +147,7 @@ def write_points(path: Path, points_mm: Floats) -> None:
 
 
 Raw = tuple[Any, NDArray[np.str_] | None]
+_Named = tuple[list[int], int | None, Space]
 
 
 def _reader(path: Path) -> Callable[[Path], Raw]:
@@ -190,21 +192,26 @@ def _read_csv(path: Path) -> Raw:
         raise InputError(str(path), "no rows", f"at least {MIN_POINTS} points")
     header = None if _is_number(rows[0][0]) else [cell.strip().lower() for cell in rows[0]]
     body = rows if header is None else rows[1:]
-    columns, side = ([0, 1, 2], None) if header is None else _columns(path, header)
+    if header is None and len(rows[0]) > 3:
+        given = f"{len(rows[0])} columns without a header"
+        raise InputError(str(path), given, "three, or a first line that names them", "x,y,z,side as the first line")
+    named: _Named = ([0, 1, 2], None, "RAS") if header is None else _columns(path, header)
+    columns, side, space = named
     _check_widths(path, body, max(*columns, side or 0) + 1)
     structure = None if side is None else np.array([row[side].strip() for row in body], dtype=np.str_)
-    return _numbers(path, [[row[column] for column in columns] for row in body]), structure
+    return in_space(_numbers(path, [[row[column] for column in columns] for row in body]), space), structure
 
 
-def _columns(path: Path, header: list[str]) -> tuple[list[int], int | None]:
-    """Find x, y and z by name (``x``, ``x_mm``), else take the first three, and the column that names the side."""
+def _columns(path: Path, header: list[str]) -> _Named:
+    """Find x, y and z by name (``x``, ``x_mm``; R, A, S or L, P, S), else take the first three; the side; the space."""
     plain = [name.removesuffix("_mm") for name in header]
     side = next((header.index(name) for name in _SIDE_COLUMNS if name in header), None)
-    if {"x", "y", "z"} <= set(plain):
-        return [plain.index(axis) for axis in "xyz"], side
+    for axes, space in _AXES:
+        if set(axes) <= set(plain):
+            return [plain.index(axis) for axis in axes], side, space
     if side is not None and side < 3:
         raise InputError(str(path), f"columns {header}", "columns x, y, z", "name them")
-    return [0, 1, 2], side
+    return [0, 1, 2], side, "RAS"
 
 
 def _check_widths(path: Path, rows: Sequence[Sequence[str]], width: int) -> None:

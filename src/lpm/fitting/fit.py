@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lpm.errors import InputError
-from lpm.files.atomic import atomic_folder
-from lpm.files.meshes import MeshFiles
+from lpm.files.atomic import atomic_folder, check_gives_way
+from lpm.files.meshes import MESH_SUFFIXES, MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import FittedShape
@@ -33,11 +33,12 @@ from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 from lpm.model.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
 
+_FILES = {"fit.json", "labels.nii.gz", "parts.nii.gz", "report.html", "views.png", "figures"}
 BOX_MARGIN = 0.08
 SEEN_MARGIN_MM = 10.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """An observation, explained by the model.
 
@@ -58,6 +59,10 @@ class Fit:
     observed: str
     notes: tuple[str, ...] = ()
     sized: bool = True
+
+    def __repr__(self) -> str:
+        volumes = ", ".join(f"{name} {mesh.volume_ml:,.0f} ml" for name, mesh in self.meshes.items())
+        return f"<{type(self).__name__} to {self.observed}: {volumes if self.sized else 'of unknown size'}>"
 
     @property
     def meshes(self) -> dict[str, WorldMesh]:
@@ -259,15 +264,17 @@ class Fit:
         """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
 
         Args:
-            folder: Replaced if it exists.
+            folder: New, empty, or with an earlier fit, which gives way.
             meshes: Format, space and size of the meshes; default that of `mesh_suffix`.
             mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
             grid: Grid of the labels; default 1.5 mm around the lungs.
             parts: Also write the parts' meshes and `parts.nii.gz`.
 
         Raises:
+            FileError: The folder holds something else.
             InputError: Parts of a model without a partition, or a mesh that cannot be closed and of so few triangles.
         """
+        check_folder(Path(folder))
         summary, divided = self.summary(), self.parts() if parts else {}
         if parts:
             summary["part_volume_ml"] = {name: mesh.volume_ml for name, mesh in divided.items()}
@@ -277,6 +284,18 @@ class Fit:
             if parts:
                 write_volume(temporary / "parts.nii.gz", self.part_labels(grid))
             (temporary / "fit.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that a fit could not be written to without losing what others put there.
+
+    Raises:
+        FileError: It holds something that is no fit's.
+    """
+    has_fit = (folder / "fit.json").is_file()
+    check_gives_way(
+        folder, lambda name: has_fit and (name in _FILES or Path(name).suffix in MESH_SUFFIXES), "holds an earlier fit"
+    )
 
 
 def fitted_field(model: ModelBundle, shape: FittedShape, lattice: Lattice | None = None) -> Field:

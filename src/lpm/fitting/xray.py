@@ -42,7 +42,7 @@ _ONE_VIEW = FitConfig(rotation_sd=0.05)
 _LEAST_SIDE_MM, _MOST_HEIGHT_MM = 60.0, 700.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class XrayFit(Fit):
     """Lungs explained from radiographs.
 

@@ -77,7 +77,7 @@ class BundleManifest(StrictModel):
     parts_from: tuple[str, ...] = Field((), description="subjects whose parts were given")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelBundle:
     """A trained model: the network, the shape parameters, and where its frame lies.
 
@@ -94,6 +94,11 @@ class ModelBundle:
     latents: LatentSpace
     codes: Tensor
     partition: Partition | None = None
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        of = f"{len(manifest.training_subjects)} subjects' {', '.join(self.structures)}"
+        return f"<{type(self).__name__} {manifest.config.preset} of {of}; {self.latents.n_modes} shape parameters>"
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -297,6 +302,9 @@ def read_bundle(folder: Path) -> ModelBundle:
         SchemaError: The bundle is of a newer or unknown schema.
         InputError: The manifest asks for an implausibly large network.
     """
+    if not (folder / "bundle.json").is_file():
+        given = "holds no bundle.json" if folder.is_dir() else "no such folder"
+        raise FileError(str(folder), given, "a model that `lpm train` wrote", "leave it out for the bundled model")
     manifest = read_json_model(folder / "bundle.json", BundleManifest, BUNDLE_SCHEMA)
     _check_size(manifest, folder)
     tensors, _ = read_tensors(folder / "weights.safetensors")

@@ -139,7 +139,9 @@ class Population:
         reach = _FARTHEST_SD * float(np.sqrt(max(left, 0.0)))
         middle = self.expected(given)[name]
         own, sd = self.table.values[:, index], float(self.table.sd[index])
-        return max(middle - reach, float(np.nanmin(own)) - sd), min(middle + reach, float(np.nanmax(own)) + sd)
+        least, most = float(np.nanmin(own)), float(np.nanmax(own))
+        lowest = max(least - sd, 0.0) if least > 0 else least - sd  # no size is negative
+        return max(middle - reach, lowest), min(middle + reach, most + sd)
 
     def check(self, given: Mapping[str, float]) -> None:
         """Refuse attributes that no lungs of the population join.
@@ -218,7 +220,11 @@ class Population:
 
 
 def _impossible(name: str, value: float | Range, known: Mapping[str, float], possible: Range) -> InputError:
-    given = f"{value:.4g}" if isinstance(value, float | int) else f"{value[0]:.4g} to {value[1]:.4g}"
-    beside = " with " + ", ".join(f"{other} {one:.4g}" for other, one in known.items()) if known else ""
+    given = _number(value) if isinstance(value, float | int) else f"{_number(value[0])} to {_number(value[1])}"
+    beside = " with " + ", ".join(f"{other} {_number(one)}" for other, one in known.items()) if known else ""
     low, high = possible
-    return InputError(name, given + beside, f"{low:.4g} to {high:.4g}, as lungs of this population can be")
+    return InputError(name, given + beside, f"{_number(low)} to {_number(high)}, as lungs of this population can be")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

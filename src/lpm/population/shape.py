@@ -17,7 +17,7 @@ _STEPS = 20
 _LONGEST_STEP = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shape:
     """A shape of a population.
 
@@ -32,6 +32,9 @@ class Shape:
     coordinates: Floats
     start: Floats | None = None
     decode: Callable[[Floats], dict[str, WorldMesh]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {float(np.linalg.norm(self.beta)):.1f} standard deviations from the mean>"
 
     @cached_property
     def lungs(self) -> dict[str, WorldMesh]:

@@ -25,7 +25,6 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.measurement.names import heading
-from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.table import AttributeTable
 
 SIGMA = "uncertainty: standard deviation, mm"
@@ -93,7 +92,8 @@ def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:
 
 
 def _short(fit: Fit) -> str:
-    return fit.observed if len(fit.observed) < 60 else "several observations"
+    """What was observed, for a title: without how many points were drawn on it."""
+    return "several observations" if ";" in fit.observed else fit.observed.split(", ")[0].replace("_", " ")
 
 
 def _lead(fit: Fit) -> str:
@@ -159,7 +159,7 @@ def _measures(fit: Fit) -> list[Block]:
     """What lungs measure together, and where that stands among the model's training subjects."""
     if not fit.sized or set(fit.lungs) != set(fit.model.structures):
         return []
-    values = measure_shapes({name: light(mesh) for name, mesh in fit.lungs.items()})
+    values = fit.attributes
     known = fit.model.manifest.attributes
     standing = AttributeTable.of(known).percentiles(values) if known else {}
     rows = [
@@ -196,6 +196,16 @@ def _in_colors(fit: Fit) -> dict[str, Layer]:
     return {name: solid(mesh, color_of(fit, name)) for name, mesh in fit.lungs.items()}
 
 
+def _followed(fit: Fit) -> str:
+    """Why a small distance of the points is no accuracy, if they were followed."""
+    if fit.config.prior_only or isinstance(fit, XrayFit):
+        return ""
+    return (
+        f"; that is how well the lungs follow it, and not how true they are where nothing was seen (before they "
+        f"followed it, {fit.shape.unexplained_mm:.1f} mm root mean square)"
+    )
+
+
 _RELIANCE = ("Not for clinical use.",)
 
 
@@ -207,7 +217,8 @@ def _meaning(fit: Fit) -> list[str]:
         "in two of three places within one standard deviation, in 19 of 20 within two.",
         "A 95 % interval is meant to hold the true volume in 19 of 20 patients like those that the model learned from. "
         "How often it did, by the kind of evidence, stands in docs/benchmarks.md.",
-        f"Mean {kind}: {residual.mean():.2f} mm (95 % below {np.percentile(residual, 95):.2f} mm). The fit ended at: "
+        f"Mean {kind}: {residual.mean():.2f} mm (95 % below {np.percentile(residual, 95):.2f} mm){_followed(fit)}. The "
+        "fit ended at: "
         f"{fit.shape.stop_reason}. Its shape lies {np.linalg.norm(fit.beta):.1f} standard deviations (Mahalanobis) "
         "from the average lungs.",
         "A percentile of 30 means that three in ten of the training subjects have a smaller value. They are few, and "
