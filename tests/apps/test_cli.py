@@ -174,7 +174,7 @@ def test_fit_points_and_mask(model: Path, tmp_path: Path, tiny_cohort: Path) -> 
         (["prepare", "nowhere", "--out", "x"], 1, "no such file or folder"),
         (["train", "nowhere", "--out", "x"], 1, "cannot be read"),
         (["fit", "points", "none.ply", "--out", "x"], 1, "no such file"),
-        (["evaluate", "nowhere", "nowhere", "--out", "x"], 1, "cannot be read"),
+        (["evaluate", "nowhere", "nowhere", "--out", "x"], 1, "no such folder"),
         (["train", "c", "--out", "x", "--preset", "huge"], 2, "huge"),
         (["train", "c", "--out", "x", "--all-subjects"], 1, "--all-subjects with the preset lite"),
         (["train", "c", "--out", "x", "--preset", "atlas", "--epochs", "3"], 1, "--epochs or --resume"),

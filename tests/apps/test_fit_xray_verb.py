@@ -347,7 +347,7 @@ def test_no_picture_and_no_model_are_told(
     assert "--frontal, --lateral: neither was given" in capfd.readouterr().err
     frontal = ["--frontal", scan / "parallel" / "frontal.png"]
     assert fit(tmp_path / "out", *frontal, "--model", tmp_path) == 1
-    assert "cannot be read" in capfd.readouterr().err
+    assert "holds no bundle.json" in capfd.readouterr().err
     assert fit(tmp_path / "out", *frontal, "--views", tmp_path / "none.json") == 1
     assert "no such file" in capfd.readouterr().err
     assert fit(tmp_path / "out", *frontal, "--views", bad / "broken.json") == 1
