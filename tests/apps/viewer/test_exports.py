@@ -69,6 +69,6 @@ def test_the_table_tells_values_with_units_and_no_name_becomes_markup() -> None:
     values = {"left_lung_volume_ml": 24.04, "total_volume_ml": 2404.0, "left_lung_sphericity": 0.7}
     table = table_of(LUNGS, values, {"left_lung_volume_ml": 12.3})
     assert "two &lt;boxes&gt;" in table
-    assert "<td>left lung volume</td><td>24 ml</td><td></td><td>12</td>" in table
+    assert "<td>left lung volume</td><td>24 ml</td><td>12</td>" in table
     assert "<td>total volume</td><td>2,404 ml</td>" in table
     assert "<td>left lung sphericity</td><td>0.7 </td>" in table
