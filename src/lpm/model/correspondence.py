@@ -27,11 +27,11 @@ from lpm.model.warp import Box, Eigenfunctions
 if TYPE_CHECKING:
     from lpm.model.bundle import ModelBundle
 
-NODES_A_LENGTH = 4.0
 _STEPS, _STEP = 12, 0.8
 _NEWTON = 2
 _LEAST_SLOPE = 0.3
 _FARTHEST = 0.02
+_WARP_NODES_A_LENGTH = 4.0
 _REACH = 0.25
 
 
@@ -43,28 +43,23 @@ class TemplateSurfaces:
         decoder: The atlas.
         vertices: A structure each, (v, 3) on the average's surface, in its own coordinates (model units).
         faces: A structure each, (f, 3), outward.
-        nodes_a_length: How finely smooth displacements are resolved: nodes to their correlation length.
     """
 
     decoder: AtlasDecoder
     vertices: tuple[Tensor, ...]
     faces: tuple[Indices, ...]
-    nodes_a_length: float = NODES_A_LENGTH
 
     @classmethod
-    def of(
-        cls, decoder: AtlasDecoder, faces_each: int = 8000, nodes_a_length: float = NODES_A_LENGTH
-    ) -> TemplateSurfaces:
+    def of(cls, decoder: AtlasDecoder, faces_each: int = 8000) -> TemplateSurfaces:
         """Extract the average's surfaces.
 
         Args:
             decoder: An atlas.
             faces_each: Triangles of each structure, at most, as far as closed surfaces have so few.
-            nodes_a_length: How finely smooth displacements are resolved.
         """
         meshes = [decimate(smooth_surface(mesh, 2), faces_each) for mesh in _average(decoder)]
         vertices = tuple(torch.from_numpy(mesh.vertices).float() for mesh in meshes)
-        return cls(decoder, vertices, tuple(mesh.faces for mesh in meshes), nodes_a_length)
+        return cls(decoder, vertices, tuple(mesh.faces for mesh in meshes))
 
     def carried(self, latent: Tensor) -> tuple[Tensor, ...]:
         """Carry the vertices to a shape.
@@ -112,7 +107,7 @@ class TemplateSurfaces:
         decoder = self.decoder
         corners = torch.cat([decoder.displaced_lower, decoder.displaced_upper])
         box = Box(corners.amin(dim=0) - _REACH, corners.amax(dim=0) + _REACH)
-        shape = box.shape_at(float(decoder.warp_lengths.min()) / self.nodes_a_length)
+        shape = box.shape_at(float(decoder.warp_lengths.min()) / _WARP_NODES_A_LENGTH)
         total, parts = torch.zeros(3, *shape), latent[decoder.n_components :].chunk(len(decoder.warp_lengths))
         for weights, length, part in zip(decoder.warp_weights, decoder.warp_lengths, parts, strict=True):
             functions = Eigenfunctions(decoder.warp_centers, weights, length)
@@ -179,15 +174,12 @@ def _average(decoder: AtlasDecoder) -> list[WorldMesh]:
     return meshes
 
 
-def template_surfaces(
-    model: ModelBundle, faces_each: int = 8000, nodes_a_length: float = NODES_A_LENGTH
-) -> TemplateSurfaces:
+def template_surfaces(model: ModelBundle, faces_each: int = 8000) -> TemplateSurfaces:
     """Get the surfaces of a model's average.
 
     Args:
         model: An atlas.
         faces_each: Triangles of each structure, about.
-        nodes_a_length: How finely smooth displacements are resolved: nodes to their correlation length.
 
     Raises:
         InputError: The model is a network; it has no average to carry.
@@ -195,4 +187,4 @@ def template_surfaces(
     if not isinstance(model.decoder, AtlasDecoder):
         given = f"a model of preset {model.manifest.config.preset}"
         raise InputError("correspondence", given, "an atlas", "lpm.load(), or lpm train --preset atlas")
-    return TemplateSurfaces.of(model.decoder, faces_each, nodes_a_length)
+    return TemplateSurfaces.of(model.decoder, faces_each)

@@ -16,7 +16,6 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.correspondence import TemplateSurfaces, template_surfaces
 
 _COARSE_FACES, _FINE_FACES = 3000, 16_000
-_COARSE_NODES_A_LENGTH = 2.5
 _COARSE_MM, _FINE_MM = 10.0, 3.0
 
 
@@ -55,7 +54,7 @@ class Mesher:
 
     @cached_property
     def _coarse(self) -> TemplateSurfaces:
-        return template_surfaces(self._model, _COARSE_FACES, _COARSE_NODES_A_LENGTH)
+        return template_surfaces(self._model, _COARSE_FACES)
 
     @cached_property
     def _fine(self) -> TemplateSurfaces:
