@@ -169,6 +169,32 @@ def test_fit_points_and_mask(model: Path, tmp_path: Path, tiny_cohort: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("kind", "more", "message"),
+    [
+        (["points", "p.ply"], [], "holds thesis.txt, which would be lost"),
+        (["mask", "m.nii.gz"], [], "holds thesis.txt, which would be lost"),
+        (["xray", "--frontal", "x.png"], [], "holds thesis.txt, which would be lost"),
+        (["points", "p.ply"], ["--out", "new", "--figures"], "--figures: needs pyvista"),
+    ],
+)
+def test_what_would_be_refused_after_a_fit_is_refused_before_anything_is_read(
+    kind: list[str],
+    more: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pyvista", None)  # as if it were not installed
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.txt").write_text("mine")
+    assert run(["fit", *kind, "--out", "own", *more]) == 1  # no input is there: it is not looked for
+    assert message in " ".join(capfd.readouterr().err.split())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["own", "thesis.txt"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["prepare", "nowhere", "--out", "x"], 1, "no such file or folder"),

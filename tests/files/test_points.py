@@ -256,5 +256,5 @@ def test_columns_that_say_lps_are_turned(tmp_path: Path, cloud: np.ndarray) -> N
 
 def test_more_columns_than_three_need_names(tmp_path: Path, cloud: np.ndarray) -> None:
     (tmp_path / "x.csv").write_text("".join(f"{i},{p[0]},{p[1]},{p[2]}\n" for i, p in enumerate(cloud)))
-    with pytest.raises(InputError, match=r"4 columns without a header; expected three"):
+    with pytest.raises(InputError, match=r"4 columns without a header; expected columns x, y, z"):
         read_points(tmp_path / "x.csv")

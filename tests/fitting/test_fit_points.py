@@ -12,8 +12,9 @@ from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.engine import fit_shape
-from lpm.fitting.fit import mean_shape, structure_indices
+from lpm.fitting.fit import mean_shape
 from lpm.fitting.points import draw_points, fit_points
+from lpm.fitting.sides import structure_indices
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh

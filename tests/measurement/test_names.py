@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lpm.measurement.names import heading, in_words
+from lpm.measurement.names import heading, in_figures, in_words
 
 
 def test_a_name_ends_in_its_unit() -> None:
@@ -12,3 +12,7 @@ def test_a_name_ends_in_its_unit() -> None:
 def test_what_has_no_unit_stays_whole() -> None:
     assert in_words("age") == ("age", "")
     assert heading("left_lung_sphericity") == "left lung sphericity"
+
+
+def test_a_number_is_written_for_reading() -> None:
+    assert [in_figures(value) for value in (20_000.0, 1234.5, 52.366, 0.25)] == ["20,000", "1,234", "52.37", "0.25"]

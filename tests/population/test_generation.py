@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lpm
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
@@ -82,6 +83,16 @@ def test_impossible_conditions_are_refused_with_what_is_possible(population: Pop
     with pytest.raises(InputError, match=r"height_mm: .* with total_volume_ml"):
         population.check({"total_volume_ml": float(population.table.mean[0]), "height_mm": high + 1.0})
     assert low < population.expected({})["height_mm"] < high
+
+
+def test_no_size_is_possible_below_zero() -> None:
+    population = Population.of(lpm.load().bundle)
+    table = population.table
+    least = np.nanmin(table.values, axis=0) - table.sd
+    assert least[table.index("total_volume_ml")] < 0  # the training lungs differ so much
+    assert population.possible("total_volume_ml", {})[0] == 0.0
+    tilt = "left_lung_base_tilt_deg"  # a base may tilt either way
+    assert population.possible(tilt, {})[0] < 0
 
 
 def test_ranges_hold(population: Population, rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lpm.evaluation.report import Table
 from lpm.fitting.fit import Fit
 from lpm.fitting.points import fit_points
 from lpm.geometry.meshes import WorldMesh
@@ -15,7 +16,7 @@ from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
 from lpm.reports.compared import ERROR, compared_view
-from lpm.reports.fits import SIGMA, Seen, draw_fit_figures, view_of, write_fit_report
+from lpm.reports.fits import SIGMA, Seen, _measures, draw_fit_figures, view_of, write_fit_report
 from lpm.reports.provenance import provenance
 
 
@@ -47,6 +48,27 @@ def test_a_report_tells_of_volumes_points_and_origin(fit: Fit, points: np.ndarra
     assert "seed 7" in words
     assert "Not for clinical use" in words
     assert (tmp_path / "report.html").stat().st_size < 10e6
+
+
+def test_a_report_measures_the_fit_itself(tiny_atlas: ModelBundle, points: np.ndarray) -> None:
+    """And no thinned mesh of it, whose asymmetry, a mean over vertices, is another."""
+    fit = fit_points(tiny_atlas, points, spacing_mm=2.0)
+    (table,) = _measures(fit)
+    assert isinstance(table, Table)
+    assert {row[0]: row[1] for row in table.rows}["asymmetry, mm"] == fit.attributes["asymmetry_mm"]
+
+
+@pytest.mark.parametrize(
+    ("observed", "title"),
+    [
+        ("mask of left_lung and right_lung, 9000 points on its surface", "Lungs from mask of left lung and right lung"),
+        ("60 surface points", "Lungs from 60 surface points"),
+        ("60 surface points; mask of left_lung, 50 points on its surface", "Lungs from several observations"),
+    ],
+)
+def test_a_title_says_what_was_observed(fit: Fit, observed: str, title: str, tmp_path: Path) -> None:
+    write_fit_report(tmp_path / "report.html", replace(fit, observed=observed), Seen())
+    assert f"<title>{title}</title>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_report_needs_nothing_outside(fit: Fit, tmp_path: Path) -> None:

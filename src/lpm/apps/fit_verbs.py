@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, said, screen
+from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, parse_labels, plain, say, screen
 
 if TYPE_CHECKING:
     from lpm.files.meshes import MeshFiles
@@ -89,9 +89,9 @@ def fit_points_verb(
     begin(out, figures=figures)
     bundle, target = load_bundle(model), read_volume(grid) if grid else None
     seen = [_points(bundle, points, n, seed), *_more(bundle, also, MaskFitConfig(n_points=n), seed)]
-    said(f"fitting {'; '.join(each.what for each in seen)}")
+    say(f"fitting {'; '.join(each.what for each in seen)}")
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    said("writing meshes and labels")
+    say("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=target, parts=parts)
     inputs = [path for path in (points, *(also or []), grid) if path is not None]
     evidence = Seen(together(seen).points_mm, target, provenance=provenance(bundle, inputs, seed=seed))
@@ -137,9 +137,9 @@ def fit_mask_verb(
     config = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
     first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
     seen = [first, *_more(bundle, also, config, seed)]
-    said(f"fitting {'; '.join(each.what for each in seen)}")
+    say(f"fitting {'; '.join(each.what for each in seen)}")
     fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    said("writing meshes and labels")
+    say("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=volume, parts=parts)
     known = provenance(bundle, [labels, *(also or [])], seed=seed)
     evidence = Seen(together(seen).points_mm, volume, provenance=known)
@@ -154,9 +154,9 @@ def begin(out: Path, *, figures: bool) -> None:
         MissingExtraError: Pictures are asked for, and what draws them is not installed.
     """
     from lpm.extras import import_extra
-    from lpm.fitting.fit import check_folder
+    from lpm.fitting.fit import check_fit_folder
 
-    check_folder(out)
+    check_fit_folder(out)
     if figures:
         import_extra("pyvista", "pictures", "--figures")
 
@@ -206,7 +206,7 @@ def finish(fit: Fit, out: Path, seen: Seen, *, report: bool, figures: bool) -> N
     if figures:
         draw_fit_figures(fit, seen, out / "figures")
     if report:
-        said("drawing the report")
+        say("drawing the report")
         write_fit_report(out / "report.html", fit, seen)
     print_fit(out)
 

@@ -25,7 +25,7 @@ from lpm.apps.fit_verbs import (
     load_bundle,
     mesh_files,
 )
-from lpm.apps.terminal import OutOption, plain, said, screen
+from lpm.apps.terminal import OutOption, plain, say, screen
 from lpm.errors import InputError
 from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
 
@@ -100,6 +100,7 @@ def fit_xray_verb(
     from lpm.reports.fits import Seen
     from lpm.reports.provenance import provenance
 
+    begin(out, figures=figures)
     files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
     files |= {"lateral": lateral} if lateral else {}
     if not files and frontal_mask is None:
@@ -113,11 +114,10 @@ def fit_xray_verb(
     given = [pictures.read(side, path) for side, path in files.items()]
     if frontal_mask is not None:
         given = pictures.with_field(given, frontal_mask)
-    begin(out, figures=figures)
     bundle = load_bundle(model)
-    said(f"reading and fitting {' and '.join(view.side for view in given)}")
+    say(f"reading and fitting {' and '.join(view.side for view in given)}")
     fit = fit_xray(bundle, given, spacing_mm=spacing_mm)
-    said("writing meshes and labels")
+    say("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces))
     draw_views(fit, out / "views.png")
     inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]

@@ -28,7 +28,7 @@ def plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def said(text: str) -> None:
+def say(text: str) -> None:
     """Say what is being done now: some seconds, on a busy machine minutes."""
     screen.print(f"{plain(text)} ...", style="dim", soft_wrap=True)
 

@@ -68,13 +68,13 @@ def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> N
         FileError: It holds something else, is a file, or is the folder in which the program runs.
     """
     if folder.exists() and not folder.is_dir():
-        raise FileError(str(folder), "is a file", "a folder, new or empty", "--out with another name")
+        raise FileError(str(folder), "is a file", "a folder, new or empty", "choose another name")
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise FileError(str(folder), "is the current folder", "one of its own", "--out with another name")
+        raise FileError(str(folder), "is the current folder, or holds it", "one of its own", "choose another name")
     others = sorted(entry.name for entry in folder.iterdir() if not is_own(entry.name)) if folder.exists() else []
     if others:
         given = f"holds {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}, which would be lost"
-        raise FileError(str(folder), given, f"a folder that is new, empty, or {what}", "--out with another name")
+        raise FileError(str(folder), given, f"a folder that is new, empty, or {what}", "choose another name")
 
 
 def _replace_folder(new: Path, path: Path) -> None:

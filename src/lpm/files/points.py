@@ -147,7 +147,6 @@ def write_points(path: Path, points_mm: Floats) -> None:
 
 
 Raw = tuple[Any, NDArray[np.str_] | None]
-_Named = tuple[list[int], int | None, Space]
 
 
 def _reader(path: Path) -> Callable[[Path], Raw]:
@@ -192,26 +191,34 @@ def _read_csv(path: Path) -> Raw:
         raise InputError(str(path), "no rows", f"at least {MIN_POINTS} points")
     header = None if _is_number(rows[0][0]) else [cell.strip().lower() for cell in rows[0]]
     body = rows if header is None else rows[1:]
-    if header is None and len(rows[0]) > 3:
-        given = f"{len(rows[0])} columns without a header"
-        raise InputError(str(path), given, "three, or a first line that names them", "x,y,z,side as the first line")
-    named: _Named = ([0, 1, 2], None, "RAS") if header is None else _columns(path, header)
-    columns, side, space = named
-    _check_widths(path, body, max(*columns, side or 0) + 1)
+    columns = _columns(path, header or [""] * len(rows[0]))
+    side = columns.side
+    _check_widths(path, body, max(*columns.axes, side or 0) + 1)
     structure = None if side is None else np.array([row[side].strip() for row in body], dtype=np.str_)
-    return in_space(_numbers(path, [[row[column] for column in columns] for row in body]), space), structure
+    points = _numbers(path, [[row[axis] for axis in columns.axes] for row in body])
+    return in_space(points, columns.space), structure
 
 
-def _columns(path: Path, header: list[str]) -> _Named:
-    """Find x, y and z by name (``x``, ``x_mm``; R, A, S or L, P, S), else take the first three; the side; the space."""
+@dataclass(frozen=True)
+class _Columns:
+    """Where a table holds coordinates and side, and the space of the coordinates."""
+
+    axes: Sequence[int] = (0, 1, 2)
+    side: int | None = None
+    space: Space = "RAS"
+
+
+def _columns(path: Path, header: list[str]) -> _Columns:
+    """Find coordinates by name (``x``, ``x_mm``; R, A, S or L, P, S), and the side; without names, three columns."""
     plain = [name.removesuffix("_mm") for name in header]
     side = next((header.index(name) for name in _SIDE_COLUMNS if name in header), None)
     for axes, space in _AXES:
         if set(axes) <= set(plain):
-            return [plain.index(axis) for axis in axes], side, space
-    if side is not None and side < 3:
-        raise InputError(str(path), f"columns {header}", "columns x, y, z", "name them")
-    return [0, 1, 2], side, "RAS"
+            return _Columns([plain.index(axis) for axis in axes], side, space)
+    if len(header) - (side is not None) > 3 or (side is not None and side < 3):
+        given = f"columns {header}" if any(header) else f"{len(header)} columns without a header"
+        raise InputError(str(path), given, "columns x, y, z", "name them in the first line, or keep three columns")
+    return _Columns(side=side)
 
 
 def _check_widths(path: Path, rows: Sequence[Sequence[str]], width: int) -> None:

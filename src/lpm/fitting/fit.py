@@ -274,7 +274,7 @@ class Fit:
             FileError: The folder holds something else.
             InputError: Parts of a model without a partition, or a mesh that cannot be closed and of so few triangles.
         """
-        check_folder(Path(folder))
+        check_fit_folder(Path(folder))
         summary, divided = self.summary(), self.parts() if parts else {}
         if parts:
             summary["part_volume_ml"] = {name: mesh.volume_ml for name, mesh in divided.items()}
@@ -286,7 +286,7 @@ class Fit:
             (temporary / "fit.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
-def check_folder(folder: Path) -> None:
+def check_fit_folder(folder: Path) -> None:
     """Refuse a folder that a fit could not be written to without losing what others put there.
 
     Raises:
@@ -374,27 +374,3 @@ def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:
     affine = np.diag([spacing_mm] * 3 + [1.0])
     affine[:3, 3] = lower
     return Volume(np.zeros(np.ceil((upper - lower) / spacing_mm).astype(int), dtype=np.uint8), affine)
-
-
-def structure_indices(names: Sequence[str], model: ModelBundle, subject: str) -> NDArray[np.int64]:
-    """Index of each point's structure among the model's.
-
-    Args:
-        names: Of structures, or how the one that is meant begins: ``left``, ``l``; in any case of letters.
-        model: Whose structures.
-        subject: What to call the names in an error.
-
-    Raises:
-        InputError: A structure that the model does not have, or a beginning of several.
-    """
-    lookup, unknown = {}, []
-    for name in sorted(set(names)):
-        exact = [known for known in model.structures if known.lower() == name.lower()]
-        begun = exact or [known for known in model.structures if name and known.lower().startswith(name.lower())]
-        if len(begun) == 1:
-            lookup[name] = model.structures.index(begun[0])
-        else:
-            unknown.append(name)
-    if unknown:
-        raise InputError(subject, f"structures {unknown}", f"of {', '.join(model.structures)}", "drop the side column")
-    return np.array([lookup[name] for name in names], dtype=np.int64)

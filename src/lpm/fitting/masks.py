@@ -11,8 +11,9 @@ from pydantic import Field
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import Fit, structure_indices
+from lpm.fitting.fit import Fit
 from lpm.fitting.observation import Observation, fit_observations
+from lpm.fitting.sides import structure_indices
 from lpm.fitting.slices import contours, drawn_slices
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical

@@ -8,8 +8,9 @@ import numpy as np
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import Fit, structure_indices
+from lpm.fitting.fit import Fit
 from lpm.fitting.observation import UNKNOWN, Observation, fit_observations
+from lpm.fitting.sides import structure_indices
 from lpm.geometry.frames import PointsLike, as_points
 from lpm.model.bundle import ModelBundle
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _UNITS = {"ml": "ml", "mm": "mm", "cm2": "cm²", "percent": "%", "deg": "degrees"}
+_SIZES = ("_ml", "_mm", "_cm2")
 
 
 def in_words(name: str) -> tuple[str, str]:
@@ -15,6 +16,16 @@ def in_words(name: str) -> tuple[str, str]:
     words, _, unit = name.rpartition("_")
     words, unit = (words, _UNITS[unit]) if words and unit in _UNITS else (name, "")
     return re.sub(r"\bsection (\d+)$", r"section at \1 %", words.replace("_", " ")), unit
+
+
+def is_size(name: str) -> bool:
+    """Whether a measurement cannot be negative, as an angle can."""
+    return name.endswith(_SIZES)
+
+
+def in_figures(value: float) -> str:
+    """A measurement for reading: 4,500 and 52.37."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def heading(name: str) -> str:

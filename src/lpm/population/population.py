@@ -20,6 +20,7 @@ from scipy.special import chdtrc, chdtri
 
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
+from lpm.measurement.names import in_figures, is_size
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.table import AttributeTable
 from lpm.model.bundle import ModelBundle
@@ -140,7 +141,7 @@ class Population:
         middle = self.expected(given)[name]
         own, sd = self.table.values[:, index], float(self.table.sd[index])
         least, most = float(np.nanmin(own)), float(np.nanmax(own))
-        lowest = max(least - sd, 0.0) if least > 0 else least - sd  # no size is negative
+        lowest = max(least - sd, 0.0) if is_size(name) else least - sd
         return max(middle - reach, lowest), min(middle + reach, most + sd)
 
     def check(self, given: Mapping[str, float]) -> None:
@@ -220,11 +221,8 @@ class Population:
 
 
 def _impossible(name: str, value: float | Range, known: Mapping[str, float], possible: Range) -> InputError:
-    given = _number(value) if isinstance(value, float | int) else f"{_number(value[0])} to {_number(value[1])}"
-    beside = " with " + ", ".join(f"{other} {_number(one)}" for other, one in known.items()) if known else ""
+    given = in_figures(value) if isinstance(value, float | int) else f"{in_figures(value[0])} to {in_figures(value[1])}"
+    beside = " with " + ", ".join(f"{other} {in_figures(one)}" for other, one in known.items()) if known else ""
     low, high = possible
-    return InputError(name, given + beside, f"{_number(low)} to {_number(high)}, as lungs of this population can be")
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    expected = f"{in_figures(low)} to {in_figures(high)}, as lungs of this population can be"
+    return InputError(name, given + beside, expected)

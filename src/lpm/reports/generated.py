@@ -18,7 +18,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.measurement.measure import OUTLINE
-from lpm.measurement.names import heading, in_words
+from lpm.measurement.names import heading, in_figures, in_words
 from lpm.measurement.table import AttributeTable
 from lpm.population.data_set import DataSet, Lungs
 from lpm.population.generation import Generator
@@ -68,7 +68,8 @@ def _lead(data_set: DataSet, lungs: Sequence[Lungs]) -> str:
 def _asked(name: str, low: float, high: float) -> str:
     """In words: total volume 3,000 to 6,000 ml."""
     words, unit = in_words(name)
-    return f"{words} {low:,.4g}" + (f" to {high:,.4g}" if high > low else "") + (f" {unit}" if unit else "")
+    far = f" to {in_figures(high)}" if high > low else ""
+    return f"{words} {in_figures(low)}{far} {unit}".rstrip()
 
 
 def _read(folder: Path, structures: Sequence[str]) -> Meshes:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lpm.apps.viewer.mesher import Mesher
 from lpm.apps.viewer.shape import Shape
-from lpm.measurement.names import heading, in_words
+from lpm.measurement.names import heading, in_figures, in_words
 from lpm.population.knobs import Knobs
 from lpm.population.shape import Shape as PopulationShape
 
@@ -96,7 +96,8 @@ class Turning:
             (name, value) for name, value in wanted.items() if abs(stand[name] - value) > _FAR_SD * self.knobs.sd(name)
         ]
         told = [
-            f"{in_words(name)[0]} {value:,.4g}, got {stand[name]:,.4g} {in_words(name)[1]}" for name, value in pairs
+            f"{in_words(name)[0]} {in_figures(value)}, got {in_figures(stand[name])} {in_words(name)[1]}"
+            for name, value in pairs
         ]
         return f"No lungs of this model have all of that: asked for {'; '.join(told)}." if told else ""
 
