@@ -17,20 +17,21 @@ import torch
 
 from lobes import LOBES
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
-from lpm.evaluation.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
-from lpm.evaluation.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.evaluation.xrays import onto, read_subject
 from lpm.files.volumes import read_volume
 from lpm.fitting.fit import mean_shape, shape_of
 from lpm.fitting.points import draw_points, fit_points
-from lpm.fitting.xray import fit_xray
 from lpm.geometry.frames import Floats
 from lpm.geometry.surfaces import extract_surface
 from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
+from lpm.reports.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
+from lpm.reports.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
+from lpm.structures import DEFAULT_STRUCTURES
+from lpm.xray.fit import fit_xray
 
 SUBJECT = "coronacases_002"
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"

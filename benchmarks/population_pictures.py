@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm.evaluation.fit_plots import plot_sweep
-from lpm.evaluation.population_plots import plot_attributes, plot_many, write_animation
 from lpm.files.meshes import read_mesh
 from lpm.measurement.table import AttributeTable
 from lpm.model.bundle import read_bundle
 from lpm.population.data_set import Lungs
 from lpm.population.knobs import KNOBS, Knobs
 from lpm.population.shape import Shape
-from lpm.preparation.cohort import read_json_model
+from lpm.records import read_json_model
+from lpm.reports.fit_plots import plot_sweep
+from lpm.reports.population_plots import plot_attributes, plot_many, write_animation
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 MANY = 24

@@ -14,8 +14,8 @@ import numpy as np
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import fit_shape
 from lpm.fitting.fit import extract_fit
+from lpm.fitting.search import fit_shape
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh, joined

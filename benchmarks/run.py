@@ -234,8 +234,8 @@ def speed(lungs: Path, work: Path) -> Json:
     import lpm
     from lpm.evaluation.evaluate import EvaluationConfig, observed_points
     from lpm.fitting.config import FitConfig
-    from lpm.fitting.engine import fit_shape
     from lpm.fitting.fit import extract_fit
+    from lpm.fitting.search import fit_shape
     from lpm.preparation.cohort import Cohort
 
     model = lpm.load().bundle
@@ -278,9 +278,9 @@ def extraction(lungs: Path, work: Path) -> Json:
     """Coarse to fine against the dense grid, 256 cells along each side of the cube that holds the model's box."""
     import torch
 
+    from lpm.geometry.extraction import extract_meshes, lattice_over, without_overlap
     from lpm.geometry.surfaces import extract_surface
     from lpm.model.bundle import read_bundle
-    from lpm.model.extraction import extract_meshes, lattice_over, without_overlap
 
     model = read_bundle(work / "model")
     pose, beta = model.world_from_model(np.zeros(3)), torch.zeros(model.latents.n_modes)

@@ -31,8 +31,8 @@ from lpm.geometry.phantom_scans import LabelLungs, PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, stored_as
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import read_bundle
-from lpm.preparation.hounsfield import Scan, hounsfield
-from lpm.preparation.segmentation import ThresholdSegmenter
+from lpm.segmentation.hounsfield import Scan, hounsfield
+from lpm.segmentation.thresholds import ThresholdSegmenter
 
 LOBES = {1: (10, 11), 2: (12, 13, 14)}
 COARSE_MM = (3.0, 3.0, 5.0)

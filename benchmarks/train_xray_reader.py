@@ -28,10 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lpm.model.field_figures import field_figures
-from lpm.model.lung_field import XrayReader
 from lpm.model.tensors import read_tensors, write_tensors
-from lpm.model.xray_bundle import (
+from lpm.xray.bundle import (
     XRAY_SCHEMA,
     PathErrors,
     XrayBundle,
@@ -40,7 +38,9 @@ from lpm.model.xray_bundle import (
     versions,
     write_xray_bundle,
 )
-from lpm.model.xray_network import XrayNetwork, XrayNetworkConfig
+from lpm.xray.network import XrayNetwork, XrayNetworkConfig
+from lpm.xray.novelty import field_figures
+from lpm.xray.reader import XrayReader
 from xray_augmentation import Augmentation, AugmentationConfig, Batch
 from xray_data import STORED_PX, VIEWS, Pictures, load_real, load_simulated, split_real
 

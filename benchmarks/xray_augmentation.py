@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from lpm.model.xray_looks import standardised
+from lpm.xray.crops import standardised
 from xray_data import STORED_PX, Pictures
 
 BOX_MM = 5.0

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 from lpm.files.volumes import read_volume
-from lpm.fitting.given_field import sides_of
 from lpm.geometry.volumes import Volume
+from lpm.xray.manual_field import sides_of
 
 STORED_PX = 256
 LATERAL_FIELD_MM = 30.0

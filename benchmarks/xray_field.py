@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lpm.files.atomic import write_text
-from lpm.model.lung_field import BUNDLED, Reading, XrayReader, load_reader
+from lpm.xray.reader import BUNDLED, Reading, XrayReader, load_reader
 from xray_data import HOSPITALS, Pictures, load_real, load_simulated
 
 Grey = NDArray[np.float32]

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from lpm.files.views import read_views
 from lpm.files.volumes import read_volume
-from lpm.files.xrays import read_xray
-from lpm.model.radiographs import MarchConfig, path_lengths_of_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES
+from lpm.structures import DEFAULT_STRUCTURES
+from lpm.xray.drr import MarchConfig, path_lengths_of_labels
+from lpm.xray.files.reading import read_xray
+from lpm.xray.files.views import read_views
 
 Picture = NDArray[np.float32]
 _OUTLINE_MM, _THICK_MM, _RING_MM = 10.0, 60.0, 10.0

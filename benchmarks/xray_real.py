@@ -20,11 +20,11 @@ from PIL import Image
 
 import lpm
 from lpm.files.atomic import write_text
-from lpm.files.xrays import read_xray
-from lpm.fitting.visible import coarser, overlap, visible_field
-from lpm.fitting.xray import Radiograph, fit_xray
 from lpm.geometry.projection import Beam
-from lpm.model.lung_field import load_reader
+from lpm.xray.files.reading import read_xray
+from lpm.xray.fit import Radiograph, fit_xray
+from lpm.xray.projected_field import coarser, overlap, visible_field
+from lpm.xray.reader import load_reader
 
 SPACING_MM = 3.0
 ON_SHEET = 40

@@ -9,8 +9,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lpm.fitting.xray import Radiograph
     from lpm.lung_model import LungModel, load
+    from lpm.xray.fit import Radiograph
 
 __all__ = ["LungModel", "Radiograph", "load"]
 
@@ -18,7 +18,7 @@ __all__ = ["LungModel", "Radiograph", "load"]
 def __getattr__(name: str) -> Any:
     """Import torch only when a model is asked for, so that `import lpm` is quick."""
     if name == "Radiograph":
-        from lpm.fitting.xray import Radiograph
+        from lpm.xray.fit import Radiograph
 
         return Radiograph
     if name in __all__:

@@ -19,17 +19,17 @@ from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
 from lpm.fitting.observation import Observation, fit_observations
 from lpm.fitting.points import fit_points, observe_points
 from lpm.fitting.pose import Pose, world_from_model
-from lpm.fitting.xray import Radiograph, XrayFit, fit_xray
 from lpm.geometry.frames import PointsLike
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle
-from lpm.model.lung_field import XrayReader
 from lpm.population.attributes import in_full
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator, generate
 from lpm.population.knobs import Knobs
 from lpm.population.population import Population, Range
 from lpm.population.shape import Shape
+from lpm.xray.fit import Radiograph, XrayFit, fit_xray
+from lpm.xray.reader import XrayReader
 
 BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
 

@@ -18,11 +18,11 @@ from lpm.apps.cli import run
 from lpm.errors import LpmError
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume, write_volume
-from lpm.files.xrays import read_xray
-from lpm.fitting.xray import Radiograph
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
-from lpm.model.lung_field import Reading, load_reader
+from lpm.xray.files.reading import read_xray
+from lpm.xray.fit import Radiograph
+from lpm.xray.reader import Reading, load_reader
 
 NO_CHEST = "This may be no frontal chest radiograph, upright and whole (score 0.10 of 1)."
 
@@ -55,7 +55,7 @@ class Caught:
 @pytest.fixture
 def caught(monkeypatch: pytest.MonkeyPatch) -> Caught:
     found = Caught()
-    monkeypatch.setattr("lpm.fitting.xray.fit_xray", found.fit_xray)
+    monkeypatch.setattr("lpm.xray.fit.fit_xray", found.fit_xray)
     return found
 
 
@@ -127,7 +127,7 @@ class Doubtful:
 def test_doubts_are_printed_and_no_size_without_a_spacing(
     scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lpm.fitting.xray.load_reader", Doubtful)
+    monkeypatch.setattr("lpm.xray.fit.load_reader", Doubtful)
     picture = scan / "parallel" / "frontal.png"
     assert fit(tmp_path, "--frontal", picture, "--spacing-mm", "6", "--mesh-format", "stl") == 0
     printed = capfd.readouterr().err

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from lpm.apps.cli import run
-from lpm.files.views import read_views
 from lpm.files.volumes import write_volume
-from lpm.files.xrays import read_xray
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.geometry.volumes import Volume
+from lpm.xray.files.reading import read_xray
+from lpm.xray.files.views import read_views
 
 
 @pytest.fixture(scope="module")

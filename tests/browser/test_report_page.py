@@ -12,9 +12,9 @@ import pytest
 import trimesh
 from chromium import browser, executable
 
-from lpm.evaluation.plots import ERROR_MAP
-from lpm.evaluation.report import Section, Table, write_report
-from lpm.evaluation.view3d import Coloring, Part, View3D
+from lpm.reports.document import Section, Table, write_report
+from lpm.reports.plots import ERROR_MAP
+from lpm.reports.view3d import Coloring, Part, View3D
 
 pytestmark = pytest.mark.browser
 pytest.importorskip("playwright", reason="playwright is not installed: make test-browser")

@@ -164,9 +164,9 @@ def test_a_label_map_is_uploaded(viewer: Viewer, lungs: dict[str, WorldMesh], tm
 
 
 def test_a_ct_and_its_radiographs_are_uploaded(viewer: Viewer, tmp_path: Any) -> None:
-    from lpm.files.xrays import write_picture
     from lpm.geometry.projection import PARALLEL, turned_view
-    from lpm.model.radiographs import radiograph
+    from lpm.xray.drr import radiograph
+    from lpm.xray.files.reading import write_picture
 
     scan, _ = render_scan(PhantomScan(PhantomLungs(), spacing_mm=(4.0, 4.0, 4.0)), rng=np.random.default_rng(2))
     viewer.tab("Fit")

@@ -10,17 +10,18 @@ from scipy.ndimage import zoom
 
 from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
-from lpm.files.xrays import write_picture
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.projection import turned_view
-from lpm.model.radiographs import ExposureConfig, box_of, exposed, radiograph
 from lpm.preparation.cases import find_cases
 from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, PreparationConfig, SamplingConfig
+from lpm.preparation.config import MeshingConfig, PreparationConfig, SamplingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.prepare import finish_cohort, prepare_cases
 from lpm.preparation.sampling import sample_surfaces
+from lpm.structures import DEFAULT_STRUCTURES
+from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
+from lpm.xray.files.reading import write_picture
 
 _SPACING_MM = 4.0
 _COARSE_MM, _PRINTED_MM = 4.0, 0.4  # radiographs are computed at the first and enlarged to the second

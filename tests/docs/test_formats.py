@@ -17,7 +17,7 @@ import lpm
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit
 from lpm.fitting.residual import ResidualConfig
-from lpm.fitting.xray import XrayFit
+from lpm.xray.fit import XrayFit
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 NAMED = {word for quoted in re.findall(r"`([^`\n]+)`", PAGE) for word in re.split(r"[^\w]+", quoted)}

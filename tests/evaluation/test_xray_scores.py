@@ -30,16 +30,16 @@ from lpm.evaluation.xrays import (
     read_subject,
     subjects_of,
 )
-from lpm.files.views import read_views
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
-from lpm.fitting.xray import Radiograph
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.model.bundle import ModelBundle, write_bundle
-from lpm.model.lung_field import Answers, Reading
+from lpm.xray.files.views import read_views
+from lpm.xray.fit import Radiograph
+from lpm.xray.reader import Answers, Reading
 
 COARSE = MetricsConfig(n_surface=2000, voxel_mm=5.0)
 TRAIN, TEST = ("one", "two", "three"), ("four",)

@@ -13,8 +13,9 @@ from lpm.files.points import POINT_SUFFIXES, check_extent, read_points, write_po
 from lpm.geometry.meshes import sample_surface
 from lpm.geometry.volumes import Volume
 from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
+from lpm.structures import DEFAULT_STRUCTURES
 
 
 @pytest.fixture

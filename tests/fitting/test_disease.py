@@ -9,8 +9,8 @@ from lpm.fitting.fit import mean_shape
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
-from lpm.preparation.hounsfield import Scan
-from lpm.preparation.segmentation import distance_mm
+from lpm.segmentation.hounsfield import Scan
+from lpm.segmentation.thresholds import distance_mm
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import fit_shape
 from lpm.fitting.fit import mean_shape
 from lpm.fitting.points import draw_points, fit_points
+from lpm.fitting.search import fit_shape
 from lpm.fitting.sides import structure_indices
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
@@ -100,7 +100,7 @@ def test_a_stronger_prior_keeps_beta_smaller(tiny_model: ModelBundle, points_mm:
 
 
 def test_jacobian_agrees_with_finite_differences(tiny_model: ModelBundle, points_mm: Floats) -> None:
-    from lpm.fitting.objective import Objective, State
+    from lpm.fitting.posed import Objective, State
 
     sides = torch.zeros(50, dtype=torch.int64)
     objective = Objective(tiny_model, points_mm[:50], sides.numpy(), FitConfig())

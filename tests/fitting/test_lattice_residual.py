@@ -8,8 +8,8 @@ import torch
 
 from lpm.fitting.lattice_residual import LatticeResidual, asked, followed
 from lpm.fitting.residual import Observed, ResidualConfig, ResidualField, condition, covariance
+from lpm.geometry.extraction import Lattice
 from lpm.geometry.frames import Floats
-from lpm.model.extraction import Lattice
 
 CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0)
 LATTICE = Lattice(np.array([-10.0, -10.0, -16.0]), 1.5, (65, 65, 17))

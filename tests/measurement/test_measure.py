@@ -20,7 +20,7 @@ from lpm.measurement.measure import OUTLINE, Measured, as_csv, as_json, compared
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, checked_shapes, find_subjects, read_shapes
 from lpm.measurement.table import AttributeTable
-from lpm.preparation.config import DEFAULT_STRUCTURES
+from lpm.structures import DEFAULT_STRUCTURES
 
 
 def labelled(mask: Volume, value: int = 1) -> Volume:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpm.files.views import read_views
 from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.volumes import Volume
 from lpm.population.scans import ct_around, write_scans
 from lpm.preparation.cases import find_cases
+from lpm.xray.files.views import read_views
 
 
 def test_lungs_are_air_in_a_body(phantom_labels: Volume) -> None:

@@ -6,7 +6,7 @@ import pytest
 from lpm.errors import InputError
 from lpm.geometry.volumes import Volume
 from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels, is_label_map
-from lpm.preparation.config import DEFAULT_STRUCTURES
+from lpm.structures import DEFAULT_STRUCTURES
 
 
 def two_boxes() -> np.ndarray:

@@ -16,8 +16,8 @@ from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.gate import Finding, judge_cohort, judge_gas, verdict
-from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.prepare import finish_cohort, prepare_cases
+from lpm.segmentation.hounsfield import hounsfield
 
 QUICK = PreparationConfig(sampling=SamplingConfig(n_surface=500, n_off_surface=500))
 

@@ -23,9 +23,10 @@ from lpm.preparation import prepare
 from lpm.preparation.cases import Case, find_cases
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, PreparationConfig, SamplingConfig
+from lpm.preparation.config import MeshingConfig, PreparationConfig, SamplingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.prepare import CaseOutcome, finish_cohort, prepare_case, prepare_cases
+from lpm.structures import DEFAULT_STRUCTURES
 
 Order = tuple[int, int, int]
 Flips = tuple[bool, bool, bool]

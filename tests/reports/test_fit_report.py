@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpm.evaluation.report import Table
 from lpm.fitting.fit import Fit
 from lpm.fitting.points import fit_points
 from lpm.geometry.meshes import WorldMesh
@@ -16,6 +15,7 @@ from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
 from lpm.reports.compared import ERROR, compared_view
+from lpm.reports.document import Table
 from lpm.reports.fits import SIGMA, Seen, _measures, draw_fit_figures, view_of, write_fit_report
 from lpm.reports.provenance import provenance
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from lpm.errors import FileError, InputError
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 T = TypeVar("T", bound=StrictModel)
 

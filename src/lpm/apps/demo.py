@@ -17,8 +17,6 @@ from lpm.apps.stages import EvaluationRun, TrainingRun, evaluate_to_folder, trai
 from lpm.errors import FileError
 from lpm.evaluation.evaluate import EvaluationConfig
 from lpm.evaluation.metrics import MetricsConfig
-from lpm.evaluation.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
-from lpm.evaluation.report import Block, Figure, Section, Table, Text, write_report
 from lpm.files.points import write_points
 from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.fit import Fit, mean_shape
@@ -32,9 +30,12 @@ from lpm.model.config import ModelConfig, preset
 from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
-from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, SamplingConfig
+from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.reports.compared import compared_view
+from lpm.reports.document import Block, Figure, Section, Table, Text, write_report
+from lpm.reports.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.reports.provenance import provenance
+from lpm.structures import DEFAULT_STRUCTURES
 
 N_SUBJECTS = 16
 DATA = "generated lung-like shapes (lpm.geometry.phantoms); no patient data"

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm.evaluation.plots import plot_reconstruction
-from lpm.evaluation.report import Block, Figure, Table, Text
-from lpm.evaluation.xray_pictures import draw_views
 from lpm.evaluation.xrays import compare, onto
 from lpm.files.volumes import write_volume
-from lpm.files.xrays import write_picture
-from lpm.fitting.xray import Radiograph, XrayFit, fit_xray
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.geometry.projection import turned_view
 from lpm.lung_model import load
-from lpm.model.radiographs import ExposureConfig, box_of, exposed, radiograph
 from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
+from lpm.reports.document import Block, Figure, Table, Text
+from lpm.reports.plots import plot_reconstruction
+from lpm.reports.xray_pictures import draw_views
+from lpm.structures import DEFAULT_STRUCTURES
+from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
+from lpm.xray.files.reading import write_picture
+from lpm.xray.fit import Radiograph, XrayFit, fit_xray
 
 _SPACING_MM, _PIXEL_MM = 3.0, 1.2
 _PHOTONS = 2e4

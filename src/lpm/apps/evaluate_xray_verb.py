@@ -19,9 +19,9 @@ from lpm.errors import CasesFailedError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from lpm.evaluation.report import Figure
     from lpm.evaluation.xrays import XrayEvaluationConfig, XrayResult
     from lpm.model.bundle import ModelBundle
+    from lpm.reports.document import Figure
 
 
 def evaluate_xray(
@@ -75,7 +75,7 @@ def evaluate_xrays_to_folder(run: XrayEvaluationRun, bar: Progress) -> int:
         Number of reconstructions that failed.
     """
     from lpm.evaluation.xrays import MODEL, evaluate_xrays, subjects_of
-    from lpm.model.lung_field import load_reader
+    from lpm.xray.reader import load_reader
 
     reader = load_reader()
     names = subjects_of(run.lungs, run.config.split)
@@ -112,10 +112,10 @@ def _line(result: XrayResult) -> str:
 
 
 def _write(run: XrayEvaluationRun, results: Sequence[XrayResult], known: str) -> None:
-    from lpm.evaluation.report import Section, Table, Text, write_report
     from lpm.evaluation.tables import markdown
     from lpm.evaluation.xray_tables import METHOD_CAPTION, case_table, method_table, summaries
     from lpm.files.atomic import write_text
+    from lpm.reports.document import Section, Table, Text, write_report
 
     by_method = summaries(results, rng=np.random.default_rng(0))
     n_subjects = len({result.subject for result in results})
@@ -176,9 +176,9 @@ def _write_scores(path: Path, results: Sequence[XrayResult]) -> None:
 
 def _pictures(run: XrayEvaluationRun, results: Sequence[XrayResult]) -> list[Figure]:
     """The model's best, median and worst case of each view count."""
-    from lpm.evaluation.plots import plot_reconstruction
-    from lpm.evaluation.report import Figure
     from lpm.evaluation.xrays import MODEL, onto, true_lungs
+    from lpm.reports.document import Figure
+    from lpm.reports.plots import plot_reconstruction
 
     figures = []
     for views in dict.fromkeys(result.views for result in results):

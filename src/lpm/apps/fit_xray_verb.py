@@ -30,9 +30,9 @@ from lpm.errors import InputError
 from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
 
 if TYPE_CHECKING:
-    from lpm.files.xray_image import Xray
-    from lpm.fitting.xray import Radiograph
     from lpm.geometry.projection import View
+    from lpm.xray.files.image import Xray
+    from lpm.xray.fit import Radiograph
 
 Side = Literal["frontal", "lateral"]
 _MOST_MM = 10_000.0
@@ -95,10 +95,10 @@ def fit_xray_verb(
 
     Example: lpm fit xray --frontal pa.png --lateral lat.png --mm-per-px 0.4 --out lungs
     """
-    from lpm.evaluation.xray_pictures import draw_views
-    from lpm.fitting.xray import fit_xray
     from lpm.reports.fits import Seen
     from lpm.reports.provenance import provenance
+    from lpm.reports.xray_pictures import draw_views
+    from lpm.xray.fit import fit_xray
 
     begin(out, figures=figures)
     files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
@@ -157,7 +157,7 @@ class BeamOptions:
 
     def beam_of(self, view: View, source_patient_mm: float | None) -> Beam:
         """That of a view, which knows all but where the patient stands."""
-        from lpm.fitting.xray import source_detector_mm
+        from lpm.xray.fit import source_detector_mm
 
         if self.is_ap:
             raise InputError("--ap", "--views knows where the tube was", "one of both", "leave it out")
@@ -200,7 +200,7 @@ class _Placed:
         Raises:
             InputError: It knows none of the pictures.
         """
-        from lpm.files.views import read_views
+        from lpm.xray.files.views import read_views
 
         if path is None:
             return cls({}, {})
@@ -223,8 +223,8 @@ class _Pictures:
 
     def read(self, side: Side, path: Path) -> Radiograph:
         """One radiograph with its geometry."""
-        from lpm.files.xrays import read_xray
-        from lpm.fitting.xray import Radiograph
+        from lpm.xray.files.reading import read_xray
+        from lpm.xray.fit import Radiograph
 
         found = read_xray(path, mm_per_px=None if self.spacing is None else self.spacing[0])
         for note in found.notes:
@@ -235,9 +235,9 @@ class _Pictures:
 
     def with_field(self, given: Sequence[Radiograph], path: Path) -> list[Radiograph]:
         """The frontal picture with a drawn field, or the field in its place; and the lateral picture as it was."""
-        from lpm.files.xray_image import Xray
-        from lpm.files.xrays import read_field
-        from lpm.fitting.xray import Radiograph
+        from lpm.xray.files.image import Xray
+        from lpm.xray.files.reading import read_field
+        from lpm.xray.fit import Radiograph
 
         field, others = read_field(path), [each for each in given if each.side != "frontal"]
         if len(others) < len(given):

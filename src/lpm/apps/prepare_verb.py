@@ -13,7 +13,8 @@ from lpm.apps.configuration import build_config
 from lpm.apps.segment_verb import SeriesOption
 from lpm.apps.terminal import parse_labels, plain, progress, screen
 from lpm.errors import CasesFailedError
-from lpm.preparation.config import PreparationConfig, SegmenterName
+from lpm.preparation.config import PreparationConfig
+from lpm.structures import SegmenterName
 
 if TYPE_CHECKING:
     from rich.progress import Progress

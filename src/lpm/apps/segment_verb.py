@@ -9,13 +9,13 @@ import typer
 
 from lpm.apps.terminal import plain, progress, screen
 from lpm.errors import FileError
-from lpm.preparation.config import DEFAULT_STRUCTURES, SegmenterName
+from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lpm.geometry.volumes import Volume
-    from lpm.preparation.hounsfield import Scan
+    from lpm.segmentation.hounsfield import Scan
 
 SegmenterOption = Annotated[
     SegmenterName,
@@ -58,7 +58,7 @@ def segment(
     from lpm.files.volumes import write_volume
     from lpm.geometry.volumes import canonical
     from lpm.preparation.preview import draw_preview, write_png
-    from lpm.preparation.segmenters import segmenter as find_segmenter
+    from lpm.segmentation.segmenters import segmenter as find_segmenter
 
     _check_label_name(out)
     if preview and preview.suffix.lower() != ".png":
@@ -93,7 +93,7 @@ def _check_label_name(out: Path) -> None:
 def _read(scan: Path, series: str | None, bar: Progress) -> Scan:
     """A CT in Hounsfield units, and lines that say what had to be chosen or mended."""
     from lpm.files.scans import read_scan
-    from lpm.preparation.hounsfield import hounsfield
+    from lpm.segmentation.hounsfield import hounsfield
 
     read = read_scan(scan, series)
     for note in read.notes:
@@ -113,7 +113,7 @@ def _filled(scan: Scan, labels: Volume, bar: Progress) -> Volume:
     """Labels with what disease hid, and a line that says of each such lung how much."""
     import numpy as np
 
-    from lpm.preparation.chest_wall import lungs_before_ribs
+    from lpm.segmentation.chest_wall import lungs_before_ribs
 
     hidden = lungs_before_ribs(scan, labels)
     if not any(lung.is_hidden for lung in hidden.values()):

@@ -15,8 +15,6 @@ from rich.progress import Progress
 from lpm.errors import FileError
 from lpm.evaluation.baselines import BaselinesConfig, build_baselines
 from lpm.evaluation.evaluate import MODEL, CaseResult, EvaluationConfig, evaluate_model
-from lpm.evaluation.plots import plot_losses, plot_methods, plot_reconstruction
-from lpm.evaluation.report import Block, Figure, Section, Table, Text, write_report
 from lpm.evaluation.tables import (
     METHOD_CAPTION,
     PAPER_CAPTION,
@@ -29,13 +27,16 @@ from lpm.evaluation.tables import (
 from lpm.files.atomic import atomic_file, write_text
 from lpm.geometry.meshes import WorldMesh, joined
 from lpm.model.atlas import AtlasBuild
-from lpm.model.bundle import UNION, ModelBundle, bundle_of, bundle_of_atlas, read_bundle, structure_names, write_bundle
+from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas, read_bundle, structure_names, write_bundle
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.samples import load_samples
 from lpm.model.training import Training, dump_log
 from lpm.preparation.cohort import Cohort
 from lpm.reports.compared import compared_view
+from lpm.reports.document import Block, Figure, Section, Table, Text, write_report
+from lpm.reports.plots import plot_losses, plot_methods, plot_reconstruction
 from lpm.reports.provenance import provenance
+from lpm.structures import UNION
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lpm.errors import InputError
-from lpm.preparation.config import DEFAULT_STRUCTURES
+from lpm.structures import DEFAULT_STRUCTURES
 
 if TYPE_CHECKING:
     from lpm.fitting.config import FitConfig

@@ -25,9 +25,9 @@ from lpm.geometry.projection import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lpm.files.views import ViewRecord
     from lpm.geometry.frames import Floats
     from lpm.geometry.volumes import Volume
+    from lpm.xray.files.views import ViewRecord
 
 _NAMES = {0.0: "frontal", 90.0: "lateral"}
 _PATH_STEP_MM = 0.01
@@ -73,7 +73,7 @@ def xray(
     Example: lpm xray ct.nii.gz --out radiographs --projection cone --mm-per-px 0.4
     """
     from lpm.files.scans import read_scan
-    from lpm.files.views import ViewsFile, write_views
+    from lpm.xray.files.views import ViewsFile, write_views
 
     beam = _beam(projection, source_detector_mm, source_patient_mm, ap=ap)
     angles, shape = _angles(angle), _shape(size)
@@ -138,7 +138,7 @@ def _shape(text: str | None) -> tuple[int, int] | None:
 
 
 def _check_spacing(mm_per_px: float) -> None:
-    from lpm.files.xray_image import expected_spacing, is_spacing
+    from lpm.xray.files.image import expected_spacing, is_spacing
 
     if not is_spacing(mm_per_px):
         raise InputError("--mm-per-px", f"{mm_per_px:g} mm", expected_spacing(), "0.7 shows a chest in 500 pixels")
@@ -146,7 +146,7 @@ def _check_spacing(mm_per_px: float) -> None:
 
 def _view(volume: Volume, degrees: float, mm_per_px: float, beam: Beam, shape: tuple[int, int] | None) -> View:
     """Aimed at the middle of the volume; without a shape, as large as its shadow."""
-    from lpm.model.radiographs import box_of
+    from lpm.xray.drr import box_of
 
     lower, upper = box_of(volume)
     middle = 0.5 * (lower + upper)
@@ -201,10 +201,10 @@ class _LabelPictures:
     content: Literal["path length"] = "path length"
 
     def write(self, out: Path, name: str, view: View, geometry: dict[str, Any]) -> dict[str, ViewRecord]:
-        from lpm.files.views import record_of
-        from lpm.files.xrays import write_picture
-        from lpm.model.radiographs import path_lengths_of_labels
         from lpm.preparation.cleaning import integer_labels
+        from lpm.xray.drr import path_lengths_of_labels
+        from lpm.xray.files.reading import write_picture
+        from lpm.xray.files.views import record_of
 
         lengths = path_lengths_of_labels(integer_labels(self.labels, self.subject), view, self.structures)
         pictures = {name: lengths.sum(axis=0)}
@@ -226,10 +226,10 @@ class _CtPictures:
     content: Literal["attenuation"] = "attenuation"
 
     def write(self, out: Path, name: str, view: View, geometry: dict[str, Any]) -> dict[str, ViewRecord]:
-        from lpm.files.views import record_of
-        from lpm.files.xrays import write_picture
-        from lpm.model.radiographs import ExposureConfig, exposed, radiograph
-        from lpm.preparation.hounsfield import hounsfield
+        from lpm.segmentation.hounsfield import hounsfield
+        from lpm.xray.drr import ExposureConfig, exposed, radiograph
+        from lpm.xray.files.reading import write_picture
+        from lpm.xray.files.views import record_of
 
         integrals = radiograph(hounsfield(self.ct, self.subject).volume, view)
         rng = np.random.default_rng([self.seed, *name.encode()])

@@ -20,7 +20,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.atlas import whitened_components
 from lpm.preparation.cohort import Cohort
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 Meshes = dict[str, WorldMesh]
 Grids = NDArray[np.float32]

@@ -18,9 +18,10 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.points import draw_points, fit_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
-from lpm.model.bundle import UNION, ModelBundle
+from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
+from lpm.structures import UNION
 
 Meshes = dict[str, WorldMesh]
 MODEL = "LPM"

@@ -14,8 +14,8 @@ from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import Mask, grid_around, voxelise
 from lpm.geometry.meshes import Indices, SurfaceSamples, WorldMesh, sample_surface
-from lpm.preparation.config import StrictModel
 from lpm.preparation.sampling import sample_surfaces
+from lpm.records import StrictModel
 
 Meshes = Mapping[str, WorldMesh]
 _MIN_SAMPLES = 100

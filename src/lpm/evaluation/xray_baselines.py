@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from lpm.evaluation.baselines import BaselinesConfig, SdfGrids, train_grids
 from lpm.fitting.fit import mean_shape
-from lpm.fitting.xray import Radiograph
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder, whitened_components
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LatentSpace
-from lpm.model.lung_field import Reading
 from lpm.model.warp import Box
+from lpm.xray.fit import Radiograph
+from lpm.xray.reader import Reading
 
 Meshes = Mapping[str, WorldMesh]
 

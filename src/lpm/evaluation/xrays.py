@@ -21,18 +21,20 @@ from pydantic import Field
 from lpm.errors import FileError, InputError, LpmError
 from lpm.evaluation.metrics import MetricsConfig, surface_scores, volume_scores
 from lpm.evaluation.xray_baselines import XrayBaselines, field_size_mm
-from lpm.files.views import read_views
 from lpm.files.volumes import read_volume
-from lpm.files.xrays import read_xray
 from lpm.fitting.config import FitConfig
-from lpm.fitting.xray import Radiograph, fit_xray
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
-from lpm.model.lung_field import XrayReader, load_reader
 from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, StrictModel
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
+from lpm.records import StrictModel
+from lpm.structures import DEFAULT_STRUCTURES
+from lpm.xray.files.reading import read_xray
+from lpm.xray.files.views import read_views
+from lpm.xray.fit import Radiograph, fit_xray
+from lpm.xray.reader import XrayReader, load_reader
 
 Meshes = Mapping[str, WorldMesh]
 Side = Literal["frontal", "lateral"]

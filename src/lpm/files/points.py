@@ -17,9 +17,9 @@ from lpm.errors import FileError, InputError, LpmError
 from lpm.files.atomic import atomic_file
 from lpm.files.mesh_space import Space, in_space, space_of
 from lpm.geometry.frames import Floats, as_points
+from lpm.structures import LUNGS_MM
 
 MIN_POINTS = 10
-LUNGS_MM = 500.0
 # extents as shares of the whole: what could be a part in mm; the whole, usually; and the whole in cm, at most
 _LEAST, _MOST = 0.06, 2.0
 _USUAL = (0.3, 1.4)

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
-from lpm.files.points import LUNGS_MM, MIN_POINTS, check_extent
-from lpm.fitting.engine import rough_cost
+from lpm.files.points import MIN_POINTS, check_extent
 from lpm.fitting.residual import spread_evenly
+from lpm.fitting.search import rough_cost
 from lpm.geometry.frames import Floats, as_points
+from lpm.structures import LUNGS_MM
 
 if TYPE_CHECKING:
     from lpm.fitting.fit import Fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from lpm.fitting.residual import ResidualConfig
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 
 class FitConfig(StrictModel):

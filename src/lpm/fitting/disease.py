@@ -17,22 +17,23 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import FittedShape, fit_shape
 from lpm.fitting.fit import extract_fit
-from lpm.fitting.objective import Objective, State
+from lpm.fitting.posed import Objective, State
 from lpm.fitting.residual import ResidualConfig
+from lpm.fitting.search import FittedShape, fit_shape
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle
-from lpm.preparation.chest_wall import LungBeforeRibs, labels_on, lungs_before_ribs
 from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
-from lpm.preparation.dense_tissue import settled_border
-from lpm.preparation.hounsfield import Scan
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.sampling import sample_surfaces
-from lpm.preparation.segmentation import Mask, as_stored, averaged, grown, refined, shrunk
+from lpm.segmentation.chest_wall import LungBeforeRibs, labels_on, lungs_before_ribs
+from lpm.segmentation.dense_tissue import settled_border
+from lpm.segmentation.hounsfield import Scan
+from lpm.segmentation.thresholds import Mask, as_stored, averaged, grown, refined, shrunk
+from lpm.structures import DEFAULT_STRUCTURES
 
 _POINTS = 2500
 _DEEP_MM, _PLEURA_WITHIN_MM, _BESIDE_MM = (10.0, 6.0), (20.0, 12.0), 8.0

@@ -20,18 +20,18 @@ from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import MESH_SUFFIXES, MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import FittedShape
 from lpm.fitting.lattice_residual import followed
 from lpm.fitting.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
+from lpm.fitting.search import FittedShape
+from lpm.geometry.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
-from lpm.model.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
 
 _FILES = {"fit.json", "labels.nii.gz", "parts.nii.gz", "report.html", "views.png", "figures"}
 BOX_MARGIN = 0.08

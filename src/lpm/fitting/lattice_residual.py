@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from lpm.fitting.residual import ResidualField
+from lpm.geometry.extraction import Field, Lattice
 from lpm.geometry.frames import Floats
-from lpm.model.extraction import Field, Lattice
 
 _NODES_A_LENGTH = 5.0
 _CHUNK = 32_768

@@ -17,12 +17,14 @@ from lpm.fitting.sides import structure_indices
 from lpm.fitting.slices import contours, drawn_slices
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical
-from lpm.model.bundle import UNION, ModelBundle
+from lpm.model.bundle import ModelBundle
 from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig, StrictModel
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.cuts import Cut
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.sampling import sample_surfaces
+from lpm.records import StrictModel
+from lpm.structures import DEFAULT_STRUCTURES, UNION
 
 _CUT_VOXELS, _CUT_MM = 2.0, 0.5
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lpm.errors import InputError
 from lpm.fitting.checks import check_points, doubts, looks_mirrored
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import fit_shape
 from lpm.fitting.fit import Fit, extract_fit
+from lpm.fitting.search import fit_shape
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 

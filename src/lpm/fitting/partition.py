@@ -16,15 +16,15 @@ from pydantic import Field, model_validator
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import fit_shape
 from lpm.fitting.masks import MaskFitConfig, observe_mask
 from lpm.fitting.parts import atlas_of, placed
+from lpm.fitting.search import fit_shape
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle
 from lpm.model.partition import Partition, StructureParts, distances_to_parts, template_box
 from lpm.preparation.cleaning import integer_labels
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 
 class PartitionConfig(StrictModel):

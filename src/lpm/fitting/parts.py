@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from lpm.errors import InputError
-from lpm.fitting.engine import FittedShape
 from lpm.fitting.pose import world_from_model
+from lpm.fitting.search import FittedShape
+from lpm.geometry.extraction import Field
 from lpm.geometry.frames import Floats, WorldPoints
 from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
-from lpm.model.extraction import Field
 from lpm.model.partition import Partition
 
 _CHUNK = 8192

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
-from lpm.fitting.engine import FittedShape, derivatives
-from lpm.fitting.objective import Objective, State
+from lpm.fitting.posed import Objective, State
 from lpm.fitting.residual import ResidualField, Waves, covariance, spread_evenly
+from lpm.fitting.search import FittedShape, derivatives
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lpm.geometry.distances import morton_order
 from lpm.geometry.frames import Floats
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 _CHUNK = 512
 _REACH_MM, _MARGIN = 25.0, 1.3

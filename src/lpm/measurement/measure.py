@@ -16,7 +16,7 @@ from lpm.errors import FileError, LpmError
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, read_shapes
 from lpm.measurement.table import AttributeTable
-from lpm.preparation.config import DEFAULT_STRUCTURES
+from lpm.structures import DEFAULT_STRUCTURES
 
 OUTLINE = (
     "total_volume_ml",

@@ -27,11 +27,11 @@ from lpm.model.partition import Partition, partition_from_tensors
 from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.training import EpochReport, Training
-from lpm.preparation.cohort import Cohort, read_json_model
-from lpm.preparation.config import StrictModel
+from lpm.preparation.cohort import Cohort
+from lpm.records import StrictModel, read_json_model
+from lpm.structures import UNION
 
 BUNDLE_SCHEMA = 1
-UNION = ("lungs",)  # the structures of the paper's single output
 _MAX_PARAMETERS = 500_000_000
 _CHUNK = 8192
 

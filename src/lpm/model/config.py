@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from lpm.errors import InputError
 from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 
 class DecoderConfig(StrictModel):

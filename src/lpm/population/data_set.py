@@ -25,8 +25,7 @@ from lpm.measurement.table import AttributeTable
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
 from lpm.population.population import Range
 from lpm.population.scans import write_scans
-from lpm.preparation.cohort import read_json_model
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel, read_json_model
 
 DATA_SET_SCHEMA = 1
 TABLE = "subjects.csv"

@@ -17,7 +17,7 @@ from lpm.population.attributes import training_betas
 from lpm.population.gates import Familiar, unsound
 from lpm.population.population import Population, Range
 from lpm.population.shape import Shape
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 
 class GenerationConfig(StrictModel):

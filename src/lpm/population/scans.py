@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lpm.files.views import ViewsFile, record_of, write_views
 from lpm.files.volumes import write_volume
-from lpm.files.xrays import write_picture
 from lpm.geometry.phantom_scans import LabelLungs, PhantomScan, render_scan
 from lpm.geometry.projection import turned_view
 from lpm.geometry.volumes import Volume
-from lpm.model.radiographs import ExposureConfig, box_of, exposed, radiograph
+from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
+from lpm.xray.files.reading import write_picture
+from lpm.xray.files.views import ViewsFile, record_of, write_views
 
 CT_MM = 2.0
 _ANGLES = {"frontal": 0.0, "lateral": 90.0}

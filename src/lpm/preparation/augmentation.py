@@ -11,7 +11,7 @@ from pydantic import Field
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
-from lpm.preparation.config import StrictModel
+from lpm.records import StrictModel
 
 _WAVES = 96
 

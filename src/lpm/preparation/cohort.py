@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from lpm.errors import FileError, InputError, SchemaError
+from lpm.errors import FileError, InputError
 from lpm.files.arrays import read_arrays
 from lpm.files.atomic import write_text
 from lpm.files.meshes import read_mesh
 from lpm.geometry.frames import WorldFromModel
 from lpm.geometry.meshes import WorldMesh
-from lpm.preparation.config import PreparationConfig, StrictModel
+from lpm.preparation.config import PreparationConfig
 from lpm.preparation.gate import Verdict
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces
+from lpm.records import StrictModel, read_json_model
 
 COHORT_SCHEMA = 2
 UNIT_BALL_MARGIN = 1.05
 Split = Literal["train", "test"]
-M = TypeVar("M", bound=StrictModel)
 
 
 class StructureQuality(StrictModel):
@@ -103,31 +103,6 @@ class Manifest(StrictModel):
     subjects: dict[str, Quality] = Field(description="all that were prepared; those in no split were rejected")
     attributes: dict[str, dict[str, str]] = Field(description="further columns of the table that named the cases")
     failed: dict[str, str]
-
-
-def read_json_model(path: Path, kind: type[M], schema_version: int | None = None) -> M:
-    """Read a JSON file that follows a schema.
-
-    Raises:
-        FileError: Missing or not JSON.
-        SchemaError: Of another schema version, or with missing or unknown keys.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(str(path), f"cannot be read ({error.strerror})", f"a {kind.__name__.lower()}") from error
-    except ValueError as error:
-        raise FileError(str(path), f"not JSON ({error})", f"a {kind.__name__.lower()}") from error
-    found = data.get("schema_version") if isinstance(data, dict) else None
-    if schema_version is not None and found != schema_version:
-        hint = (
-            "upgrade lungs-parametric-model" if isinstance(found, int) and found > schema_version else "write it again"
-        )
-        raise SchemaError(str(path), f"schema version {found}", f"version {schema_version}", hint)
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise SchemaError(str(path), f"does not follow its schema ({error})", hint="write it again") from error
 
 
 class Cohort:

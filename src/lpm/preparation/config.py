@@ -6,16 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-SegmenterName = Literal["thresholds", "lungmask", "totalsegmentator"]
-DEFAULT_STRUCTURES: dict[str, tuple[int, ...]] = {"left_lung": (1,), "right_lung": (2,)}
-
-
-class StrictModel(BaseModel):
-    """Base of every config and manifest: unknown keys are refused, values cannot be changed later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from lpm.records import StrictModel
+from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
 
 
 class MeshingConfig(StrictModel):

@@ -13,7 +13,7 @@ from scipy import ndimage
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
-from lpm.preparation.chest_wall import LungBeforeRibs
+from lpm.segmentation.chest_wall import LungBeforeRibs
 
 Verdict = Literal["good", "doubtful", "rejected"]
 _CUT_CM2, _MUCH_CUT_CM2 = 1.0, 40.0

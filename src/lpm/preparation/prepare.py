@@ -23,9 +23,7 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical, on_grid
-from lpm.made import made_with, now
 from lpm.preparation.cases import Case
-from lpm.preparation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, is_label_map
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
@@ -34,19 +32,21 @@ from lpm.preparation.cohort import (
     Quality,
     Split,
     StructureQuality,
-    read_json_model,
     read_split,
     split_at_random,
     write_manifest,
 )
-from lpm.preparation.config import DEFAULT_STRUCTURES, PreparationConfig, digest_case
+from lpm.preparation.config import PreparationConfig, digest_case
 from lpm.preparation.gate import Finding, Verdict, judge_case, judge_cohort, judge_gas, judge_hidden, verdict
-from lpm.preparation.hounsfield import hounsfield
 from lpm.preparation.meshing import MeshingReport, mesh_structure
 from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
-from lpm.preparation.segmenters import segmenter
 from lpm.preparation.workers import LocalWorkers, Workers
+from lpm.records import made_with, now, read_json_model
+from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
+from lpm.segmentation.hounsfield import hounsfield
+from lpm.segmentation.segmenters import segmenter
+from lpm.structures import DEFAULT_STRUCTURES
 
 
 @dataclass(frozen=True)

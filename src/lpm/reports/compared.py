@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lpm.evaluation.plots import ERROR_MAP, MAX_ERROR_MM
-from lpm.evaluation.scenes import structure_color
-from lpm.evaluation.view3d import Coloring, Part, View3D, light
 from lpm.fitting.fit import Fit
 from lpm.geometry.distances import closest_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.reports.fits import SIGMA, sigma_coloring, sigma_of
+from lpm.reports.plots import ERROR_MAP, MAX_ERROR_MM
+from lpm.reports.scenes import structure_color
+from lpm.reports.view3d import Coloring, Part, View3D, light
 
 ERROR = "error: distance to the true surface, mm"
 _TRUTH_COLOR = "#8a8f98"

@@ -10,22 +10,22 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from matplotlib.colors import Normalize
 
-from lpm.evaluation.fit_plots import SIGMA_MAP, plot_sigma
-from lpm.evaluation.plots import plot_lungs
-from lpm.evaluation.report import Block, Cell, Figure, Notes, Section, Table, Text, write_report
-from lpm.evaluation.scenes import Layer, mapped, solid, structure_color
-from lpm.evaluation.slices import plot_slices
-from lpm.evaluation.stills import draw_still
-from lpm.evaluation.view3d import Coloring, Part, View3D, light
-from lpm.evaluation.xray_pictures import draw_views
 from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_in_haste_mm
-from lpm.fitting.xray import XrayFit
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.measurement.names import heading
 from lpm.measurement.table import AttributeTable
+from lpm.reports.document import Block, Cell, Figure, Notes, Section, Table, Text, write_report
+from lpm.reports.fit_plots import SIGMA_MAP, plot_sigma
+from lpm.reports.plots import plot_lungs
+from lpm.reports.scenes import Layer, mapped, solid, structure_color
+from lpm.reports.slices import plot_slices
+from lpm.reports.stills import draw_still
+from lpm.reports.view3d import Coloring, Part, View3D, light
+from lpm.reports.xray_pictures import draw_views
+from lpm.xray.fit import XrayFit
 
 SIGMA = "uncertainty: standard deviation, mm"
 _POINT_COLOR = "#3d4249"

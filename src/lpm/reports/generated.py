@@ -8,11 +8,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from lpm.evaluation.population_plots import plot_attributes
-from lpm.evaluation.report import Block, Cell, Figure, Notes, Section, Table, Text, write_report
-from lpm.evaluation.scenes import Layer, solid, structure_color
-from lpm.evaluation.stills import draw_many, draw_still
-from lpm.evaluation.view3d import Part, View3D, light
 from lpm.files.meshes import read_mesh
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -22,6 +17,11 @@ from lpm.measurement.names import heading, in_figures, in_words
 from lpm.measurement.table import AttributeTable
 from lpm.population.data_set import DataSet, Lungs
 from lpm.population.generation import Generator
+from lpm.reports.document import Block, Cell, Figure, Notes, Section, Table, Text, write_report
+from lpm.reports.population_plots import plot_attributes
+from lpm.reports.scenes import Layer, solid, structure_color
+from lpm.reports.stills import draw_many, draw_still
+from lpm.reports.view3d import Part, View3D, light
 
 _SMALL_FACES, _TURNED, _MANY = 2500, 3, 24
 _LEAST_FOR_SPREAD = 10

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from lpm.made import made_with, now
 from lpm.model.bundle import ModelBundle
+from lpm.records import made_with, now
 
 _DIGITS = 16
 

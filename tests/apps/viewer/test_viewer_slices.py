@@ -5,10 +5,10 @@ import pytest
 import trimesh
 
 from lpm.apps.viewer.slices import PLANES, Slices
-from lpm.evaluation.scenes import rgb, structure_color
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import stored_as
 from lpm.geometry.volumes import Volume
+from lpm.reports.scenes import rgb, structure_color
 
 MARK_MM = np.array([30.0, 20.0, -10.0])  # to the patient's right, in front, below
 SIZE = (60, 50, 40)

@@ -17,21 +17,22 @@ from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import read_points
 from lpm.files.scans import read_scan
 from lpm.files.volumes import count_voxels, is_volume_name, read_volume
-from lpm.files.xrays import read_xray
 from lpm.fitting.fit import Fit
 from lpm.fitting.masks import MaskFitConfig, fit_mask
 from lpm.fitting.points import draw_points, fit_points
-from lpm.fitting.xray import Radiograph, fit_xray
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import DEFAULT_STRUCTURES, MeshingConfig
-from lpm.preparation.hounsfield import hounsfield
+from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
-from lpm.preparation.segmenters import segmenter
 from lpm.reports.provenance import provenance
+from lpm.segmentation.hounsfield import hounsfield
+from lpm.segmentation.segmenters import segmenter
+from lpm.structures import DEFAULT_STRUCTURES
+from lpm.xray.files.reading import read_xray
+from lpm.xray.fit import Radiograph, fit_xray
 
 Kind = Literal["labels", "ct", "points", "frontal", "lateral", "truth"]
 _MOST_POINTS = 5000

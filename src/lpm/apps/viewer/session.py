@@ -27,12 +27,12 @@ from lpm.apps.viewer.slices import Slices
 from lpm.apps.viewer.stage import DISTANCE, Stage
 from lpm.apps.viewer.uploads import Upload, without_folder
 from lpm.errors import InputError, LpmError
-from lpm.evaluation.xray_pictures import pictures_of
-from lpm.fitting.xray import XrayFit
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.table import AttributeTable
 from lpm.model.bundle import ModelBundle
 from lpm.reports import fits
+from lpm.reports.xray_pictures import pictures_of
+from lpm.xray.fit import XrayFit
 
 if TYPE_CHECKING:
     from viser import ClientHandle

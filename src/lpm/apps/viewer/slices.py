@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.apps.viewer.lungs import Meshes
-from lpm.evaluation.scenes import rgb, structure_color
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume, canonical
+from lpm.reports.scenes import rgb, structure_color
 
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}

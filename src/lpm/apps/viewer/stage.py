@@ -10,8 +10,8 @@ from lpm.apps.viewer.glb import colored_glb
 from lpm.apps.viewer.lungs import Meshes
 from lpm.apps.viewer.paint import Painted
 from lpm.apps.viewer.slices import Slice
-from lpm.evaluation.scenes import rgb, structure_color
 from lpm.geometry.frames import Floats
+from lpm.reports.scenes import rgb, structure_color
 
 if TYPE_CHECKING:
     from viser import SceneApi

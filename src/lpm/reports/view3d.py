@@ -1,0 +1,226 @@
+"""An interactive 3D view as a part of a page: data, controls, and the script that draws them (three.js, inside)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import Colormap, to_hex
+
+from lpm.errors import InputError
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import Indices, WorldMesh
+from lpm.geometry.surfaces import decimate
+
+VIEW_FACES = 24_000
+_STOPS = 33
+_STEPS = 65_535
+_VIEWS = ("front", "back", "patient's left", "patient's right", "above", "below")
+
+
+@dataclass(frozen=True)
+class Coloring:
+    """How a number of each vertex becomes a colour, from 0 up.
+
+    Args:
+        name: What the number is, with its unit.
+        top: What takes the last colour; what lies above takes it too.
+        colors: From 0 to `top`.
+    """
+
+    name: str
+    top: float
+    colors: Colormap
+
+    @property
+    def stops(self) -> list[str]:
+        """Evenly spaced colours, #rrggbb."""
+        return [to_hex(self.colors(share)) for share in np.linspace(0.0, 1.0, _STOPS)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What can be shown and hidden: a surface, or points where faces are None.
+
+    Args:
+        name: What it is.
+        points: (n, 3) RAS mm.
+        faces: (f, 3) triangles.
+        color: #rrggbb.
+        values: (n,) numbers by the name of the `Coloring` that shows them.
+        opacity: 1 for solid.
+        shown: From the start.
+    """
+
+    name: str
+    points: Floats
+    faces: Indices | None
+    color: str
+    values: Mapping[str, Floats] = field(default_factory=dict)
+    opacity: float = 1.0
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class View3D:
+    """A view of parts that can be turned, zoomed and coloured.
+
+    Args:
+        parts: At least one; `light` makes a mesh small enough.
+        caption: What it shows.
+        colorings: That one can choose; the first is shown first.
+        sized: Whether lengths are millimetres.
+        still: A .png of the same for browsers that show no 3D.
+    """
+
+    parts: Sequence[Part]
+    caption: str
+    colorings: Sequence[Coloring] = ()
+    sized: bool = True
+    still: Path | None = None
+
+
+def light(mesh: WorldMesh) -> WorldMesh:
+    """The same surface with so few triangles that a page can carry it."""
+    return decimate(mesh, VIEW_FACES)
+
+
+def script_of_views() -> str:
+    """What a page that holds views must run, after them."""
+    return "\n".join(_carried(name) for name in ("three.min.js", "view3d.js"))
+
+
+def style_of_views() -> str:
+    """How they look, on the screen and on paper."""
+    return _carried("view3d.css")
+
+
+def _carried(name: str) -> str:
+    return (files("lpm.reports") / "page_files" / name).read_text(encoding="utf-8")
+
+
+def digest_of(script: str) -> str:
+    """How a page's policy names a script that it allows."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def write_view(view: View3D, number: int, still: str = "") -> str:
+    """Return the HTML of a view.
+
+    Args:
+        view: To write.
+        number: Of the figure.
+        still: Its still picture as the source of an <img>.
+
+    Raises:
+        InputError: There is nothing to show, or a part has values of another number than its points.
+    """
+    data = json.dumps(_data(view)).replace("<", "\\u003c")
+    legends = "".join(_legend(coloring, hidden=index > 0) for index, coloring in enumerate(view.colorings))
+    sides = "".join(f'<span class="side {name}" aria-hidden="true"></span>' for name in _SIDES)
+    scale = '<span class="scale"></span>' if view.sized else ""
+    source = f' src="{still}"' if still else ""
+    return (
+        f'<figure class="view3d"><div class="stage">{sides}{scale}<p class="no3d">{_NO_SCRIPT}</p>'
+        f'<img class="still"{source} alt="{escape(view.caption)}"></div>'
+        f'<div class="controls">{_toggles(view)}{_choice(view)}{_buttons()}</div>{legends}'
+        f"<figcaption><b>Figure {number}.</b> {escape(view.caption)} <span class='hint'>{_HINT}</span></figcaption>"
+        f'<script type="application/json">{data}</script></figure>'
+    )
+
+
+_SIDES = ("left", "right", "top", "bottom")
+_NO_SCRIPT = "The 3D view needs a browser that runs scripts."
+_HINT = (
+    "Drag to turn; click it and use the wheel, or pinch, to zoom; with the keyboard: arrows turn, + and - zoom, "
+    "0 goes back. Letters at the edges are the patient's sides."
+)
+
+
+def _toggles(view: View3D) -> str:
+    boxes = "".join(
+        f'<label><input type="checkbox" data-part="{index}"{" checked" if part.shown else ""}>'
+        f'<span class="swatch" style="background:{part.color}"></span>{escape(part.name)}</label>'
+        for index, part in enumerate(view.parts)
+    )
+    return f"<fieldset><legend>Show</legend>{boxes}</fieldset>"
+
+
+def _choice(view: View3D) -> str:
+    if not view.colorings:
+        return ""
+    names = [*(coloring.name for coloring in view.colorings), PLAIN]
+    options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
+    return f"<label>Colour by <select>{options}</select></label>"
+
+
+PLAIN = "structure"
+
+
+def _buttons() -> str:
+    views = "".join(f'<button type="button" data-view="{name}">{name}</button>' for name in _VIEWS)
+    return f'<div class="buttons">{views}<button type="button" class="save">save picture</button></div>'
+
+
+def _legend(coloring: Coloring, *, hidden: bool) -> str:
+    ticks = "".join(f"<span>{coloring.top * share:.3g}</span>" for share in (0.0, 0.25, 0.5, 0.75))
+    return (
+        f'<div class="legend" data-name="{escape(coloring.name)}"{" hidden" if hidden else ""}>'
+        f'<span class="title">{escape(coloring.name)}</span>'
+        f'<span class="bar" style="background:linear-gradient(to right,{",".join(coloring.stops)})"></span>'
+        f'<span class="ticks">{ticks}<span>≥ {coloring.top:.3g}</span></span></div>'
+    )
+
+
+def _data(view: View3D) -> dict[str, Any]:
+    if not view.parts:
+        raise InputError("3D view", "no parts", "at least one")
+    points = np.concatenate([part.points for part in view.parts])
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2.0
+    return {
+        "label": f"3D view of {', '.join(part.name for part in view.parts)}",
+        "radius": float(np.linalg.norm(points - middle, axis=1).max()),
+        "sized": view.sized,
+        "colorings": [{"name": each.name, "colors": each.stops} for each in view.colorings],
+        "parts": [_part(part, middle, view.colorings) for part in view.parts],
+    }
+
+
+def _part(part: Part, middle: Floats, colorings: Sequence[Coloring]) -> dict[str, Any]:
+    """Positions in 65,535 steps of the part's box: some thousandths of a millimetre."""
+    centered = part.points - middle
+    low = centered.min(axis=0)
+    step = np.maximum(np.ptp(centered, axis=0) / _STEPS, 1e-9)
+    kind = np.dtype("<u2" if len(part.points) <= _STEPS else "<u4")
+    return {
+        "name": part.name,
+        "color": part.color,
+        "opacity": part.opacity,
+        "shown": part.shown,
+        "low": low.tolist(),
+        "step": step.tolist(),
+        "positions": _text(np.rint((centered - low) / step).astype("<u2")),
+        "faces": None if part.faces is None else _text(part.faces.astype(kind)),
+        "index_bytes": kind.itemsize,
+        "values": {each.name: _text(_levels(part, each)) for each in colorings if each.name in part.values},
+    }
+
+
+def _levels(part: Part, coloring: Coloring) -> Any:
+    values = part.values[coloring.name]
+    if values.shape != (len(part.points),):
+        given = f"{values.shape} values of {coloring.name!r} for {len(part.points)} points"
+        raise InputError(f"3D view, {part.name}", given, "one a point")
+    return np.rint(np.clip(values / coloring.top, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _text(array: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

@@ -1,0 +1,1 @@
+"""The stage `segment`: left and right lung in a chest CT."""

@@ -1,0 +1,340 @@
+"""The stage `segment`: left and right lung in a chest CT, by thresholds and shape alone; no network, no weights.
+
+Read `ThresholdSegmenter.segment` top to bottom: the patient, the air in the patient, the airway, the lungs, left and
+right, what vessels and disease left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from lpm.errors import InputError
+from lpm.geometry.frames import Floats
+from lpm.geometry.volumes import Volume, canonical
+from lpm.records import StrictModel
+from lpm.segmentation.hounsfield import Scan
+
+Mask = NDArray[np.bool_]
+LEFT, RIGHT = 1, 2
+_SEAM_REACH_MM, _SEAM_HU = 60.0, -250.0
+
+
+class SegmentationConfig(StrictModel):
+    """What can be chosen in the built-in segmenter; lengths in mm, densities in HU."""
+
+    spacing_mm: float = Field(1.5, gt=0, description="voxels are averaged to about this size first")
+    air_hu: float = Field(-400.0, description="below: air or lung; above: tissue")
+    body_hu: float = Field(-300.0, description="above: the patient, the table, clothes")
+    table_mm: float = Field(6.0, gt=0, description="what is thinner than this is table or sheet, not patient")
+    airway_hu: float = Field(-880.0, description="the airway's lumen is below, lung mostly above")
+    gas_hu: float = Field(-960.0, description="mean of a pocket of gas in stomach or bowel is below")
+    least_ml: float = Field(60.0, gt=0, description="smallest piece taken for a part of a lung")
+    hole_cm2: float = Field(4.0, ge=0, description="holes of an axial slice up to this size are lung")
+    closing_mm: float = Field(7.5, ge=0, description="vessels and nodules up to twice this wide are lung")
+
+
+class Segmenter(Protocol):
+    """Anything that finds lungs in a CT."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it, with its version."""
+        ...
+
+    def segment(self, scan: Scan, subject: str) -> Volume:
+        """Labels on the scan's own grid: 1 left lung, 2 right lung.
+
+        Raises:
+            InputError: No lung was found.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ThresholdSegmenter:
+    """The built-in segmenter.
+
+    Args:
+        config: Thresholds and lengths.
+    """
+
+    config: SegmentationConfig = field(default_factory=SegmentationConfig)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "thresholds"
+
+    def segment(self, scan: Scan, subject: str) -> Volume:
+        """Labels on the scan's own grid: 1 left lung, 2 right lung.
+
+        Args:
+            scan: In HU, at least from the apices to the bases for whole lungs.
+            subject: Case name for messages.
+
+        Raises:
+            InputError: Nothing like a lung was found.
+        """
+        config = self.config
+        whole = canonical(scan.volume)
+        coarse = averaged(whole, config.spacing_mm)
+        body = find_body(coarse, config)
+        air = body & (coarse.voxels < config.air_hu)
+        airway = find_airway(coarse, air, config)
+        lungs = find_lungs(coarse, air & ~grown(airway, 1.5 * config.spacing_mm, coarse), config, subject)
+        labels = left_and_right(coarse, lungs, body)
+        labels = filled(coarse, labels, body & ~airway, config)
+        return as_stored(refined(whole, coarse.with_voxels(labels)), scan.volume)
+
+
+def averaged(volume: Volume, spacing_mm: float) -> Volume:
+    """Average blocks of voxels to about a spacing; an axis that is coarser already is left alone."""
+    factors = np.maximum(np.round(spacing_mm / volume.spacing_mm), 1).astype(int)
+    shape = np.array(volume.voxels.shape)
+    padding = [(0, int(-n % f)) for n, f in zip(shape, factors, strict=True)]
+    padded = np.pad(volume.voxels, padding, mode="edge")
+    for axis, factor in enumerate(factors):
+        split = list(padded.shape)
+        split[axis : axis + 1] = [split[axis] // factor, int(factor)]
+        padded = padded.reshape(split).mean(axis=axis + 1, dtype=np.float32)
+    affine = volume.world_from_voxel.copy()
+    affine[:3, :3] = affine[:3, :3] * factors
+    affine[:3, 3] = volume.to_world((factors - 1)[None] / 2.0)[0]
+    return Volume(padded, affine)
+
+
+def distance_mm(mask: Mask, grid: Volume) -> Floats:
+    """How far each voxel lies from the mask, mm."""
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm), dtype=np.float32)
+
+
+def grown(mask: Mask, by_mm: float, grid: Volume) -> Mask:
+    """The mask and all within a distance."""
+    return distance_mm(mask, grid) <= by_mm if mask.any() else mask
+
+
+def shrunk(mask: Mask, by_mm: float, grid: Volume) -> Mask:
+    """What of the mask lies farther than a distance from its border; the image's border is none."""
+    return distance_mm(~mask, grid) > by_mm
+
+
+def pieces(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Connected pieces, numbered from 1, and the voxels of each; number 0 counts none."""
+    found, n = ndimage.label(mask)
+    sizes = np.bincount(found.ravel(), minlength=n + 1)
+    sizes[0] = 0
+    return found, sizes
+
+
+def find_body(scan: Volume, config: SegmentationConfig) -> Mask:
+    """The patient, with all that the skin encloses; without table, sheets and arms that lie apart."""
+    solid = scan.voxels > config.body_hu
+    core = shrunk(solid, 0.5 * config.table_mm, scan)
+    found, sizes = pieces(core)
+    if not sizes.any():
+        return solid
+    body = solid & grown(found == sizes.argmax(), 0.5 * config.table_mm + max(scan.spacing_mm), scan)
+    enclosed = np.stack([ndimage.binary_fill_holes(body[:, :, k]) for k in range(body.shape[2])], axis=2)
+    return np.asarray(enclosed | ndimage.binary_fill_holes(body))
+
+
+def find_airway(scan: Volume, air: Mask, config: SegmentationConfig) -> Mask:
+    """Trachea and main bronchi: grown from the trachea's cross-section, as far as they do not leak into lung."""
+    seed = _trachea(scan, air)
+    nothing = np.zeros_like(air)
+    if seed is None:
+        return nothing
+    best, limit_ml = nothing, 120.0
+    for threshold in np.arange(-960.0, config.airway_hu + 1.0, 20.0):
+        lumen = air & (scan.voxels < threshold)
+        found, _ = ndimage.label(lumen)
+        number = found[seed]
+        if number == 0:
+            continue
+        grown_to = found == number
+        if grown_to.sum() * scan.voxel_ml > limit_ml:
+            break
+        best = grown_to
+    return best
+
+
+def _trachea(scan: Volume, air: Mask) -> tuple[int, int, int] | None:
+    """A voxel of the trachea's lumen: a round hole near the middle that goes on through many slices."""
+    pixel_mm2 = float(np.prod(scan.spacing_mm[:2]))
+    columns = np.flatnonzero(air.any(axis=(1, 2)))
+    if not len(columns):
+        return None
+    middle_mm = float(columns.mean()) * scan.spacing_mm[0]
+    chains: list[tuple[tuple[int, int, int], Floats, int]] = []
+    most = 0
+    best: tuple[int, int, int] | None = None
+    for k in range(air.shape[2] - 1, -1, -1):
+        going_on = []
+        for place, center_mm in _holes(air[:, :, k], scan, k, pixel_mm2, middle_mm):
+            near = [n for _, at, n in chains if np.linalg.norm(at - center_mm) < 4.0 * max(scan.spacing_mm[2] / 1.5, 1)]
+            length = max(near, default=0) + 1
+            going_on.append((place, center_mm, length))
+            if length > most:
+                most, best = length, place
+        chains = going_on
+    return best if most * scan.spacing_mm[2] >= 15.0 else None
+
+
+def _holes(
+    slice_air: Mask, scan: Volume, k: int, pixel_mm2: float, middle_mm: float
+) -> Iterator[tuple[tuple[int, int, int], Floats]]:
+    """Round holes of a trachea's size near the middle of an axial slice."""
+    found, _ = ndimage.label(slice_air)
+    for number, box in enumerate(ndimage.find_objects(found), start=1):
+        hole = found[box] == number
+        area = hole.sum() * pixel_mm2
+        sides = np.array(hole.shape) * scan.spacing_mm[:2]
+        if not 60.0 <= area <= 900.0 or sides.max() > 2.5 * sides.min() or area < 0.5 * sides.prod():
+            continue
+        depth = ndimage.distance_transform_edt(np.pad(hole, 1))[1:-1, 1:-1]
+        i, j = (int(a + b.start) for a, b in zip(np.unravel_index(depth.argmax(), hole.shape), box, strict=True))
+        center = np.array([i, j]) * scan.spacing_mm[:2]
+        if abs(center[0] - middle_mm) < 50.0 and scan.voxels[i, j, k] < -800.0:
+            yield (i, j, k), center
+
+
+def find_lungs(scan: Volume, air: Mask, config: SegmentationConfig, subject: str) -> Mask:
+    """Pieces of the body's air that are lung: large enough, and not pure gas as in stomach and bowel.
+
+    Raises:
+        InputError: There is none.
+    """
+    found, sizes = pieces(air)
+    large = np.flatnonzero(sizes * scan.voxel_ml >= config.least_ml)
+    inner = shrunk(air, max(scan.spacing_mm), scan)
+    kept = [n for n in large if _is_lung(scan, (found == n) & inner, config)]
+    if not kept:
+        given = f"{len(large)} large pieces of air in the body, none like lung"
+        raise InputError(subject, given, "a chest CT with aerated lungs", "look at the scan, or give a mask")
+    return np.isin(found, kept)
+
+
+def _is_lung(scan: Volume, inside: Mask, config: SegmentationConfig) -> bool:
+    """Gas is as thin as air; lung holds blood and tissue, even in emphysema."""
+    values = scan.voxels[inside]
+    return bool(len(values)) and float(np.mean(values)) > config.gas_hu
+
+
+def left_and_right(scan: Volume, lungs: Mask, body: Mask) -> NDArray[np.uint8]:
+    """1 in the left lung, 2 in the right; lungs that touch are cut along the densest seam between them."""
+    middle = _middle(body)
+    sides = _sides(*pieces(lungs), middle)
+    if sides is None:
+        cut = np.arange(lungs.shape[0])[:, None, None] < _seam(scan, lungs, middle)
+        sides = _whole_pieces(np.where(lungs, np.where(cut, LEFT, RIGHT), 0))
+    depth = distance_mm(~lungs, scan)
+    return np.asarray(watershed(-depth, sides, mask=lungs), dtype=np.uint8)
+
+
+def _seam(scan: Volume, lungs: Mask, middle: float) -> NDArray[np.int64]:
+    """(1, j, k) where left ends along the first axis: the cheapest way from back to front in each axial slice.
+
+    Tissue costs nothing and lung costs by how little dense it is, so that the way runs through the mediastinum and then
+    along the double layer of pleura where lungs touch, denser than lung even where it is thinner than a voxel.
+    """
+    reach = round(_SEAM_REACH_MM / scan.spacing_mm[0])
+    first = int(np.clip(round(middle) - reach, 0, max(lungs.shape[0] - 2 * reach, 0)))
+    near = slice(first, first + 2 * reach)
+    aerated = np.clip((_SEAM_HU - scan.voxels[near]) / 500.0, 0.0, 1.0)
+    cost = np.where(lungs[near], 0.02 + aerated, 0.0)
+    cost = ndimage.uniform_filter1d(cost, 3, axis=2) + ndimage.gaussian_filter(0.02 * lungs[near], 2.0)
+    best, came = cost[:, 0], []
+    for j in range(1, cost.shape[1]):
+        padded = np.pad(best, ((1, 1), (0, 0)), constant_values=np.inf)
+        steps = np.stack([padded[:-2] + 0.01, padded[1:-1], padded[2:] + 0.01])
+        came.append(steps.argmin(axis=0) - 1)
+        best = steps.min(axis=0) + cost[:, j]
+    at, slices = best.argmin(axis=0), np.arange(cost.shape[2])
+    seam = [at]
+    for step in reversed(came):
+        at = at + step[at, slices]
+        seam.append(at)
+    return np.stack(seam[::-1])[None] + first
+
+
+def _whole_pieces(sides: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Only the largest piece of each side is sure; the rest is left open."""
+    sure = np.zeros(sides.shape, dtype=np.int32)
+    for side in (LEFT, RIGHT):
+        found, sizes = pieces(sides == side)
+        sure[found == sizes.argmax()] = side if sizes.any() else 0
+    return sure
+
+
+def _middle(body: Mask) -> float:
+    """The plane between left and right: the middle of the body, by voxel index along R."""
+    across = np.flatnonzero(body.any(axis=(1, 2)))
+    return float(across.mean()) if len(across) else 0.5 * body.shape[0]
+
+
+def _sides(found: NDArray[np.int32], sizes: NDArray[np.int64], middle: float) -> NDArray[np.int32] | None:
+    """Pieces marked left and right by where they lie; None while one piece reaches far into both sides."""
+    marks = np.zeros(len(sizes), dtype=np.int32)
+    total = sizes.sum()
+    for number in np.flatnonzero(sizes > 0.02 * total):
+        columns = np.bincount(np.nonzero(found == number)[0], minlength=found.shape[0])
+        share_left = columns[: round(middle)].sum() / columns.sum()
+        if 0.2 < share_left < 0.8 and sizes[number] > 0.3 * total:
+            return None
+        marks[number] = LEFT if share_left > 0.5 else RIGHT
+    return marks[found]
+
+
+def filled(scan: Volume, labels: NDArray[np.uint8], allowed: Mask, config: SegmentationConfig) -> NDArray[np.uint8]:
+    """Close each lung over vessels, nodules and small consolidations; sides do not overlap."""
+    whole = labels.copy()
+    for side in (LEFT, RIGHT):
+        lung = labels == side
+        if not lung.any():
+            continue
+        closed = ~grown(~grown(lung, config.closing_mm, scan), config.closing_mm, scan) | lung
+        closed = ndimage.binary_fill_holes(closed) | _small_holes(closed, scan, config.hole_cm2)
+        whole[closed & allowed & (whole == 0)] = side
+    return whole
+
+
+def _small_holes(mask: Mask, grid: Volume, most_cm2: float) -> Mask:
+    """Holes of axial slices up to a size: a vessel's section is one, the dome of the liver is not."""
+    most = most_cm2 * 100.0 / float(np.prod(grid.spacing_mm[:2]))
+    holes = np.zeros_like(mask)
+    for k in np.flatnonzero(mask.any(axis=(0, 1))):
+        inside = ndimage.binary_fill_holes(mask[:, :, k]) & ~mask[:, :, k]
+        found, sizes = pieces(inside)
+        holes[:, :, k] = inside & (sizes[found] <= most)
+    return holes
+
+
+def refined(whole: Volume, labels: Volume) -> Volume:
+    """Labels on a finer grid that covers the same: each side's mask interpolated between its voxels."""
+    to_coarse = np.linalg.inv(labels.world_from_voxel) @ whole.world_from_voxel
+    factors, offset = np.diag(to_coarse[:3, :3]), to_coarse[:3, 3]
+    fine = np.zeros(whole.voxels.shape, dtype=np.uint8)
+    for side in (LEFT, RIGHT):
+        mask = (labels.voxels == side).astype(np.float32)
+        share = ndimage.affine_transform(mask, factors, offset, output_shape=fine.shape, order=1, mode="nearest")
+        fine[share >= 0.5] = side
+    return whole.with_voxels(fine)
+
+
+def as_stored(labels: Volume, stored: Volume) -> Volume:
+    """Labels of a `canonical` volume back in the order of the voxels that it was made of."""
+    voxels = np.zeros(stored.voxels.shape, dtype=labels.voxels.dtype)
+    back = np.rint(np.linalg.inv(stored.world_from_voxel) @ labels.world_from_voxel).astype(int)
+    order = np.abs(back[:3, :3]).argmax(axis=0)
+    found = labels.voxels.transpose(np.argsort(order))
+    flips = tuple(axis for axis in range(3) if back[axis, :3].sum() < 0)
+    voxels[...] = np.flip(found, flips)
+    return stored.with_voxels(voxels)

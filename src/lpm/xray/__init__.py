@@ -1,0 +1,1 @@
+"""Chest radiographs: simulated, read, and fitted."""

@@ -1,0 +1,1 @@
+"""Radiographs and their geometry, read from files and written."""

@@ -1,0 +1,258 @@
+"""Lengths of rays become the lungs that they were made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from true_lungs import TrueLungs
+
+import lpm
+from lpm.errors import InputError
+from lpm.fitting.config import FitConfig
+from lpm.fitting.fit import extract_fit
+from lpm.fitting.posed import State
+from lpm.fitting.posterior import vertex_sigma_mm, volume_sd_ml
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.projection import PARALLEL, Beam, turned_view
+from lpm.xray import rays
+from lpm.xray.rays import FittedPaths, Projection, SeenPaths, fit_paths
+
+CONE = Beam(1800.0, 200.0)
+BOTH = ("frontal", "lateral")
+
+
+@pytest.fixture(scope="module")
+def lungs() -> TrueLungs:
+    return TrueLungs(lpm.load().bundle)
+
+
+class Fitted:
+    """A fit and its meshes."""
+
+    def __init__(self, lungs: TrueLungs, seen: list[SeenPaths]) -> None:
+        self.lungs, self.shape = lungs, fit_paths(lungs.model, seen, FitConfig())
+        self.meshes: dict[str, WorldMesh] = extract_fit(
+            lungs.model, self.shape, list(lungs.model.structures), 5.0
+        ).meshes
+
+    def volume_ml(self, name: str | None = None) -> float:
+        return sum(mesh.volume_ml for own, mesh in self.meshes.items() if name in (None, own))
+
+    def volume_sd_ml(self) -> float:
+        return volume_sd_ml(self.lungs.model, self.shape, dict(enumerate(self.meshes.values())))
+
+    def sigma_mm(self, axis: int) -> float:
+        """Of the left lung's surface where it faces along an axis."""
+        mesh = self.meshes["left_lung"]
+        facing = np.abs(np.asarray(mesh.to_trimesh().vertex_normals)[:, axis]) > 0.9
+        return float(vertex_sigma_mm(self.lungs.model, self.shape, 0, mesh)[facing].mean())
+
+
+@pytest.fixture(scope="module")
+def two(lungs: TrueLungs) -> Fitted:
+    return Fitted(lungs, [lungs.seen(side) for side in BOTH])
+
+
+@pytest.fixture(scope="module")
+def two_cone(lungs: TrueLungs) -> Fitted:
+    return Fitted(lungs, [lungs.seen(side, CONE) for side in BOTH])
+
+
+@pytest.fixture(scope="module")
+def frontal(lungs: TrueLungs) -> Fitted:
+    return Fitted(lungs, [lungs.seen("frontal")])
+
+
+@pytest.fixture(scope="module")
+def frontal_cone(lungs: TrueLungs) -> Fitted:
+    return Fitted(lungs, [lungs.seen("frontal", CONE)])
+
+
+@pytest.mark.parametrize("beam", ["two", "two_cone"])
+def test_two_views_give_the_lungs_back(lungs: TrueLungs, beam: str, request: pytest.FixtureRequest) -> None:
+    fitted: Fitted = request.getfixturevalue(beam)
+    assert fitted.volume_ml() == pytest.approx(lungs.volume_ml, rel=0.02)
+    for name, mesh in lungs.meshes.items():
+        assert fitted.volume_ml(name) == pytest.approx(mesh.volume_ml, rel=0.03)
+        np.testing.assert_allclose(fitted.meshes[name].centroid, mesh.centroid, atol=3.0)
+    assert lungs.dice(fitted.shape) > 0.96
+    assert fitted.shape.stop_reason == "plateau"
+    np.testing.assert_allclose(fitted.shape.gains, 0.0, atol=0.03)
+
+
+@pytest.mark.parametrize("beam", ["frontal", "frontal_cone"])
+def test_one_view_gives_the_volume_back(lungs: TrueLungs, beam: str, request: pytest.FixtureRequest) -> None:
+    fitted: Fitted = request.getfixturevalue(beam)
+    assert fitted.volume_ml() == pytest.approx(lungs.volume_ml, rel=0.05)
+    assert abs(fitted.volume_ml() - lungs.volume_ml) < 2.0 * fitted.volume_sd_ml()
+
+
+def test_residuals_are_those_of_each_view(lungs: TrueLungs, two: Fitted) -> None:
+    shape = two.shape
+    assert isinstance(shape, FittedPaths)
+    frontal, lateral = shape.by_view_mm()
+    assert (len(frontal), len(lateral)) == shape.n_by_view
+    assert len(frontal) == 2 * len(lungs.seen("frontal").pixels)
+    np.testing.assert_array_equal(np.concatenate([frontal, lateral]), shape.residuals_mm)
+    projection = Projection(lungs.model, lungs.seen("lateral"), FitConfig())
+    again = projection.paths(State.of(shape.beta, shape.pose)) - projection.seen.flat_mm
+    np.testing.assert_allclose(lateral, again.numpy(), atol=0.1)
+    assert np.abs(shape.residuals_mm).mean() < 4.0
+
+
+def test_a_picture_that_shows_all_lengths_too_long_is_found_out(lungs: TrueLungs) -> None:
+    fitted = Fitted(lungs, [lungs.seen("frontal", times=1.1), lungs.seen("lateral", gain_sd=0.02)])
+    assert fitted.shape.gains[0] == pytest.approx(0.1, abs=0.03)
+    assert fitted.shape.gains[1] == pytest.approx(0.0, abs=0.03)
+    assert fitted.volume_ml() == pytest.approx(lungs.volume_ml, rel=0.03)
+
+
+def test_one_view_knows_less_than_two_above_all_of_depth(two: Fitted, frontal: Fitted) -> None:
+    assert frontal.volume_sd_ml() > 1.5 * two.volume_sd_ml()
+    width, depth = (frontal.sigma_mm(axis) / two.sigma_mm(axis) for axis in (0, 1))
+    assert depth > 1.5
+    assert depth > width
+
+
+def test_a_cone_beam_may_stand_anywhere_in_the_world(lungs: TrueLungs, frontal_cone: Fitted) -> None:
+    there = np.array([0.0, -700.0, 900.0])
+    seen = lungs.seen("frontal", CONE)
+    source = seen.view.source_mm
+    assert source is not None
+    view = replace(seen.view, origin_mm=seen.view.origin_mm + there, source_mm=source + there)
+    moved = Fitted(lungs, [replace(seen, view=view)])
+    assert moved.volume_ml() == pytest.approx(frontal_cone.volume_ml(), rel=0.02)
+    shift = moved.shape.pose.translation_mm - frontal_cone.shape.pose.translation_mm
+    np.testing.assert_allclose(shift, there, atol=20.0)
+
+
+# --- Parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_rays_pass_the_patients_middle_where_they_should() -> None:
+    view = turned_view((50, 40), (2.0, 2.0), 0.0, (5.0, 7.0, 9.0), CONE)
+    seen = SeenPaths(view, np.zeros((1, 2)), np.ones((1, 1)), ((0,),), np.ones((1, 1)), 30.0, 0.05, 200.0)
+    points = np.array([[5.0, 7.0, 9.0], [-25.0, 7.0, 39.0]])
+    np.testing.assert_allclose(seen.places_mm(view.to_pixels(points)), points, atol=1e-9)
+    flat = replace(seen, patient_detector_mm=None)
+    np.testing.assert_allclose(flat.places_mm(seen.pixels), view.places_mm(seen.pixels))
+
+
+@pytest.mark.parametrize(("beam", "n_rows"), [(PARALLEL, 3), (CONE, 4)])
+def test_a_view_tells_where_the_middle_of_what_it_sees_lies(beam: Beam, n_rows: int) -> None:
+    middle = np.array([5.0, 7.0, 9.0])
+    view = turned_view((50, 40), (2.0, 2.0), 90.0, middle, beam)
+    pixels = np.array([[20.5, 19.5], [28.5, 19.5], [0.0, 0.0]])
+    paths = np.array([[50.0], [50.0], [0.0]])
+    seen = SeenPaths(view, pixels, paths, ((0, 1),), np.ones((3, 1)), 30.0, 0.05, beam.patient_detector_mm)
+    rows, places = seen.middle()
+    assert len(rows) == len(places) == n_rows
+    np.testing.assert_allclose(rows @ middle, places, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def state(lungs: TrueLungs) -> State:
+    log_scale, rotation = torch.tensor([0.02, -0.01, 0.03]), torch.tensor([0.05, -0.1, 0.1])
+    return State(0.5 * lungs.beta, torch.tensor([3.0, -5.0, 4.0]), log_scale, rotation)
+
+
+def some(seen: SeenPaths, every: int) -> SeenPaths:
+    """Every so many of the rays."""
+    return replace(
+        seen, pixels=seen.pixels[::every], paths_mm=seen.paths_mm[::every], sd_mm=np.full_like(seen.sd_mm[::every], 6.0)
+    )
+
+
+@pytest.fixture
+def finely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rays in steps well below the softness of surfaces, and nothing left out of the derivatives."""
+    monkeypatch.setattr(rays, "_STEP_MM", 1.25)
+    monkeypatch.setattr(rays, "_NEAR_MM", 24.0)
+
+
+def wrong_slopes(projection: Projection, state: State, columns: list[tuple[int, float]]) -> dict[int, float]:
+    """By column, the share by which derivatives differ from central differences."""
+    gain, found = 0.07, {}
+    slope = projection.linearise(state, gain)[1]
+    for column, size in columns:
+        step = torch.zeros(slope.shape[1])
+        step[column] = size
+        there, back = (projection.errors(state.moved(sign * step), gain) for sign in (1.0, -1.0))
+        change = (there - back) / (2.0 * size)
+        found[column] = float((change - slope[:, column]).norm() / change.norm())
+    return found
+
+
+@pytest.mark.usefixtures("finely")
+@pytest.mark.parametrize(("side", "beam"), [("frontal", PARALLEL), ("lateral", CONE)])
+def test_derivatives_agree_with_finite_differences(lungs: TrueLungs, state: State, side: str, beam: Beam) -> None:
+    projection = Projection(lungs.model, some(lungs.seen(side, beam), 12), FitConfig())
+    n = lungs.model.latents.n_modes
+    columns = [(0, 0.05), (4, 0.05), (n + (0 if side == "frontal" else 1), 0.3), (n + 2, 0.3)]
+    columns += [(n + at, 0.003) for at in (3, 4, 5, 6, 7, 8)]
+    wrong = wrong_slopes(projection, state, columns)
+    assert max(wrong.values()) < 0.08, wrong
+    assert np.median(list(wrong.values())) < 0.02, wrong
+
+
+def test_derivatives_are_good_enough_as_rays_are_marched(lungs: TrueLungs, state: State) -> None:
+    n = lungs.model.latents.n_modes
+    projection = Projection(lungs.model, some(lungs.seen("frontal"), 8), FitConfig())
+    wrong = wrong_slopes(projection, state, [(0, 0.05), (n, 0.3), (n + 2, 0.3), (n + 3, 0.003), (n + 4, 0.003)])
+    assert max(wrong.values()) < 0.25, wrong
+
+
+def test_the_derivative_by_the_gain_is_exact(lungs: TrueLungs, state: State) -> None:
+    projection = Projection(lungs.model, some(lungs.seen("frontal", CONE), 8), FitConfig())
+    errors, slope, by_gain = projection.linearise(state, 0.07)
+    assert slope.shape == (len(errors), lungs.model.latents.n_modes + 9)
+    torch.testing.assert_close(errors, projection.errors(state, 0.07), atol=1e-6, rtol=1e-6)
+    change = (projection.errors(state, 0.08) - projection.errors(state, 0.06)) / 0.02
+    torch.testing.assert_close(by_gain, change, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("finely")
+def test_a_parallel_beam_says_nothing_of_the_place_along_it(lungs: TrueLungs, state: State) -> None:
+    n = lungs.model.latents.n_modes
+    for side, along, across in (("frontal", n + 1, n), ("lateral", n, n + 1)):
+        slope = Projection(lungs.model, some(lungs.seen(side), 12), FitConfig()).linearise(state, 0.0)[1]
+        assert slope[:, along].norm() < 0.03 * slope[:, across].norm()
+
+
+def test_paths_are_those_of_the_shape_but_for_the_softness(lungs: TrueLungs) -> None:
+    true = State(lungs.beta, torch.zeros(3), torch.tensor(lungs.axis_scale).log(), torch.zeros(3))
+    for side in BOTH:
+        seen = lungs.seen(side)
+        found = Projection(lungs.model, seen, FitConfig()).paths(true)
+        assert float(found.sum()) == pytest.approx(float(seen.flat_mm.sum()), rel=0.03)
+        assert float((found - seen.flat_mm).abs().median()) < 3.0
+
+
+def test_channels_add_structures(lungs: TrueLungs, state: State) -> None:
+    seen = some(lungs.seen("frontal"), 10)
+    each = Projection(lungs.model, seen, FitConfig()).paths(state).reshape(2, -1)
+    one = replace(seen, channels=((0, 1),), paths_mm=seen.paths_mm[:, :1], sd_mm=seen.sd_mm[:, :1])
+    torch.testing.assert_close(Projection(lungs.model, one, FitConfig()).paths(state), each.sum(dim=0))
+    swapped = Projection(lungs.model, replace(seen, channels=((1,), (0,))), FitConfig()).paths(state).reshape(2, -1)
+    torch.testing.assert_close(swapped, each.flip(0))
+    assert not torch.allclose(swapped, each)
+
+
+def test_errors_of_neighbours_go_together(lungs: TrueLungs) -> None:
+    seen = lungs.seen("frontal")
+    covariance = (seen.factor @ seen.factor.T).numpy()
+    n = len(seen.pixels)
+    correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    apart = np.linalg.norm(seen.places_mm(seen.pixels) - seen.places_mm(seen.pixels[:1]), axis=1)
+    near, far = (apart > 0) & (apart < 20.0), apart > 150.0
+    assert correlation[0, :n][near].min() > 0.5
+    assert correlation[0, :n][far].max() < 0.01
+    np.testing.assert_allclose(covariance[:n, n:], 0.0)
+
+
+def test_no_radiograph_is_refused(lungs: TrueLungs) -> None:
+    with pytest.raises(InputError, match="no radiograph; expected at least one"):
+        fit_paths(lungs.model, [], FitConfig())
