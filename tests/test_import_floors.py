@@ -17,6 +17,7 @@ FLOORS = (
     "errors",
     "extras",
     "records",
+    "calibration",
     "structures",
     "geometry",
     "files",

@@ -59,6 +59,19 @@ class Keys(MarkdownDirective):
         return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
+class CalibratedNumbers(MarkdownDirective):
+    """``{calibrated} fitting``: a room's modelling numbers with their provenance, from `calibration.toml`."""
+
+    def markdown(self, argument: str) -> str:
+        """A table of name, value, unit, how and on what it was chosen, and what half and twice of it do."""
+        from lpm.calibration import calibration
+
+        entries = {name: entry for name, entry in calibration().items() if name.partition(".")[0] == argument}
+        head = ("number", "value", "unit, and of what", "chosen", "halved", "doubled")
+        rows = [calibrated_row(name.partition(".")[2], entry) for name, entry in entries.items()]
+        return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
 class Modules(MarkdownDirective):
     """``{modules} lpm.fitting``: everything public of a package, module by module, from the docstrings."""
 
@@ -131,6 +144,13 @@ def key_row(name: str, field: Any, told: str) -> tuple[str, str, str, str]:
     said = (field.description or told).rstrip(".").replace("``", "`").replace("|", "\\|")
     said = said[:1].lower() + said[1:] if said[1:2].islower() else said
     return f"`{name}`", shown_type(field.annotation), default, said
+
+
+def calibrated_row(name: str, entry: Any) -> tuple[str, ...]:
+    """A line of a table of calibrated numbers."""
+    value = " ... ".join(f"{one:g}" for one in (entry.value if isinstance(entry.value, tuple) else (entry.value,)))
+    chosen = entry.chosen if entry.on == "not recorded" else f"{entry.chosen}; on: {entry.on}"
+    return f"`{name}`", value, entry.unit, chosen, entry.halved, entry.doubled
 
 
 def shown_default(field: Any) -> str:
@@ -214,6 +234,7 @@ def block_equation(writer: Any, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add all of it to Sphinx."""
+    app.add_directive("calibrated", CalibratedNumbers)
     app.add_directive("command-line", CommandLine)
     app.add_directive("exports", Exports)
     app.add_directive("keys", Keys)

@@ -25,7 +25,7 @@ from lpm.records import StrictModel
 Meshes = dict[str, WorldMesh]
 Grids = NDArray[np.float32]
 BaselineName = Literal["mean", "nearest", "pca", "poisson", "poisson-normals"]
-_NEAREST_EXACTLY = 3
+_NEAREST_EXACTLY = 3  # candidates by their grids whose triangles are then asked, which is slow and decides
 
 
 class BaselinesConfig(StrictModel):

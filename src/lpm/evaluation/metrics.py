@@ -18,7 +18,7 @@ from lpm.preparation.sampling import sample_surfaces
 from lpm.records import StrictModel
 
 Meshes = Mapping[str, WorldMesh]
-_MIN_SAMPLES = 100
+_MIN_SAMPLES = 100  # of a structure, however small its share of the area
 
 
 class MetricsConfig(StrictModel):

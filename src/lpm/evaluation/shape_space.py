@@ -26,8 +26,8 @@ from lpm.model.latents import LatentSpace, outward_motion
 from lpm.preparation.cohort import Cohort
 
 Meshes = dict[str, WorldMesh]
-_SPACING_MM = 3.0
-_N_SURFACE = 1500
+_SPACING_MM = 3.0  # lattice of the shapes that are compared
+_N_SURFACE = 1500  # points a structure that stand for a shape where shapes are compared
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ from lpm.geometry.volumes import Volume
 Field = Callable[[Floats], Floats]
 """World points (n, 3) in mm to signed distances (n, s) in mm, negative inside."""
 
+# strides of the lattice in nodes, each half of the one before, so that nodes are nodes of all finer strides
 _STEPS = (16, 8, 4, 2, 1)
+# cells from a surface within which a cell is divided, by stride; see `evaluate_sparse`
 _REACH = (1.08, 1.08, 0.87, 0.5)
+# levels in voxels: where two sheets of a ragged surface share an edge, one a hair away has none
 _LEVELS = np.array([0.0, 1e-3, -1e-3, 4e-3, -4e-3])
-"""Levels in voxels: where two sheets of a ragged surface share an edge, one a hair away has none."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,20 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.phantoms import PHANTOM_STRUCTURES, PhantomLungs
 from lpm.geometry.volumes import Volume, canonical
 
-_AIR, _FAT, _MUSCLE, _BLOOD, _BONE, _LUNG, _TABLE = -1000.0, -90.0, 45.0, 50.0, 450.0, -850.0, -150.0
-_CHEST_WALL_MM, _SKIN_MM = 9.0, 24.0
-_RIBS, _RIB_MM = 11, 5.5
-_BULGE_MM, _PLEURA_MM, _PLEURA = 14.0, 1.0, -450.0
+_AIR = -1000.0  # HU by definition
+_FAT = -90.0  # HU, textbook, as are the next four
+_MUSCLE = 45.0  # HU
+_BLOOD = 50.0  # HU
+_BONE = 450.0  # HU
+_LUNG = -850.0  # HU
+_TABLE = -150.0  # HU, drawn by hand, as are the lengths below
+_CHEST_WALL_MM = 9.0  # from lung to the middle of the ribs
+_SKIN_MM = 24.0  # from the trunk's surface of muscle and ribs to the skin
+_RIBS = 11  # over the height of the lungs
+_RIB_MM = 5.5  # thickness
+_BULGE_MM = 14.0  # of both lungs towards each other where they shall touch
+_PLEURA_MM = 1.0  # thickness of what parts lungs that touch
+_PLEURA = -450.0  # HU, blurred by the lungs on both sides
 
 
 class LabelLungs:

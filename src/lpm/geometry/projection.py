@@ -12,11 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats, as_points
 
-USUAL_SOURCE_DETECTOR_MM, USUAL_PATIENT_DETECTOR_MM = 1800.0, 200.0
-_DOWN = (0.0, 0.0, -1.0)
+USUAL_SOURCE_DETECTOR_MM = number("geometry.usual_source_detector_mm")
+USUAL_PATIENT_DETECTOR_MM = number("geometry.usual_patient_detector_mm")
+_DOWN = (0.0, 0.0, -1.0)  # towards the feet, RAS
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 
+# tried in turn until the mesh stays closed: the library's default, and two that take more care where sheets touch
 _AGGRESSIVENESS = (7.0, 5.0, 3.0)
 
 

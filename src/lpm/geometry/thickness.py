@@ -8,8 +8,8 @@ from scipy.spatial import cKDTree
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Mesh
 
-_ROUNDS = 40
-_SETTLED = 1e-3
+_ROUNDS = 40  # at most; balls only shrink, and those that have settled are left alone
+_SETTLED = 1e-3  # of a radius: less shrinking is none
 _LEAST_ANGLE = np.deg2rad(32.0)  # two places nearer to each other, seen from the ball's centre, are one place and noise
 
 

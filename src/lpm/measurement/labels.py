@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface, level_that_keeps_volume, smooth_mask
@@ -16,12 +17,12 @@ from lpm.geometry.volumes import Volume, canonical, cropped
 from lpm.measurement.structure import Box
 from lpm.preparation.cleaning import integer_labels, is_label_map
 
-_MARGIN = 3
-_FINE_MM = 1.7
-_SIGMA_VOXELS = 0.7
-_LEAST_VOXELS = 64
-_FLAT = 1.3
-_ALONG = 1e-3
+_MARGIN = 3  # voxels around a mask, so that the Gaussian ends within the picture
+_FINE_MM = number("measurement.label_block_mm")
+_SIGMA_VOXELS = number("measurement.label_sigma_voxels")
+_LEAST_VOXELS = 64  # fewer have no shape that could be measured
+_FLAT = number("measurement.flat_end")
+_ALONG = 1e-3  # of a unit vector: less than this off, an image's axis is the patient's
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import joblib
 import numpy as np
 
+from lpm.calibration import number
 from lpm.errors import FileError, LpmError
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, read_shapes
@@ -30,7 +31,7 @@ OUTLINE = (
 )
 """What tells lungs from others, whatever their detail: the outlier score is a distance in these."""
 
-_LEAST_CHANCE = 1e-3
+_LEAST_CHANCE = number("measurement.unlike_chance")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from lpm.geometry.distances import closest_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.structure import Box, box_of, measure_structure
 
-_MIRROR = np.array([-1.0, 1.0, 1.0])
-_POINTS = 1500
+_MIRROR = np.array([-1.0, 1.0, 1.0])  # left is right
+_POINTS = 1500  # vertices of each lung, at least, whose distance is averaged: a sample is enough for a mean
 _SHARED = ("dome_height_mm", "base_tilt_deg", "apex_radius_mm")
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
+from lpm.calibration import count, number, span
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.sections import outline, section_area_cm2, volume_below_ml
 
-LEVELS_PERCENT = (10, 30, 50, 70, 90)
+LEVELS_PERCENT = (10, 30, 50, 70, 90)  # of the height; they are part of the attributes' names
 Box = tuple[Floats, Floats]
 """Lowest and highest corner, (3,) each, RAS mm."""
 
-_FACING_DOWN = 0.5  # cosine of 60 degrees
-_BASE_SHARE, _DOME_SHARE = 0.4, 0.8
-_APEX_MM = 40.0
-_NOTCH_SHARES, _LEAST_OUTLINE = np.linspace(0.3, 0.7, 12), 8
+_FACING_DOWN = number("measurement.facing_down")
+_BASE_SHARE = number("measurement.base_share")
+_DOME_SHARE = number("measurement.dome_share")
+_APEX_MM = number("measurement.apex_mm")
+_NOTCH_SHARES = np.linspace(*span("measurement.notch_range"), count("measurement.notch_sections"))
+_LEAST_OUTLINE = 8  # points: a section of fewer is a crumb, and has no hollow
 
 
 def measure_structure(mesh: WorldMesh, box_mm: Box | None = None) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
@@ -18,10 +19,10 @@ from lpm.measurement.structure import Box, box_of
 
 _SIDES = ("left_", "right_")
 _SHAPE = "shape"
-_LARGE = 0.1
-_SCRAPS_ML = 5.0
-_AGREE_MM = 3.0
-_POINTS = 2000
+_LARGE = number("measurement.large_piece")
+_SCRAPS_ML = number("measurement.scraps_ml")
+_AGREE_MM = number("measurement.ends_agree_mm")
+_POINTS = 2000  # vertices, at least, that tell a mesh's extent
 
 
 @dataclass(frozen=True)

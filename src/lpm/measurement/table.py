@@ -14,7 +14,7 @@ from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 
 Values = Mapping[str, float]
-_LEAST_SUBJECTS = 3
+_LEAST_SUBJECTS = 3  # that have an attribute: of fewer there is no spread to compare with
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lpm.calibration import count
 from lpm.errors import FileError, InputError
 from lpm.geometry.distances import sdf_on_grid
 from lpm.geometry.frames import Floats, WorldPoints
@@ -31,8 +32,8 @@ from lpm.model.registration import GroupRegistration, StructureFields
 from lpm.model.warp import Box, Eigenfunctions
 from lpm.preparation.cohort import Cohort
 
-_FACES = 20_000
-_WARP_CENTERS = 250
+_FACES = count("model.template_faces")
+_WARP_CENTERS = count("model.warp_centers")
 _TENSORS = (
     "template",
     "lower",

@@ -31,9 +31,9 @@ from lpm.preparation.cohort import Cohort
 from lpm.records import StrictModel, read_json_model
 from lpm.structures import UNION
 
-BUNDLE_SCHEMA = 1
-_MAX_PARAMETERS = 500_000_000
-_CHUNK = 8192
+BUNDLE_SCHEMA = 1  # of bundle.json: raised when older programs cannot read it
+_MAX_PARAMETERS = 500_000_000  # 2 GB of float32: a manifest that asks for more is damaged or hostile
+_CHUNK = 8192  # points at a time: bounds memory, changes nothing
 
 
 class BundleManifest(StrictModel):

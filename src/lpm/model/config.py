@@ -102,6 +102,7 @@ class AtlasConfig(StrictModel):
         return scales
 
 
+# the paper's two networks, and one for two CPU cores, found on training lungs (docs/train.md, "What was tried")
 _PRESETS: dict[str, ModelConfig] = {
     "paper": ModelConfig(preset="paper"),
     "paper-initial": ModelConfig(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.frames import ModelPoints, WorldFromModel
 from lpm.geometry.grids import VoxelGrid
@@ -27,12 +28,13 @@ from lpm.model.warp import Box, Eigenfunctions
 if TYPE_CHECKING:
     from lpm.model.bundle import ModelBundle
 
-_STEPS, _STEP = 12, 0.8
-_NEWTON = 2
-_LEAST_SLOPE = 0.3
-_FARTHEST = 0.02
-_WARP_NODES_A_LENGTH = 4.0
-_REACH = 0.25
+_STEPS = 12  # of the fixed point; the Newton steps below take away what it leaves
+_STEP = 0.8  # damping of the fixed point: it converges where space is stretched by up to 2 / 0.8
+_NEWTON = 2  # steps onto the surface, which is near
+_LEAST_SLOPE = number("model.carried_least_slope")
+_FARTHEST = 0.02  # model units that a step goes at most, where a field's slope is no guide
+_WARP_NODES_A_LENGTH = number("model.warp_nodes_a_length")
+_REACH = 0.25  # model units around the average in which the warp is known: room for what it displaces
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lpm.calibration import number
 from lpm.errors import InputError
 
-LEAST_SLOPE = 0.25  # of a field that is divided by it
+LEAST_SLOPE = number("model.least_slope")
 
 
 @dataclass(frozen=True)

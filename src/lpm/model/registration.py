@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.calibration import count, number
 from lpm.geometry.distances import sdf_on_grid
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid
@@ -28,18 +29,21 @@ from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.config import RegistrationConfig
 from lpm.model.warp import Box, Eigenfunctions, WarpScale, inverted
 
-_CENTERS = 350
-_AFFINE = 4
-_AFFINE_UNIT_MM = 100.0
-_FREE = 1e-3
-_BAND_MM, _FAR_MM = 15.0, 20.0
-_NODE_MM = 6.5
-_NOISE_MM = 1.7
-_DOUBT_MM = 6.0
-_NEAR_MM, _FAR_WEIGHT = 6.0, 0.1
-_STEPS, _PLATEAU = 11, 1e-3
-_LONGEST_STEP_MM = 20.0
-_TRIES = 4
+_CENTERS = count("model.registration_centers")
+_AFFINE = 4  # functions of an affine map: three coordinates and 1
+_AFFINE_UNIT_MM = 100.0  # keeps the affine functions near 1, as the smooth ones are
+_FREE = number("model.registration_free")
+_BAND_MM = number("model.registration_band_mm")
+_FAR_MM = number("model.registration_far_mm")
+_NODE_MM = number("model.registration_node_mm")
+_NOISE_MM = number("model.registration_noise_mm")
+_DOUBT_MM = number("model.registration_doubt_mm")
+_NEAR_MM = number("model.registration_near_mm")
+_FAR_WEIGHT = number("model.registration_far_weight")
+_STEPS = 11  # at most; the next round goes on where this one ended
+_PLATEAU = 1e-3  # of the energy: a step that gains less is the last
+_LONGEST_STEP_MM = 20.0  # a step's largest displacement: as far as places are looked at
+_TRIES = 4  # of a step, each ten times as damped as the one before
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class GroupRegistration:
         first = _most_typical([each.distances for each in self.structures])
         templates = [each.distances[first] for each in self.structures]
         starts: list[list[Tensor | None]] = [[None] * self.n_subjects for _ in self.structures]
-        for number in range(self.config.rounds + 1):
+        for done in range(self.config.rounds + 1):
             tasks = (
                 joblib.delayed(_register)(template, distances, each.box, basis, start)
                 for each, template, basis, own in zip(self.structures, templates, bases, starts, strict=True)
@@ -136,7 +140,7 @@ class GroupRegistration:
             registered = []
             for one in joblib.Parallel(n_jobs=self.jobs, return_as="generator")(tasks):
                 registered.append(one)
-                yield number + 1
+                yield done + 1
             parts = [
                 registered[start : start + self.n_subjects] for start in range(0, len(registered), self.n_subjects)
             ]
@@ -146,7 +150,7 @@ class GroupRegistration:
             )
             self.errors_mm.append(tuple(float(np.mean(each.errors_mm)) for each in self.found))
             starts = [[coefficients for coefficients, _ in part] for part in parts]
-            if number < self.config.rounds:
+            if done < self.config.rounds:
                 templates = [_average(each, own) for each, own in zip(self.structures, self.found, strict=True)]
 
 

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from lpm.geometry.frames import Floats
 
-_LEAST_VARIANCE = 1e-6
-_ROUNDING = 1e-3
-_INVERSE_STEPS, _INVERSE_STEP = 15, 0.7
+_LEAST_VARIANCE = 1e-6  # of the largest: what is below is rounding, and is divided by
+_ROUNDING = 1e-3  # of a cell: a box of a whole number of cells gets no further one
+_INVERSE_STEPS = 15  # of the fixed point that inverts a displacement
+_INVERSE_STEP = 0.7  # damping of the fixed point: it converges where space is stretched by up to 2 / 0.7
 
 
 class WarpScale(NamedTuple):

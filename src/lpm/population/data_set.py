@@ -27,9 +27,9 @@ from lpm.population.population import Range
 from lpm.population.scans import write_scans
 from lpm.records import StrictModel, read_json_model
 
-DATA_SET_SCHEMA = 1
+DATA_SET_SCHEMA = 1  # of manifest.json: raised when older programs cannot read it
 TABLE = "subjects.csv"
-_CHUNK = 8
+_CHUNK = 8  # lungs that a worker makes at a time, so that it sets out seldom
 
 
 class Request(StrictModel):

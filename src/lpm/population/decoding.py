@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from lpm.calibration import count, number
 from lpm.fitting.fit import shape_of
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -15,8 +16,8 @@ from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.correspondence import TemplateSurfaces
 
-_FACES_EACH = 8000
-_NETWORK_SPACING_MM = 4.0
+_FACES_EACH = count("population.faces_each")
+_NETWORK_SPACING_MM = number("population.network_spacing_mm")
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from lpm.calibration import count, number
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, voxelise
 from lpm.geometry.meshes import WorldMesh
 
 Meshes = Mapping[str, WorldMesh]
-_MOST_OVERLAP_ML = 1.0
-_OVERLAP_VOXEL_MM = 1.0
-_QUERIES = 250
+_MOST_OVERLAP_ML = number("population.most_overlap_ml")
+_OVERLAP_VOXEL_MM = number("population.overlap_voxel_mm")
+_QUERIES = count("population.compared_points")
 
 
 def unsound(meshes: Meshes) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -19,8 +20,9 @@ from lpm.population.shape import Shape
 KNOBS = (*OUTLINE, "left_lung_notch_depth_mm", "right_lung_notch_depth_mm")
 """Attributes that can be turned one at a time: none follows from the others."""
 
-_SLACK_SD, _MOST_OFF_SD = 0.02, 0.1
-_RIDGE = 1.0
+_SLACK_SD = number("population.slack_sd")
+_MOST_OFF_SD = number("population.most_off_sd")
+_RIDGE = number("population.ridge")
 
 
 @dataclass(frozen=True)

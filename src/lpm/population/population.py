@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import chdtrc, chdtri
 
+from lpm.calibration import count, number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.measurement.names import in_figures, is_size
@@ -27,11 +28,12 @@ from lpm.model.bundle import ModelBundle
 from lpm.population.attributes import attributes_of, training_betas
 from lpm.population.decoding import ShapeDecoder
 
-_LEAST_SD = 1e-3
-_FARTHEST_SD = 4.0
-_DRAWS = 20_000
-_DIFFERENCE, _LEADING = 0.5, 60
-BEYOND = 0.3
+_LEAST_SD = 1e-3  # of the largest: smaller axes of the training subjects are rounding
+_FARTHEST_SD = number("population.farthest_sd")
+_DRAWS = count("population.range_draws")
+_DIFFERENCE = number("population.difference")
+_LEADING = count("population.leading")
+BEYOND = number("population.beyond")
 
 Range = tuple[float, float]
 

@@ -14,9 +14,9 @@ from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
 from lpm.xray.files.reading import write_picture
 from lpm.xray.files.views import ViewsFile, record_of, write_views
 
-CT_MM = 2.0
-_ANGLES = {"frontal": 0.0, "lateral": 90.0}
-_PHOTONS = 20_000.0
+CT_MM = 2.0  # voxels of a drawn CT
+_ANGLES = {"frontal": 0.0, "lateral": 90.0}  # degrees about the long axis
+_PHOTONS = 20_000.0  # a pixel of the open beam: noise that is seen and hides nothing
 
 
 def ct_around(labels: Volume, *, rng: np.random.Generator) -> Volume:

@@ -8,13 +8,14 @@ from functools import cached_property
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.shapes import measure_shapes
 from lpm.population.population import Population
 
-_STEPS = 20
-_LONGEST_STEP = 1.0
+_STEPS = 20  # of a correction, at most; it ends once it is within the slack
+_LONGEST_STEP = number("population.longest_step")
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,7 +13,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.records import StrictModel
 
-_WAVES = 96
+_WAVES = 96  # random Fourier features of a displacement field: their sum is nearly Gaussian
 
 
 class AugmentationConfig(StrictModel):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lpm.calibration import number
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import read_arrays
 from lpm.files.atomic import write_text
@@ -21,8 +22,8 @@ from lpm.preparation.gate import Verdict
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces
 from lpm.records import StrictModel, read_json_model
 
-COHORT_SCHEMA = 2
-UNIT_BALL_MARGIN = 1.05
+COHORT_SCHEMA = 2  # of cohort.json: raised when older programs cannot read it
+UNIT_BALL_MARGIN = number("preparation.unit_ball_margin")
 Split = Literal["train", "test"]
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
 _FACES = ("left", "right", "posterior", "anterior", "inferior", "superior")
-_FLAT_SHARE = 0.3
-_FLAT_CM2 = 10.0
+_FLAT_SHARE = number("preparation.flat_share")
+_FLAT_CM2 = number("preparation.flat_cm2")
 
 
 @dataclass(frozen=True)

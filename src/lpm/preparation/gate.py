@@ -10,23 +10,27 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from lpm.calibration import count, number, span
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.segmentation.chest_wall import LungBeforeRibs
 
 Verdict = Literal["good", "doubtful", "rejected"]
-_CUT_CM2, _MUCH_CUT_CM2 = 1.0, 40.0
-_TOTAL_ML = (1000.0, 11_000.0)
-_COLLAPSED_ML, _COLLAPSED_SHARE, _SMALL_SHARE = 250.0, 0.2, 0.33
-_FEW_SLICES, _THICK_MM = 25, 5.5
-# Gas: looked at on generated scans (voxels of 1 to 5 mm; lungs of -850 to -950 HU, noise of 25 and 60 HU) and on
-# LIDC-IDRI-0001. True lungs hold none of it, but for -950 HU, noise of 60 HU and voxels of 3 mm together (42 ml); nor
-# do the lungs that the built-in segmenter or TotalSegmentator finds in the real scan. Of 20 to 200 ml of gas included
-# on purpose, 94 to 102 % are seen. The generated airway has 34 ml and is doubtful, as are 60 ml of stomach gas; 200 ml,
-# as a stomach or a loop of bowel holds, are rejected.
-_GAS_HU, _GAS_CORE_MM, _GAS_ML, _MUCH_GAS_ML = -970.0, 4.0, 25.0, 150.0
-_LEAST_COHORT, _FAR = 8, 6.0
+_CUT_CM2 = number("preparation.cut_cm2")
+_MUCH_CUT_CM2 = number("preparation.much_cut_cm2")
+_TOTAL_ML = span("preparation.total_ml")
+_COLLAPSED_ML = number("preparation.collapsed_ml")
+_COLLAPSED_SHARE = number("preparation.collapsed_share")
+_SMALL_SHARE = number("preparation.small_share")
+_FEW_SLICES = count("preparation.few_slices")
+_THICK_MM = number("preparation.thick_mm")
+_GAS_HU = number("preparation.gas_hu")
+_GAS_CORE_MM = number("preparation.gas_core_mm")
+_GAS_ML = number("preparation.gas_ml")
+_MUCH_GAS_ML = number("preparation.much_gas_ml")
+_LEAST_COHORT = count("preparation.least_cohort")
+_FAR = number("preparation.outlier_spreads")
 
 
 @dataclass(frozen=True)

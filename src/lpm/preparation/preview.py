@@ -18,8 +18,9 @@ from lpm.files.atomic import atomic_file, write_text
 from lpm.geometry.volumes import Volume
 
 Picture = NDArray[np.uint8]
-_HEIGHT_PX = 220
-_WINDOW_HU = (-1100.0, 250.0)
+_HEIGHT_PX = 220  # of a panel of the sheet
+_WINDOW_HU = (-1100.0, 250.0)  # shows lung, vessels and chest wall at once
+# of contours, by structure: told from each other and from grey
 _COLORS = np.array([[217, 138, 116], [111, 155, 198], [143, 181, 115], [211, 178, 92], [165, 139, 192]], dtype=np.uint8)
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px; color: #222; }
@@ -113,6 +114,7 @@ class Card:
     picture: Path | None
 
 
+# the worst first
 _ORDER: Mapping[str, int] = {"failed": 0, "rejected": 1, "doubtful": 2, "good": 3}
 
 

@@ -14,7 +14,7 @@ from lpm.extras import import_extra
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_PATIENCE_S = 60
+_PATIENCE_S = 60  # for a scheduler, and for its first worker, which may still be starting
 
 
 class Workers(Protocol):

@@ -16,8 +16,8 @@ from lpm.model.tensors import read_tensors, write_tensors
 from lpm.records import StrictModel, read_json_model
 from lpm.xray.network import XrayNetwork, XrayNetworkConfig
 
-XRAY_SCHEMA = 1
-_MAX_BYTES = 16_000_000
+XRAY_SCHEMA = 1  # of bundle.json: raised when older programs cannot read it
+_MAX_BYTES = 16_000_000  # six times the bundled weights: more is no reader
 
 
 class PathErrors(StrictModel):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-_WORKING_PX = 448
-_GRID_PX = 512
+_WORKING_PX = 448  # along the longer side; the network's windows are resampled from it to 192
+_GRID_PX = 512  # of a reading's longer side, at most: finer than what the network sees
 
 
 @dataclass(frozen=True)

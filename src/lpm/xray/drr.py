@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 from torch.utils.checkpoint import checkpoint
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
@@ -29,7 +30,8 @@ Picture = NDArray[np.float32]
 PointField = Callable[[Tensor], Tensor]
 """World points (n, 3) in mm to signed distances (n, s) in mm, negative inside."""
 
-_PADDING_HU = -1200.0
+_PADDING_HU = number("xray.padding_hu")
+# of the unit cube
 _CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
 
 

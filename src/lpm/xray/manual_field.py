@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.fit import mean_shape
 from lpm.geometry.frames import Floats
@@ -25,14 +26,16 @@ from lpm.xray.projected_field import visible_field
 from lpm.xray.reader import Answers, Reading
 
 Field = NDArray[np.bool_]
-FIELD_HEIGHT_MM = 220.0
-"""Of a usual chest, where nobody knows the pixel spacing."""
+FIELD_HEIGHT_MM = number("xray.field_height_mm")
 _SIDES = ("left_lung", "right_lung")
-_GRID_PX = 192
-_LEAST_SHARE = 0.35  # of the lengths nearby: less, and a ray is too short for open lung
-_UNSURE = 0.5  # standard deviation of a length that only one of both sees, of that length
-_MEAN_LENGTH_SD, _MEAN_VOLUME_SD = 0.25, 0.12  # of the mean lungs' lengths; of the volume by a field's size
-_SPACING_MM, _VOXEL_MM = 4.0, 3.0
+_GRID_PX = 192  # of a reading's longer side, at most: as much as the network sees
+_LEAST_SHARE = number("xray.least_length_share")
+_UNSURE = number("xray.unsure")
+_MEAN_LENGTH_SD = number("xray.mean_length_sd")
+_MEAN_VOLUME_SD = number("xray.mean_volume_sd")
+_SPACING_MM = number("xray.mean_lungs_spacing_mm")
+_VOXEL_MM = number("xray.mean_lungs_voxel_mm")
+# who draws a field has answered what the network is asked of a picture
 _AS_GIVEN = Answers(chest=1.0, mirrored=0.0, inverted=0.0, turned=(1.0, 0.0, 0.0, 0.0))
 
 

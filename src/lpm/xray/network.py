@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from lpm.records import StrictModel
 
-ANSWERS = 7
-"""Usable, mirrored, inverted, turned by 0, 90, 180, 270 degrees counter-clockwise."""
+ANSWERS = 7  # usable, mirrored, inverted, turned by 0, 90, 180, 270 degrees counter-clockwise
 
 
 class XrayNetworkConfig(StrictModel):

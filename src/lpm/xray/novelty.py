@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_LEAST_PIECE = 0.15  # of the largest
+from lpm.calibration import number
+
+_LEAST_PIECE = number("xray.least_piece")
 
 
 def whole_pieces(field: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,16 +15,16 @@ import trimesh
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lpm.calibration import number
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import View
 from lpm.geometry.volumes import Volume
 from lpm.xray.drr import MarchConfig, path_lengths_of_labels
 
-_VOXEL_MM = 2.5
-_LEAST_MM = 5.0
-# chosen on ten training subjects: overlap (Dice) with the field read in their pictures 0.935; 0.932 at 0.7 and 0.8
-_SHARE = 0.75
+_VOXEL_MM = number("xray.visible_voxel_mm")
+_LEAST_MM = number("xray.visible_least_mm")
+_SHARE = number("xray.visible_share")
 
 
 def visible_field(lungs: Mapping[str, WorldMesh], view: View) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lpm.errors import InputError
 from lpm.geometry.projection import PARALLEL, Beam, View, turned_view
 
-_ANGLES = {"frontal": 0.0, "lateral": 90.0}
+_ANGLES = {"frontal": 0.0, "lateral": 90.0}  # degrees about the long axis
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lpm.calibration import count, number, span
 from lpm.errors import InputError
 from lpm.xray.bundle import XrayBundle, read_xray_bundle
 from lpm.xray.crops import Squared, Window, grid_shape, onto_picture, squared
 from lpm.xray.novelty import field_figures, strangeness, whole_pieces
 
-BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"
+BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"  # beside the rooms
 
-_LEAST_PX = 64
-_LEAST_CONTRAST = 1e-3
-_CLOSER = 1.35  # the second look's side over the lungs' longer side, about as in training
-_USUAL_SIDE = 0.65  # of the closer look, in the longer sides of the picture
-_MOST_EXTREME = 0.5
-_STRANGE = 5.0
-_LUNG_HEIGHTS_MM = (110.0, 420.0)
+_LEAST_PX = count("xray.least_side_px")
+_LEAST_CONTRAST = 1e-3  # standard deviation of grey values: less is rounding of a blank picture
+_CLOSER = number("xray.closer_look")
+_USUAL_SIDE = number("xray.usual_side")
+_MOST_EXTREME = number("xray.most_extreme")
+_STRANGE = number("xray.strange_spreads")
+_LUNG_HEIGHTS_MM = span("xray.field_heights_mm")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _FRONTAL, _LATERAL = ("PA", "AP"), ("LL", "RL", "LLD", "RLD", "LAT", "LATERAL")
 _OTHER_MODALITIES = ("CT", "MR", "PT", "NM", "US", "MG", "XA", "OPT", "SM", "SEG")
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "HEART", "")
 _SPACINGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
-_DEFERRED = 1024
+_DEFERRED = 1024  # bytes: larger elements, the pixels, stay on disk
 # pydicom's ways to say that a header is damaged
 _DAMAGED = (
     InvalidDicomError,

@@ -9,14 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lpm.calibration import count, number, span
 from lpm.errors import InputError
 
 Grey = NDArray[np.float32]
 ViewName = Literal["frontal", "lateral"]
-SPACING_RANGE_MM = (0.02, 5.0)
-MOST_MEGAPIXELS = 100
-_LEAST_PX = 64
-_MOST_AT_AN_END, _LEAST_LEVELS, _SAMPLES = 0.6, 16, 1_000_000
+SPACING_RANGE_MM = span("xray.spacing_mm")
+MOST_MEGAPIXELS = 100  # 400 MB of float32: memory is not taken for more
+_LEAST_PX = count("xray.least_side_px")
+_MOST_AT_AN_END = number("xray.most_at_an_end")
+_LEAST_LEVELS = count("xray.least_levels")
+_SAMPLES = 1_000_000  # pixels, at least, whose grey values are counted
 
 
 @dataclass(frozen=True)

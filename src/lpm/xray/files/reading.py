@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lpm.calibration import count, number
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
 from lpm.files.dicom_folder import is_dicom
@@ -29,9 +30,12 @@ T = TypeVar("T")
 __all__ = ["Xray", "read_field", "read_xray", "write_picture"]
 
 _KINDS = ("PNG", "JPEG", "TIFF")
-_COLOURED, _MOST_COLOURED = 16, 0.02
-_MOST_BETWEEN = 0.05  # of a mask's pixels that are neither black nor white, as at edges in a JPEG
-_ORIENTATION_TAG, _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 274, 262, 0
+_COLOURED = count("xray.coloured")
+_MOST_COLOURED = number("xray.most_coloured")
+_MOST_BETWEEN = number("xray.most_between")
+_ORIENTATION_TAG = 274  # EXIF
+_PHOTOMETRIC_TAG = 262  # TIFF 6.0, PhotometricInterpretation
+_WHITE_IS_ZERO = 0  # TIFF 6.0, a value of PhotometricInterpretation
 # pillow's ways to say that a file is damaged
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error, zlib.error)
 

@@ -14,11 +14,11 @@ from lpm.errors import FileError, SchemaError
 from lpm.files.atomic import write_text
 from lpm.geometry.projection import AxisMap, View, axis_view
 
-_SCHEMA = 1
-_MOST_BYTES = 1_000_000
+_SCHEMA = 1  # of views.json: raised when older programs cannot read it
+_MOST_BYTES = 1_000_000  # a thousand views: more is another file
 Triple = tuple[float, float, float]
-Pixels = Annotated[int, Field(ge=1, le=100_000)]
-Positive = Annotated[float, Field(gt=0)]
+Pixels = Annotated[int, Field(ge=1, le=100_000)]  # a side; sizes are checked against megapixels as well
+Positive = Annotated[float, Field(gt=0)]  # lengths
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
