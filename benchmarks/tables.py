@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lpm.apps.viewer.live import REST_S
+from lpm.apps.viewer.debounce import REST_S
 from lpm.evaluation.tables import markdown
 from lpm.files.atomic import write_text
 

@@ -13,7 +13,7 @@ import torch
 import trimesh
 
 from lpm.apps.cli import run
-from lpm.apps.evaluate_xray_verb import known_subjects
+from lpm.apps.verbs.evaluate_xray import known_subjects
 from lpm.errors import FileError, InputError
 from lpm.evaluation.metrics import MetricsConfig
 from lpm.evaluation.xray_baselines import XrayBaselines, field_size_mm, pca_model

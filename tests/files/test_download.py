@@ -195,7 +195,7 @@ def test_the_verb_says_whose_data_it_is(
     server: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [RemoteFile("Lung_Mask.zip", server + "/moved", CHECKSUM)]
-    monkeypatch.setattr("lpm.apps.download_verb.remote_files", lambda _: files)  # the archive is not to be had here
+    monkeypatch.setattr("lpm.apps.verbs.download.remote_files", lambda _: files)  # the archive is not to be had here
     assert run(["download", "covid19-ct", "--out", str(tmp_path / "data")]) == 0
     assert (tmp_path / "data" / "Lung_Mask.zip").read_bytes() == BODY
     assert "Licence: CC BY 4.0" in capfd.readouterr().err

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import sys
 import traceback
-from pathlib import Path
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
-from lpm.apps import fit_xray_verb  # noqa: F401  (adds `lpm fit xray`)
-from lpm.apps.download_verb import download
-from lpm.apps.evaluate_xray_verb import evaluate_xray
-from lpm.apps.fit_verbs import fit_app
-from lpm.apps.generate_verb import generate
-from lpm.apps.measure_verb import measure
-from lpm.apps.partition_verb import partition
-from lpm.apps.prepare_verb import prepare
-from lpm.apps.segment_verb import segment
-from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, plain, progress, screen
-from lpm.apps.train_verb import train
-from lpm.apps.view_verb import view
-from lpm.apps.xray_verb import xray
-from lpm.errors import CasesFailedError, InputError, LpmError
+from lpm.apps.terminal import plain, screen
+from lpm.apps.verbs.demo import demo
+from lpm.apps.verbs.download import download
+from lpm.apps.verbs.evaluate import evaluate
+from lpm.apps.verbs.evaluate_xray import evaluate_xray
+from lpm.apps.verbs.fit.mask import fit_mask
+from lpm.apps.verbs.fit.points import fit_points
+from lpm.apps.verbs.fit.xray import fit_xray
+from lpm.apps.verbs.generate import generate
+from lpm.apps.verbs.measure import measure
+from lpm.apps.verbs.partition import partition
+from lpm.apps.verbs.prepare import prepare
+from lpm.apps.verbs.segment import segment
+from lpm.apps.verbs.train import train
+from lpm.apps.verbs.view import view
+from lpm.apps.verbs.xray import xray
+from lpm.errors import InputError, LpmError
 
 app = typer.Typer(
     name="lpm",
@@ -31,9 +34,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (download, segment, prepare, train, partition, measure, generate, view, xray):
-    app.command()(verb)
-app.command("evaluate-xray")(evaluate_xray)
+fit_app = typer.Typer(
+    help="Reconstruct unseen lungs: the model is frozen, shape and pose follow what was seen.", no_args_is_help=True
+)
+VERBS: dict[str, Callable[..., None]] = {
+    "download": download,
+    "segment": segment,
+    "prepare": prepare,
+    "train": train,
+    "partition": partition,
+    "measure": measure,
+    "generate": generate,
+    "view": view,
+    "xray": xray,
+    "evaluate-xray": evaluate_xray,
+    "evaluate": evaluate,
+    "demo": demo,
+}
+FIT_VERBS: dict[str, Callable[..., None]] = {"points": fit_points, "mask": fit_mask, "xray": fit_xray}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
+for name, verb in FIT_VERBS.items():
+    fit_app.command(name)(verb)
 app.add_typer(fit_app, name="fit")
 
 
@@ -76,51 +98,6 @@ def _options(
 
     Add --debug anywhere to see the traceback of an error.
     """
-
-
-@app.command()
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="Folder that `lpm train` wrote.")],
-    cohort: Annotated[Path, typer.Argument(help="Folder that `lpm prepare` wrote.")],
-    out: OutOption,
-    split: Annotated[Literal["train", "test", "all"], typer.Option(help="Which subjects.")] = "test",
-    points: Annotated[int, typer.Option(min=10, help="Surface points observed of each lung pair.")] = 5000,
-    baselines: Annotated[
-        str,
-        typer.Option(help="Of mean, nearest, pca, and with the extra benchmarks poisson, poisson-normals; or none."),
-    ] = "mean,nearest,pca",
-    prior_only: PriorOnlyOption = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the observed points and of the metrics.")] = 0,
-) -> None:
-    """Reconstruct unseen lungs from a partial point cloud and score them beside baselines.
-
-    Writes scores.csv, summary.json, tables.md, figures and report.html.
-
-    Example: lpm evaluate model cohort --split test --points 5000 --out evaluation
-    """
-    from lpm.apps.stages import EvaluationRun, evaluate_to_folder
-    from lpm.evaluation.evaluate import EvaluationConfig
-
-    names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
-    chosen = EvaluationConfig(points=points, seed=seed, fit=fit_config(prior_only=prior_only))
-    with progress() as bar:
-        run = EvaluationRun(model, cohort, out, split, names, chosen)
-        n_failed = evaluate_to_folder(run, bar)
-    if n_failed:
-        raise CasesFailedError("evaluate", f"{n_failed} reconstructions failed", hint=f"see {out / 'scores.csv'}")
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated lungs.")] = 0,
-) -> None:
-    """See it all without data: generate lung-like scans, prepare, train, evaluate, reconstruct; ends in report.html."""
-    from lpm.apps.demo import run_demo
-
-    with progress() as bar:
-        report = run_demo(out, seed, bar)
-    screen.print(f"open {report}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,15 @@ from lpm.structures import DEFAULT_STRUCTURES
 
 if TYPE_CHECKING:
     from lpm.fitting.config import FitConfig
+    from lpm.model.bundle import ModelBundle
 
 screen = Console(stderr=True)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Output folder.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Folder that `lpm train` wrote, or hf:owner/repository; default: bundled lungs-v1."),
+]
 PriorOnlyOption = Annotated[
     bool, typer.Option("--prior-only", help="Only shape and pose: nothing follows the points beyond the model.")
 ]
@@ -54,6 +59,13 @@ def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
         return {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
     except ValueError as error:
         raise InputError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
+
+
+def load_bundle(source: str | None) -> ModelBundle:
+    """The model that `--model` names."""
+    import lpm
+
+    return (lpm.load(source) if source else lpm.load()).bundle
 
 
 def fit_config(*, prior_only: bool) -> FitConfig:

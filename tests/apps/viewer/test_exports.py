@@ -11,8 +11,8 @@ import trimesh
 from PIL import Image
 
 from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png
-from lpm.apps.viewer.lungs import Lungs
-from lpm.apps.viewer.measures import table_of
+from lpm.apps.viewer.measurement_table import measurement_table
+from lpm.apps.viewer.scene.shown_lungs import ShownLungs
 from lpm.errors import InputError
 from lpm.files.volumes import read_volume
 from lpm.geometry.meshes import WorldMesh
@@ -24,7 +24,7 @@ def box(x: float) -> WorldMesh:
     return WorldMesh(np.asarray(solid.vertices) + np.array([x, 0.0, 0.0]), np.asarray(solid.faces))
 
 
-LUNGS = Lungs("two <boxes>", {"left_lung": box(-30.0), "right_lung": box(30.0)})
+LUNGS = ShownLungs("two <boxes>", {"left_lung": box(-30.0), "right_lung": box(30.0)})
 
 
 @pytest.mark.parametrize("mesh_format", ["ply", "stl", "obj"])  # glb has axes and a unit of its own
@@ -67,7 +67,7 @@ def test_what_is_transparent_becomes_white() -> None:
 
 def test_the_table_tells_values_with_units_and_no_name_becomes_markup() -> None:
     values = {"left_lung_volume_ml": 24.04, "total_volume_ml": 2404.0, "left_lung_sphericity": 0.7}
-    table = table_of(LUNGS, values, {"left_lung_volume_ml": 12.3})
+    table = measurement_table(LUNGS, values, {"left_lung_volume_ml": 12.3})
     assert "two &lt;boxes&gt;" in table
     assert "<td>left lung volume</td><td>24 ml</td><td>12</td>" in table
     assert "<td>total volume</td><td>2,404 ml</td>" in table

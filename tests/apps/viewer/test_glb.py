@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from lpm.apps.viewer.glb import colored_glb, linear
+from lpm.apps.viewer.scene.glb import colored_glb, linear
 from lpm.geometry.meshes import WorldMesh
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 import lpm
-from lpm.apps.viewer.mesher import Mesher
-from lpm.apps.viewer.shape import Shape
+from lpm.apps.viewer.scene.mesher import Mesher
+from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
 from lpm.fitting.pose import Pose
 
 
 def test_coarse_and_fine_are_the_same_lungs_with_the_same_triangles_for_every_shape() -> None:
     model = lpm.load()
     mesher, n_modes = Mesher(model.bundle), model.bundle.latents.n_modes
-    mean, other = Shape.mean(n_modes), Shape.mean(n_modes).moved(0, 1.5)
+    mean, other = ShapeParameters.mean(n_modes), ShapeParameters.mean(n_modes).moved(0, 1.5)
     coarse, fine, true = mesher.coarse(other), mesher.fine(other), model.shape([1.5], spacing_mm=4.0)
     for name, mesh in fine.items():
         assert len(coarse[name].faces) < 0.5 * len(mesh.faces)
@@ -24,8 +24,8 @@ def test_coarse_and_fine_are_the_same_lungs_with_the_same_triangles_for_every_sh
 
 def test_a_pose_moves_them() -> None:
     model = lpm.load()
-    mesher, mean = Mesher(model.bundle), Shape.mean(model.bundle.latents.n_modes)
-    moved = Shape(mean.beta, Pose(np.array([10.0, 20.0, 30.0]), np.ones(3), np.zeros(3)))
+    mesher, mean = Mesher(model.bundle), ShapeParameters.mean(model.bundle.latents.n_modes)
+    moved = ShapeParameters(mean.beta, Pose(np.array([10.0, 20.0, 30.0]), np.ones(3), np.zeros(3)))
     here, there = mesher.coarse(mean)["left_lung"], mesher.coarse(moved)["left_lung"]
     assert there.vertices - here.vertices == pytest.approx(
         np.tile([10.0, 20.0, 30.0], (len(here.vertices), 1)), abs=1e-3

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lpm.apps.viewer.lungs import Lungs, Meshes
+from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
@@ -26,7 +26,7 @@ from lpm.reports.fits import Seen, write_fit_report
 MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
 
 
-def meshes_zip(lungs: Lungs, mesh_format: str) -> bytes:
+def meshes_zip(lungs: ShownLungs, mesh_format: str) -> bytes:
     """Meshes by structure, RAS mm, and `fit.json` of fitted lungs; in a zip.
 
     Raises:

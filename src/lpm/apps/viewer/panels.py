@@ -11,13 +11,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from lpm.apps.viewer.door import taken
-from lpm.apps.viewer.evidence import Kind, Options, Step
+from lpm.apps.viewer.access_control import take_upload
+from lpm.apps.viewer.attribute_sliders import AttributeSlider
 from lpm.apps.viewer.exports import MESH_FORMATS
-from lpm.apps.viewer.knobs import Knob
-from lpm.apps.viewer.paint import Quantity
-from lpm.apps.viewer.shape import N_SLIDERS, REACH, Shape
-from lpm.apps.viewer.slices import PLANES
+from lpm.apps.viewer.fit_upload import Kind, Options, Step
+from lpm.apps.viewer.scene.scan_slices import PLANES
+from lpm.apps.viewer.scene.shape_parameters import N_SLIDERS, REACH, ShapeParameters
+from lpm.apps.viewer.scene.vertex_colours import Quantity
 
 Other = Literal["nothing", "mean lungs", "kept lungs", "truth"]
 Placing = Literal["overlaid", "side by side"]
@@ -42,10 +42,12 @@ class ShapePanel:
         code: Python of a shape.
     """
 
-    def __init__(self, gui: Any, n_modes: int, changed: Callable[[Shape], None], code: Callable[[Shape], str]) -> None:
+    def __init__(
+        self, gui: Any, n_modes: int, changed: Callable[[ShapeParameters], None], code: Callable[[ShapeParameters], str]
+    ) -> None:
         self._changed, self._code, self._rng = changed, code, np.random.default_rng()
         self._lock = threading.Lock()
-        self.shape = self.origin = Shape.mean(n_modes)
+        self.shape = self.origin = ShapeParameters.mean(n_modes)
         gui.add_button_group("Lungs", ("random", "mean", "reset")).on_click(self._on_button)
         n = min(N_SLIDERS, n_modes)
         self._sliders = [gui.add_slider(f"beta {i + 1}", -REACH, REACH, 0.05, 0.0) for i in range(n)]
@@ -54,7 +56,7 @@ class ShapePanel:
         self._lines = gui.add_html("")
         self.show_code()
 
-    def take(self, shape: Shape, *, origin: bool = False) -> None:
+    def take(self, shape: ShapeParameters, *, origin: bool = False) -> None:
         """Set the sliders to a shape; `origin` makes it what `reset` comes back to."""
         with self._lock:
             self.shape = shape
@@ -73,9 +75,9 @@ class ShapePanel:
 
     def _on_button(self, event: Any) -> None:
         n_modes = len(self.shape.beta)
-        chosen: dict[str, Callable[[], Shape]] = {
-            "random": lambda: Shape.random(n_modes, rng=self._rng).placed_like(self.shape),
-            "mean": lambda: Shape.mean(n_modes).placed_like(self.shape),
+        chosen: dict[str, Callable[[], ShapeParameters]] = {
+            "random": lambda: ShapeParameters.random(n_modes, rng=self._rng).placed_like(self.shape),
+            "mean": lambda: ShapeParameters.mean(n_modes).placed_like(self.shape),
             "reset": lambda: self.origin,
         }
         self.take(chosen[event.target.value]())
@@ -88,7 +90,7 @@ class ShapePanel:
         self._lines.content = f'{head}<pre tabindex="0">{lines}</pre></div>'
 
 
-class KnobPanel:
+class AttributePanel:
     """Sliders of attributes; they come once it is known what they do.
 
     Args:
@@ -106,7 +108,7 @@ class KnobPanel:
         )
         self.say("What the knobs do is being worked out: some seconds.")
 
-    def offer(self, tab: Any, knobs: Sequence[Knob]) -> None:
+    def offer(self, tab: Any, knobs: Sequence[AttributeSlider]) -> None:
         """Build the sliders."""
         with tab:
             for knob in knobs:
@@ -172,7 +174,7 @@ class FitPanel:
         return button
 
     def _on_upload(self, kind: Kind, event: Any) -> None:
-        name, content = taken(event.target)
+        name, content = take_upload(event.target)
         mm = float(self._mm_per_px.value)
         self._uploaded(kind, name, content, Options(mm if mm > 0 else None, self._projection.value))
 
@@ -244,7 +246,7 @@ class LookPanel:
             button = gui.add_upload_button(
                 "Truth", mime_type=_TRUTH_FILES, hint="Label map or mesh of the same patient."
             )
-            button.on_upload(lambda event: truth(*taken(event.target)))
+            button.on_upload(lambda event: truth(*take_upload(event.target)))
         for widget in (self._quantity, self._other, self._placing):
             widget.on_update(lambda event: self._changed(self.look) if event.client is not None else None)
         with gui.add_folder("Evidence", visible=False) as self._evidence:
@@ -295,7 +297,7 @@ class MeasurePanel:
 
 
 class SavePanel:
-    """What can be taken home.
+    """What can be downloaded.
 
     Args:
         gui: Where to build.

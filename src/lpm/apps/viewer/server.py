@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from lpm.apps.viewer.door import Door, check_address, guarded, without_tunnel
-from lpm.apps.viewer.knobs import Turning
-from lpm.apps.viewer.mesher import Mesher
+from lpm.apps.viewer.access_control import AccessControl, check_address, with_access_control, without_tunnel
+from lpm.apps.viewer.attribute_sliders import AttributeEdit
+from lpm.apps.viewer.scene.mesher import Mesher
+from lpm.apps.viewer.scene.scene import DISTANCE
 from lpm.apps.viewer.session import Session, Shared
-from lpm.apps.viewer.stage import DISTANCE
 from lpm.errors import InputError
 from lpm.extras import import_extra
 from lpm.model.bundle import ModelBundle
@@ -55,12 +55,12 @@ class ViewServer:
     def __init__(self, model: ModelBundle, config: ViewConfig) -> None:
         viser = import_extra("viser", "view", "lpm view")
         check_address(config.host, config.port)
-        self.door = Door.of(config.host)
+        self.access = AccessControl.of(config.host)
         self._shared = Shared(model, config.source, Mesher(model), config.most_mb)
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._prepare, name="lpm-view-prepare", daemon=True).start()
-        with guarded(self.door), redirect_stdout(StringIO()):  # viser prints addresses without the token
+        with with_access_control(self.access), redirect_stdout(StringIO()):  # viser prints addresses without the token
             self._server = viser.ViserServer(config.host, config.port, label="LPM", verbose=False)
         without_tunnel(self._server)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
@@ -76,7 +76,7 @@ class ViewServer:
         shared = self._shared
         shared.mesher.warm()
         shared.population.set_result(attributes_of(shared.model))
-        shared.turning.set_result(_turning(shared.model, shared.mesher))
+        shared.edit.set_result(_attribute_edit(shared.model, shared.mesher))
 
     @property
     def port(self) -> int:
@@ -86,8 +86,8 @@ class ViewServer:
     @property
     def address(self) -> str:
         """What to open in a browser."""
-        name = f"[{self.door.host}]" if ":" in self.door.host else self.door.host
-        return f"http://{name}:{self.port}/" + (f"?token={self.door.token}" if self.door.token else "")
+        name = f"[{self.access.host}]" if ":" in self.access.host else self.access.host
+        return f"http://{name}:{self.port}/" + (f"?token={self.access.token}" if self.access.token else "")
 
     def stop(self) -> None:
         """Close all sessions and the port."""
@@ -111,13 +111,13 @@ class ViewServer:
             session.close()
 
 
-def _turning(model: ModelBundle, mesher: Mesher) -> Turning | None:
+def _attribute_edit(model: ModelBundle, mesher: Mesher) -> AttributeEdit | None:
     """Knobs of an atlas, if enough lungs taught it; a network takes seconds for each of the shapes that they need."""
     if not mesher.is_atlas:
         return None
     try:
-        turning = Turning(Knobs.of(model), mesher)
+        edit = AttributeEdit(Knobs.of(model), mesher)
     except InputError:
         return None
-    turning.prepare()
-    return turning
+    edit.prepare()
+    return edit

@@ -12,19 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lpm.apps.viewer.door import UploadLimit
-from lpm.apps.viewer.evidence import Explained, Kind, Options, Seen, Step, explain, read_truth
+from lpm.apps.viewer.access_control import UploadLimit
+from lpm.apps.viewer.attribute_sliders import AttributeEdit, ShapeRequest
+from lpm.apps.viewer.debounce import Debouncer
 from lpm.apps.viewer.exports import labels_nii, meshes_zip, picture_png, report_html
-from lpm.apps.viewer.knobs import Turning, Wish
-from lpm.apps.viewer.live import Live
-from lpm.apps.viewer.lungs import Lungs, Meshes, centred_on, for_the_page, middle_mm, width_mm
-from lpm.apps.viewer.measures import table_of
-from lpm.apps.viewer.mesher import Mesher
-from lpm.apps.viewer.paint import paint
-from lpm.apps.viewer.panels import Export, FitPanel, KnobPanel, Look, LookPanel, MeasurePanel, SavePanel, ShapePanel
-from lpm.apps.viewer.shape import Shape
-from lpm.apps.viewer.slices import Slices
-from lpm.apps.viewer.stage import DISTANCE, Stage
+from lpm.apps.viewer.fit_upload import Explained, Kind, Options, Seen, Step, explain, read_truth
+from lpm.apps.viewer.measurement_table import measurement_table
+from lpm.apps.viewer.panels import (
+    AttributePanel,
+    Export,
+    FitPanel,
+    Look,
+    LookPanel,
+    MeasurePanel,
+    SavePanel,
+    ShapePanel,
+)
+from lpm.apps.viewer.scene.mesher import Mesher
+from lpm.apps.viewer.scene.scan_slices import ScanSlices
+from lpm.apps.viewer.scene.scene import DISTANCE, Scene
+from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
+from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs, centred_on, decimated_for_display, middle_mm, width_mm
+from lpm.apps.viewer.scene.vertex_colours import vertex_colours
 from lpm.apps.viewer.uploads import Upload, without_folder
 from lpm.errors import InputError, LpmError
 from lpm.measurement.shapes import measure_shapes
@@ -53,7 +62,7 @@ class Shared:
         mesher: Of that model.
         most_mb: Largest upload.
         population: What was measured on the model's training subjects, as soon as that is known.
-        turning: What knobs do, likewise; None of a model without knobs.
+        edit: What knobs do, likewise; None of a model without knobs.
         turns: Taken by a client whose fit runs; a fit takes all cores.
     """
 
@@ -62,7 +71,7 @@ class Shared:
     mesher: Mesher
     most_mb: int
     population: Future[AttributeTable] = field(default_factory=Future)
-    turning: Future[Turning | None] = field(default_factory=Future)
+    edit: Future[AttributeEdit | None] = field(default_factory=Future)
     turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
 
 
@@ -79,27 +88,27 @@ class Session:
         self._folder = tempfile.TemporaryDirectory(prefix="lpm-view-")
         self._is_closed, self._lock = False, threading.RLock()
         self._is_busy = False
-        self._stage = Stage(client.scene)
-        self._lungs: Lungs | None = None
+        self._scene = Scene(client.scene)
+        self._lungs: ShownLungs | None = None
         self._stand: Mapping[str, float] = {}
-        self._fitted: Lungs | None = None
+        self._fitted: ShownLungs | None = None
         self._shift_mm = 0.0
         self._kept: Meshes | None = None
         self._truth: Meshes | None = None
         self._seen = Seen()
         self._provenance: Mapping[str, str] = {}
-        self._slices: Slices | None = None
-        self._live: Live[Wish] = Live(self._show_coarse, self._show_fine, self._failed)
+        self._slices: ScanSlices | None = None
+        self._debouncer: Debouncer[ShapeRequest] = Debouncer(self._show_coarse, self._show_fine, self._failed)
         UploadLimit(client, shared.most_mb * 1024**2, self._refuse_size)
         self._build(client.gui)
         self._on_shape(self._shape.shape)
         shared.population.add_done_callback(self._on_population)
-        shared.turning.add_done_callback(self._on_turning)
+        shared.edit.add_done_callback(self._on_attribute_edit)
 
     def close(self) -> None:
         """The client has left: its files and its lungs go."""
         self._is_closed = True
-        self._live.close()
+        self._debouncer.close()
         self._folder.cleanup()
 
     def _build(self, gui: Any) -> None:
@@ -109,7 +118,7 @@ class Session:
             n_modes = shared.model.latents.n_modes
             self._shape = ShapePanel(gui, n_modes, self._on_shape, lambda shape: shape.code(shared.source))
         with tabs.add_tab("Knobs") as self._knob_tab:
-            self._knobs = KnobPanel(gui, self._on_knob)
+            self._knobs = AttributePanel(gui, self._on_knob)
         with tabs.add_tab("Fit"):
             self._fit = FitPanel(gui, shared.most_mb, self._on_upload, self._on_forget)
             self._pictures = [gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False) for _ in range(2)]
@@ -122,51 +131,51 @@ class Session:
 
     # --- Lungs that sliders make ----------------------------------------------------------------------------------
 
-    def _on_shape(self, shape: Shape) -> None:
-        self._live.ask(Wish(shape))
+    def _on_shape(self, shape: ShapeParameters) -> None:
+        self._debouncer.ask(ShapeRequest(shape))
 
     def _on_knob(self, wanted: Mapping[str, float]) -> None:
         """A knob is turned: to first order while it moves; from the lungs on the page, not from those on the way."""
-        turning, lungs = self._shared.turning.result(), self._lungs
-        if turning is not None and lungs is not None and lungs.shape is not None:
-            self._live.ask(Wish(turning.moved(lungs.shape, self._stand, wanted), wanted))
+        edit, lungs = self._shared.edit.result(), self._lungs
+        if edit is not None and lungs is not None and lungs.shape is not None:
+            self._debouncer.ask(ShapeRequest(edit.moved(lungs.shape, self._stand, wanted), wanted))
 
-    def _on_turning(self, known: Future[Turning | None]) -> None:
+    def _on_attribute_edit(self, known: Future[AttributeEdit | None]) -> None:
         with self._lock:
             if not self._is_closed:
-                turning = known.result()
-                self._knobs.offer(self._knob_tab, () if turning is None else turning.all)
+                edit = known.result()
+                self._knobs.offer(self._knob_tab, () if edit is None else edit.all)
 
-    def _show_coarse(self, wish: Wish) -> None:
-        if self._is_fitted(wish.shape):
+    def _show_coarse(self, request: ShapeRequest) -> None:
+        if self._is_fitted(request.shape):
             return
-        meshes = self._shared.mesher.coarse(wish.shape)
+        meshes = self._shared.mesher.coarse(request.shape)
         if self._is_closed:
             return
         with self._lock, self._client.atomic():
-            self._stage.show("lungs", meshes, None, self._shift_mm)
+            self._scene.show("lungs", meshes, None, self._shift_mm)
 
-    def _show_fine(self, wish: Wish) -> None:
-        turning = self._shared.turning.result() if wish.wanted else None
-        if self._fitted is not None and self._is_fitted(wish.shape):
+    def _show_fine(self, request: ShapeRequest) -> None:
+        edit = self._shared.edit.result() if request.wanted else None
+        if self._fitted is not None and self._is_fitted(request.shape):
             lungs = self._fitted
         else:
-            shape = wish.shape if turning is None else turning.reached(wish.shape, wish.wanted)
-            lungs = Lungs("lungs of the sliders", self._shared.mesher.fine(shape), shape)
+            shape = request.shape if edit is None else edit.reached(request.shape, request.wanted)
+            lungs = ShownLungs("lungs of the sliders", self._shared.mesher.fine(shape), shape)
         with self._lock:
             if not self._is_closed:
                 self._take(lungs)
-                if turning is None or lungs.shape is None:
+                if edit is None or lungs.shape is None:
                     self._shape.show_code()
                 else:
                     self._shape.take(lungs.shape)
-                    self._knobs.say(turning.missed(wish.wanted, self._stand))
+                    self._knobs.say(edit.missed(request.wanted, self._stand))
 
-    def _is_fitted(self, shape: Shape) -> bool:
+    def _is_fitted(self, shape: ShapeParameters) -> bool:
         """Whether these are the lungs of the last fit, which knows more of them than their parameters."""
         return self._fitted is not None and self._fitted.shape is shape
 
-    def _take(self, lungs: Lungs) -> None:
+    def _take(self, lungs: ShownLungs) -> None:
         """Make lungs those of the page; what only a fit has to show is shown no longer without one."""
         self._lungs = lungs
         if lungs.fit is None and self._look.look.quantity == "uncertainty":
@@ -174,11 +183,13 @@ class Session:
         self._draw(self._look.look)
         self._measure(lungs)
 
-    def _measure(self, lungs: Lungs) -> None:
+    def _measure(self, lungs: ShownLungs) -> None:
         values, known = measure_shapes(lungs.meshes), self._shared.population
         self._stand = values if lungs.sized else {}
         self._knobs.stand_at(self._stand)
-        self._measures.show(table_of(lungs, values, known.result().percentiles(values) if known.done() else {}))
+        self._measures.show(
+            measurement_table(lungs, values, known.result().percentiles(values) if known.done() else {})
+        )
 
     def _on_population(self, _: object) -> None:
         """It is known now where measurements stand."""
@@ -195,16 +206,16 @@ class Session:
     def _draw(self, look: Look) -> None:
         if self._lungs is None or self._is_closed:
             return
-        shown = for_the_page(self._lungs.meshes)
+        shown = decimated_for_display(self._lungs.meshes)
         try:
-            painted = paint(look.quantity, shown, self._lungs, self._truth)
+            colours = vertex_colours(look.quantity, shown, self._lungs, self._truth)
             other = self._other(look, shown)
         except InputError:
             self._look.choose(quantity="structure", other="nothing")
             self._look.explain_colors("")
             raise
-        self._look.explain_colors("" if painted is None else painted.legend())
-        if painted is not None and look.placing == "overlaid":
+        self._look.explain_colors("" if colours is None else colours.legend())
+        if colours is not None and look.placing == "overlaid":
             other = None  # it would veil the colours
         apart = 0.0
         if other is not None and look.placing == "side by side":
@@ -213,8 +224,8 @@ class Session:
             self._shift_mm = -apart / 2
             self._step_back(apart)
         with self._client.atomic():
-            self._stage.show("lungs", shown, painted, self._shift_mm)
-            self._stage.show("other", for_the_page(other or {}), None, -self._shift_mm)
+            self._scene.show("lungs", shown, colours, self._shift_mm)
+            self._scene.show("other", decimated_for_display(other or {}), None, -self._shift_mm)
 
     def _step_back(self, apart_mm: float) -> None:
         """Look from where all lungs are seen, along the same line."""
@@ -234,7 +245,7 @@ class Session:
         if look.other == "nothing":
             return None
         if look.other == "mean lungs":
-            mean = Shape.mean(self._shared.model.latents.n_modes)
+            mean = ShapeParameters.mean(self._shared.model.latents.n_modes)
             return centred_on(lungs, self._shared.mesher.fine(mean))
         found, hint = (self._kept, "keep some") if look.other == "kept lungs" else (self._truth, "upload a truth")
         if found is None:
@@ -250,9 +261,9 @@ class Session:
     def _on_leaf(self, plane: str, share: float) -> None:
         with self._told():
             if self._slices is None or plane == "none":
-                self._stage.remove("/slice")
+                self._scene.remove("/slice")
             else:
-                self._stage.show_slice(self._slices.at(plane, round(share * (self._slices.n(plane) - 1))))
+                self._scene.show_slice(self._slices.at(plane, round(share * (self._slices.n(plane) - 1))))
 
     # --- What a client brings -------------------------------------------------------------------------------------
 
@@ -285,13 +296,15 @@ class Session:
         self._fit.step(Step("drawing", 0.9))
         with self._lock:
             self._seen, self._provenance = seen, found.provenance
-            self._stage.clear_evidence()
-            self._stage.center_mm = middle_mm(fit.lungs)
+            self._scene.clear_evidence()
+            self._scene.center_mm = middle_mm(fit.lungs)
             if seen.points_mm is not None:
-                self._stage.show_points(seen.points_mm)
-            self._slices = None if seen.volume is None else Slices(seen.volume, seen.is_ct, for_the_page(fit.lungs))
+                self._scene.show_points(seen.points_mm)
+            self._slices = (
+                None if seen.volume is None else ScanSlices(seen.volume, seen.is_ct, decimated_for_display(fit.lungs))
+            )
             self._look.offer_slices(are_there=self._slices is not None)
-            lungs = Lungs.of(fit)
+            lungs = ShownLungs.of(fit)
             self._fitted = lungs
             if lungs.shape is not None:
                 self._shape.take(lungs.shape, origin=True)
@@ -344,7 +357,7 @@ class Session:
             name, content = made[what]()
             self._client.send_file_download(name, content, save_immediately=True)
 
-    def _report(self, lungs: Lungs) -> bytes:
+    def _report(self, lungs: ShownLungs) -> bytes:
         if lungs.fit is None:
             raise InputError("report", "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
         return report_html(lungs.fit, fits.Seen(self._seen.points_mm, self._seen.volume, None, self._provenance))

@@ -29,7 +29,7 @@ def view(
 
     Example: lpm view
     """
-    from lpm.apps.fit_verbs import load_bundle
+    from lpm.apps.terminal import load_bundle
     from lpm.apps.viewer.server import ViewConfig, ViewServer
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files go

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from lpm.apps.viewer.lungs import Lungs
+from lpm.apps.viewer.scene.shown_lungs import ShownLungs
 from lpm.measurement.names import in_words
 
 
-def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str, float]) -> str:
+def measurement_table(lungs: ShownLungs, values: Mapping[str, float], percentiles: Mapping[str, float]) -> str:
     """HTML: a row a measurement; with its interval where a fit knows it, and where it stands in the population.
 
     Args:
@@ -25,7 +25,7 @@ def table_of(lungs: Lungs, values: Mapping[str, float], percentiles: Mapping[str
     return f'<div class="lpm"><p>{escape(title)}</p><table>{head}{"".join(rows)}</table></div>'
 
 
-def _row(name: str, value: float, lungs: Lungs, percentile: float | None) -> str:
+def _row(name: str, value: float, lungs: ShownLungs, percentile: float | None) -> str:
     words, unit = in_words(name)
     interval = ""
     if lungs.fit is not None and name.endswith("volume_ml"):

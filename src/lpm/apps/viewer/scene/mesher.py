@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from lpm.apps.viewer.shape import Shape
+from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
 from lpm.fitting.fit import placed_shape
 from lpm.fitting.pose import world_from_model
 from lpm.geometry.meshes import WorldMesh
@@ -31,19 +31,19 @@ class Mesher:
     def __init__(self, model: ModelBundle) -> None:
         self._model, self._lock = model, threading.Lock()
 
-    def coarse(self, shape: Shape) -> dict[str, WorldMesh]:
+    def coarse(self, shape: ShapeParameters) -> dict[str, WorldMesh]:
         """While a slider is dragged."""
         with self._lock:
             return self._carried(self._coarse, shape) if self.is_atlas else self._searched(shape, _COARSE_MM)
 
-    def fine(self, shape: Shape) -> dict[str, WorldMesh]:
+    def fine(self, shape: ShapeParameters) -> dict[str, WorldMesh]:
         """To look at."""
         with self._lock:
             return self._carried(self._fine, shape) if self.is_atlas else self._searched(shape, _FINE_MM)
 
     def warm(self) -> None:
         """Make what the first meshes need, before anyone asks for them."""
-        mean = Shape.mean(self._model.latents.n_modes)
+        mean = ShapeParameters.mean(self._model.latents.n_modes)
         self.coarse(mean)
         self.fine(mean)
 
@@ -60,10 +60,10 @@ class Mesher:
     def _fine(self) -> TemplateSurfaces:
         return template_surfaces(self._model, _FINE_FACES)
 
-    def _carried(self, surfaces: TemplateSurfaces, shape: Shape) -> dict[str, WorldMesh]:
+    def _carried(self, surfaces: TemplateSurfaces, shape: ShapeParameters) -> dict[str, WorldMesh]:
         latent = self._model.latents.to_latent(torch.from_numpy(shape.beta).float())
         return surfaces.meshes(latent, world_from_model(self._model, shape.pose), self._model.structures)
 
-    def _searched(self, shape: Shape, spacing_mm: float) -> dict[str, WorldMesh]:
+    def _searched(self, shape: ShapeParameters, spacing_mm: float) -> dict[str, WorldMesh]:
         pose = world_from_model(self._model, shape.pose)
         return placed_shape(self._model, torch.from_numpy(shape.beta).float(), pose, spacing_mm).meshes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lpm.apps.viewer.shape import Shape
+from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
 from lpm.fitting.fit import Fit
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -18,7 +18,7 @@ _SHOWN_FACES = 16_000
 
 
 @dataclass(frozen=True)
-class Lungs:
+class ShownLungs:
     """Lungs on the page.
 
     Args:
@@ -30,13 +30,13 @@ class Lungs:
 
     name: str
     meshes: Meshes
-    shape: Shape | None = None
+    shape: ShapeParameters | None = None
     fit: Fit | None = None
 
     @classmethod
-    def of(cls, fit: Fit) -> Lungs:
+    def of(cls, fit: Fit) -> ShownLungs:
         """Those of a fit."""
-        return cls(f"fit to {fit.observed}", fit.lungs, Shape(fit.beta, fit.shape.pose, fit.sized), fit)
+        return cls(f"fit to {fit.observed}", fit.lungs, ShapeParameters(fit.beta, fit.shape.pose, fit.sized), fit)
 
     @property
     def sized(self) -> bool:
@@ -44,7 +44,7 @@ class Lungs:
         return self.shape is None or self.shape.sized
 
 
-def for_the_page(meshes: Meshes) -> dict[str, WorldMesh]:
+def decimated_for_display(meshes: Meshes) -> dict[str, WorldMesh]:
     """With as many triangles as a browser moves with ease."""
     return {name: decimate(mesh, _SHOWN_FACES) for name, mesh in meshes.items()}
 

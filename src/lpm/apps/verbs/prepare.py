@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lpm.apps.configuration import build_config
-from lpm.apps.segment_verb import SeriesOption
 from lpm.apps.terminal import parse_labels, plain, progress, screen
+from lpm.apps.verbs.segment import SeriesOption
 from lpm.errors import CasesFailedError
 from lpm.preparation.config import PreparationConfig
 from lpm.structures import SegmenterName

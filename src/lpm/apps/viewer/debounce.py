@@ -1,4 +1,4 @@
-"""Work that follows a hand: the newest wish at once and coarse, and fine when the hand rests."""
+"""Work that follows a hand: the newest request at once and coarse, and fine when the hand rests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ T = TypeVar("T")
 REST_S = 0.25
 
 
-class Live(Generic[T]):
-    """Takes wishes from any thread and works on the newest, in a thread of its own; wishes overtaken are forgotten.
+class Debouncer(Generic[T]):
+    """Takes requests from any thread and works on the newest, in a thread of its own; requests overtaken are forgotten.
 
     Args:
-        coarse: Shows a wish quickly.
-        fine: Shows it well; called once no other wish has come for a while.
+        coarse: Shows a request quickly.
+        fine: Shows it well; called once no other request has come for a while.
         failed: Told what either raised.
         rest_s: That while.
     """
@@ -29,15 +29,15 @@ class Live(Generic[T]):
     ) -> None:
         self._coarse, self._fine, self._failed, self._rest_s = coarse, fine, failed, rest_s
         self._changed = threading.Condition()
-        self._wish: T | None = None
+        self._request: T | None = None
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="lpm-view-live", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lpm-view-debouncer", daemon=True)
         self._thread.start()
 
-    def ask(self, wish: T) -> None:
+    def ask(self, request: T) -> None:
         """Show this one next."""
         with self._changed:
-            self._wish = wish
+            self._request = request
             self._changed.notify()
 
     def close(self) -> None:
@@ -51,25 +51,25 @@ class Live(Generic[T]):
         self._thread.join()
 
     def _run(self) -> None:
-        while (wish := self._next()) is not None:
-            self._try(self._coarse, wish)
+        while (request := self._next()) is not None:
+            self._try(self._coarse, request)
             if self._rests():
-                self._try(self._fine, wish)
+                self._try(self._fine, request)
 
     def _next(self) -> T | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._wish is not None)
-            wish, self._wish = self._wish, None
-            return None if self._is_closed else wish
+            self._changed.wait_for(lambda: self._is_closed or self._request is not None)
+            request, self._request = self._request, None
+            return None if self._is_closed else request
 
     def _rests(self) -> bool:
         """Whether nothing new comes for a while."""
         with self._changed:
-            return not self._changed.wait_for(lambda: self._is_closed or self._wish is not None, self._rest_s)
+            return not self._changed.wait_for(lambda: self._is_closed or self._request is not None, self._rest_s)
 
-    def _try(self, work: Callable[[T], None], wish: T) -> None:
+    def _try(self, work: Callable[[T], None], request: T) -> None:
         try:
-            work(wish)
+            work(request)
         except Exception as error:  # a thread that ends would leave a page whose sliders do nothing
             if not self._is_closed:
                 self._failed(error)

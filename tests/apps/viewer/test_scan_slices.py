@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from lpm.apps.viewer.slices import PLANES, Slices
+from lpm.apps.viewer.scene.scan_slices import PLANES, ScanSlices
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import stored_as
 from lpm.geometry.volumes import Volume
@@ -29,7 +29,7 @@ def ball(radius: float, center: np.ndarray) -> WorldMesh:
     return WorldMesh(np.asarray(solid.vertices) + center, np.asarray(solid.faces))
 
 
-def where_bright(slices: Slices, plane: str) -> np.ndarray:
+def where_bright(slices: ScanSlices, plane: str) -> np.ndarray:
     """World place of the brightest pixel over all slices of a plane, from the picture's own geometry."""
     cuts = [slices.at(plane, index) for index in range(slices.n(plane))]
     best = max(cuts, key=lambda cut: int(cut.picture.max()))
@@ -46,25 +46,25 @@ def where_bright(slices: Slices, plane: str) -> np.ndarray:
 def test_a_mark_lies_where_it_is_in_the_patient(
     plane: str, order: tuple[int, int, int], flips: tuple[bool, bool, bool]
 ) -> None:
-    slices = Slices(stored_as(marked(), order, flips), is_ct=True, meshes={})
+    slices = ScanSlices(stored_as(marked(), order, flips), is_ct=True, meshes={})
     assert where_bright(slices, plane) == pytest.approx(MARK_MM, abs=1.01)
 
 
 @pytest.mark.parametrize("plane", list(PLANES))
 def test_pictures_are_right_handed(plane: str) -> None:
-    axes = Slices(marked(), is_ct=True, meshes={}).at(plane, 3).axes
+    axes = ScanSlices(marked(), is_ct=True, meshes={}).at(plane, 3).axes
     assert axes.T @ axes == pytest.approx(np.eye(3), abs=1e-9)
     assert np.linalg.det(axes) == pytest.approx(1.0)
 
 
 def test_the_patients_right_is_left_in_the_frontal_picture_and_the_head_is_up() -> None:
-    axes = Slices(marked(), is_ct=True, meshes={}).at("coronal", 0).axes
+    axes = ScanSlices(marked(), is_ct=True, meshes={}).at("coronal", 0).axes
     assert axes[:, 0] == pytest.approx([-1.0, 0.0, 0.0])
     assert axes[:, 1] == pytest.approx([0.0, 0.0, -1.0])
 
 
 def test_outlines_run_where_the_lungs_end() -> None:
-    slices = Slices(marked(), is_ct=True, meshes={"left_lung": ball(20.0, np.zeros(3))})
+    slices = ScanSlices(marked(), is_ct=True, meshes={"left_lung": ball(20.0, np.zeros(3))})
     cut = slices.at("axial", slices.n("axial") // 2)
     drawn = (cut.picture == rgb(structure_color(0))).all(axis=2)
     rows, columns = np.nonzero(drawn)
@@ -75,6 +75,6 @@ def test_outlines_run_where_the_lungs_end() -> None:
 
 
 def test_large_scans_are_thinned() -> None:
-    slices = Slices(Volume(np.zeros((700, 20, 20)), np.eye(4)), is_ct=True, meshes={})
+    slices = ScanSlices(Volume(np.zeros((700, 20, 20)), np.eye(4)), is_ct=True, meshes={})
     assert slices.shown.voxels.shape == (175, 20, 20)
     assert slices.shown.spacing_mm == pytest.approx([4.0, 1.0, 1.0])

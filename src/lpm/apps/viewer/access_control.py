@@ -59,7 +59,7 @@ def check_address(host: str, port: int) -> None:
 
 
 @dataclass(frozen=True)
-class Door:
+class AccessControl:
     """Decides on every request, for the page and for its connection alike.
 
     Args:
@@ -72,8 +72,8 @@ class Door:
     _pages: dict[bytes, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, host: str) -> Door:
-        """A door with a fresh token where more than this machine reaches it."""
+    def of(cls, host: str) -> AccessControl:
+        """With a fresh token where more than this machine reaches it."""
         return cls(host, None if is_loopback(host) else secrets.token_urlsafe(_TOKEN_BYTES))
 
     def refusal(self, path: str, headers: Any) -> tuple[HTTPStatus, str] | None:
@@ -159,15 +159,15 @@ def _with_headers(response: Any) -> Any:
 
 
 @contextmanager
-def guarded(door: Door) -> Iterator[None]:
-    """While this lasts, servers of viser ask the door first."""
+def with_access_control(access: AccessControl) -> Iterator[None]:
+    """While this lasts, servers of viser ask the access control first."""
     websockets = import_extra("websockets.asyncio.server", "view", "lpm view")
     original = websockets.serve
 
     def serve(handler: Any, host: str, port: int, **options: Any) -> Any:
         inner = options.pop("process_request")
         return original(
-            handler, host, port, process_request=lambda c, request: door.answer(c, request, inner), **options
+            handler, host, port, process_request=lambda c, request: access.answer(c, request, inner), **options
         )
 
     websockets.serve = serve
@@ -226,7 +226,7 @@ class UploadLimit:
         self._gui._handle_file_transfer_part(client_id, message)
 
 
-def taken(button: Any) -> tuple[str, bytes]:
+def take_upload(button: Any) -> tuple[str, bytes]:
     """Name and content of what a button received; the button forgets it."""
     file = button.value
     button._impl.value = type(file)("", b"")

@@ -1,4 +1,4 @@
-"""The door, by itself, and in front of a real server that is spoken to over a socket."""
+"""Access control, by itself, and in front of a real server that is spoken to over a socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import pytest
 
-from lpm.apps.viewer.door import Door, check_address, guarded, is_loopback
+from lpm.apps.viewer.access_control import AccessControl, check_address, is_loopback, with_access_control
 from lpm.apps.viewer.page import TITLE
 from lpm.errors import InputError
 
@@ -18,19 +18,19 @@ viser = pytest.importorskip("viser")
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_needs_no_token(host: str) -> None:
     assert is_loopback(host)
-    assert Door.of(host).token is None
+    assert AccessControl.of(host).token is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", "127.0.0.1.example.org"])  # noqa: S104
 def test_elsewhere_a_token_is_needed(host: str) -> None:
     assert not is_loopback(host)
-    first, second = Door.of(host).token, Door.of(host).token
+    first, second = AccessControl.of(host).token, AccessControl.of(host).token
     assert first is not None
     assert len(first) >= 32
     assert first != second
 
 
-OPEN = Door("0.0.0.0", "secret")  # noqa: S104
+OPEN = AccessControl("0.0.0.0", "secret")  # noqa: S104
 
 
 @pytest.mark.parametrize(
@@ -63,19 +63,19 @@ def test_who_does_not_stays_out(path: str, cookie: str) -> None:
     assert refused[0] == HTTPStatus.UNAUTHORIZED
 
 
-@pytest.mark.parametrize("door", [OPEN, Door("127.0.0.1", None)])
-def test_another_site_cannot_talk_through_its_visitor(door: Door) -> None:
+@pytest.mark.parametrize("access", [OPEN, AccessControl("127.0.0.1", None)])
+def test_another_site_cannot_talk_through_its_visitor(access: AccessControl) -> None:
     headers = {"Host": "127.0.0.1:8080", "Origin": "https://evil.example", "Cookie": "lpm_view=secret"}
-    refused = door.refusal("/", headers)
+    refused = access.refusal("/", headers)
     assert refused is not None
     assert refused[0] == HTTPStatus.FORBIDDEN
 
 
 def test_a_foreign_name_that_leads_to_loopback_is_refused() -> None:
-    door = Door("127.0.0.1", None)
-    assert door.refusal("/", {"Host": "evil.example:8080"}) is not None
-    assert door.refusal("/", {"Host": "localhost:8080", "Origin": "http://localhost:8080"}) is None
-    assert door.refusal("/", {"Host": "[::1]:8080"}) is None
+    access = AccessControl("127.0.0.1", None)
+    assert access.refusal("/", {"Host": "evil.example:8080"}) is not None
+    assert access.refusal("/", {"Host": "localhost:8080", "Origin": "http://localhost:8080"}) is None
+    assert access.refusal("/", {"Host": "[::1]:8080"}) is None
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
@@ -96,7 +96,7 @@ def test_a_taken_port_is_refused() -> None:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Of a server that asks for a token."""
-    with guarded(Door("127.0.0.1", "secret")):
+    with with_access_control(AccessControl("127.0.0.1", "secret")):
         server = viser.ViserServer("127.0.0.1", 0, verbose=False)
     yield server.get_port()
     server.stop()

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lpm.apps.viewer.mesher import Mesher
-from lpm.apps.viewer.shape import Shape
+from lpm.apps.viewer.scene.mesher import Mesher
+from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
 from lpm.measurement.names import heading, in_figures, in_words
 from lpm.population.knobs import Knobs
 from lpm.population.shape import Shape as PopulationShape
@@ -17,7 +17,7 @@ _SLACK_SD, _FAR_SD = 0.02, 0.1
 
 
 @dataclass(frozen=True)
-class Knob:
+class AttributeSlider:
     """One of them.
 
     Args:
@@ -37,7 +37,7 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ShapeRequest:
     """Lungs that were asked for.
 
     Args:
@@ -45,12 +45,12 @@ class Wish:
         wanted: Attributes that they must measure when they rest; of knobs.
     """
 
-    shape: Shape
+    shape: ShapeParameters
     wanted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Turning:
+class AttributeEdit:
     """What knobs do to lungs, wherever those lie.
 
     Args:
@@ -66,14 +66,14 @@ class Turning:
         _ = self.knobs.population.derivatives
 
     @property
-    def all(self) -> tuple[Knob, ...]:
+    def all(self) -> tuple[AttributeSlider, ...]:
         """The knobs, each as far as the training lungs reach."""
         table = self.knobs.population.table
         columns = [table.values[:, table.index(name)] for name in self.knobs.names]
         ends = [(float(np.nanmin(column)), float(np.nanmax(column))) for column in columns]
-        return tuple(Knob(name, low, high) for name, (low, high) in zip(self.knobs.names, ends, strict=True))
+        return tuple(AttributeSlider(name, low, high) for name, (low, high) in zip(self.knobs.names, ends, strict=True))
 
-    def moved(self, shape: Shape, stand: Mapping[str, float], wanted: Mapping[str, float]) -> Shape:
+    def moved(self, shape: ShapeParameters, stand: Mapping[str, float], wanted: Mapping[str, float]) -> ShapeParameters:
         """A shape whose attributes differ to first order, in no time.
 
         Args:
@@ -85,7 +85,7 @@ class Turning:
         missing = np.array([value - stand[name] for name, value in wanted.items()])
         return self._of(self._at(shape).moved(np.linalg.pinv(slopes) @ missing), shape)
 
-    def reached(self, shape: Shape, wanted: Mapping[str, float]) -> Shape:
+    def reached(self, shape: ShapeParameters, wanted: Mapping[str, float]) -> ShapeParameters:
         """A shape whose own meshes measure what is wanted, as near as lungs come; moved as little as can be."""
         slack = {name: _SLACK_SD * self.knobs.sd(name) for name in wanted}
         return self._of(self._at(shape).corrected(wanted, slack), shape)
@@ -101,12 +101,12 @@ class Turning:
         ]
         return f"No lungs of this model have all of that: asked for {'; '.join(told)}." if told else ""
 
-    def _at(self, shape: Shape) -> PopulationShape:
+    def _at(self, shape: ShapeParameters) -> PopulationShape:
         population = self.knobs.population
         nothing = np.zeros(len(next(iter(population.derivatives.values()))))
         return PopulationShape(
             population, nothing, shape.beta, lambda beta: self.mesher.fine(replace(shape, beta=beta))
         )
 
-    def _of(self, found: PopulationShape, shape: Shape) -> Shape:
+    def _of(self, found: PopulationShape, shape: ShapeParameters) -> ShapeParameters:
         return replace(shape, beta=found.beta)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from lpm.apps.fit_verbs import ModelOption, SpacingOption, load_bundle
-from lpm.apps.terminal import OutOption, plain, progress, screen
+from lpm.apps.terminal import ModelOption, OutOption, load_bundle, plain, progress, screen
+from lpm.apps.verbs.fit.options import SpacingOption
 from lpm.errors import CasesFailedError
 
 if TYPE_CHECKING:

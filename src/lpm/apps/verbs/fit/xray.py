@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from lpm.apps.fit_verbs import (
+from lpm.apps.terminal import ModelOption, OutOption, load_bundle, plain, say, screen
+from lpm.apps.verbs.fit.options import (
     FacesOption,
     FiguresOption,
     MeshOption,
-    ModelOption,
     ReportOption,
     SpaceOption,
     SpacingOption,
     begin,
     finish,
-    fit_app,
-    load_bundle,
     mesh_files,
 )
-from lpm.apps.terminal import OutOption, plain, say, screen
 from lpm.errors import InputError
 from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
 
@@ -40,8 +37,7 @@ _REVERSED = ("AP", "RL")
 _SAME = 0.01
 
 
-@fit_app.command("xray")
-def fit_xray_verb(
+def fit_xray(
     out: OutOption,
     frontal: Annotated[
         Path | None, typer.Option("--frontal", help="PA or AP picture: PNG, JPEG, TIFF or DICOM, bright = dense.")
@@ -98,7 +94,7 @@ def fit_xray_verb(
     from lpm.reports.fits import Seen
     from lpm.reports.provenance import provenance
     from lpm.reports.xray_pictures import draw_views
-    from lpm.xray.fit import fit_xray
+    from lpm.xray.fit import fit_xray as fit_to_radiographs
 
     begin(out, figures=figures)
     files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
@@ -116,7 +112,7 @@ def fit_xray_verb(
         given = pictures.with_field(given, frontal_mask)
     bundle = load_bundle(model)
     say(f"reading and fitting {' and '.join(view.side for view in given)}")
-    fit = fit_xray(bundle, given, spacing_mm=spacing_mm)
+    fit = fit_to_radiographs(bundle, given, spacing_mm=spacing_mm)
     say("writing meshes and labels")
     fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces))
     draw_views(fit, out / "views.png")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lpm.apps.viewer.lungs import Meshes
+from lpm.apps.viewer.scene.shown_lungs import Meshes
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume, canonical
@@ -22,7 +22,7 @@ _WINDOW_HU = (-1250.0, 250.0)
 
 
 @dataclass(frozen=True)
-class Slice:
+class ScanSlice:
     """A picture in the patient.
 
     Args:
@@ -39,7 +39,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Slices:
+class ScanSlices:
     """A scan that is leafed through.
 
     Args:
@@ -70,7 +70,7 @@ class Slices:
         """How many slices there are."""
         return int(self.shown.voxels.shape[PLANES[plane]])
 
-    def at(self, plane: str, index: int) -> Slice:
+    def at(self, plane: str, index: int) -> ScanSlice:
         """One slice: axial seen from the feet, coronal from the front, sagittal from the patient's left."""
         axis = PLANES[plane]
         across, up = [other for other in range(3) if other != axis]
@@ -78,7 +78,7 @@ class Slices:
         picture = np.repeat(grey[:, :, None], 3, axis=2)
         for number, inside in enumerate(self.inside):
             picture[_edge(np.take(inside, index, axis=axis))] = rgb(structure_color(number))
-        return Slice(picture.transpose(1, 0, 2)[::-1, ::-1], *self._place(axis, across, up, index))
+        return ScanSlice(picture.transpose(1, 0, 2)[::-1, ::-1], *self._place(axis, across, up, index))
 
     def _grey(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         low, high = _WINDOW_HU if self.is_ct else (0.0, 2.0 * max(float(self.shown.voxels.max()), 1.0))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from lpm.apps.fit_verbs import load_bundle
-from lpm.apps.terminal import parse_labels, plain, progress, screen
+from lpm.apps.terminal import load_bundle, parse_labels, plain, progress, screen
 from lpm.errors import CasesFailedError
 
 if TYPE_CHECKING:

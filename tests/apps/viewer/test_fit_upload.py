@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import lpm
-from lpm.apps.viewer import evidence
-from lpm.apps.viewer.evidence import Explained, Kind, Options, Step, explain, read_truth
+from lpm.apps.viewer import fit_upload
+from lpm.apps.viewer.fit_upload import Explained, Kind, Options, Step, explain, read_truth
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.points import write_points
@@ -68,7 +68,7 @@ def test_labels_are_fitted_and_kept_to_be_shown(model: LungModel, lungs: dict[st
 def test_a_header_that_claims_a_huge_scan_is_refused_before_it_is_read(
     kind: Kind, model: LungModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coarse_labels: Any
 ) -> None:
-    monkeypatch.setattr(evidence, "_MOST_VOXELS", 1000)
+    monkeypatch.setattr(fit_upload, "_MOST_VOXELS", 1000)
     path = tmp_path / "huge.nii.gz"
     write_volume(path, coarse_labels)
     with pytest.raises(FileError, match=r"huge\.nii\.gz: 0 million voxels; expected at most 0 million"):
@@ -76,7 +76,7 @@ def test_a_header_that_claims_a_huge_scan_is_refused_before_it_is_read(
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused(model: LungModel, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(evidence, "_MOST_UNZIPPED", 1000)
+    monkeypatch.setattr(fit_upload, "_MOST_UNZIPPED", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(100_000))
     with pytest.raises(FileError, match=r"bomb\.zip: 0\.0 GiB unpacked; expected at most 4 GiB"):

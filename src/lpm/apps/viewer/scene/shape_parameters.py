@@ -15,7 +15,7 @@ REACH = 3.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class ShapeParameters:
     """Lungs by their shape parameters.
 
     Args:
@@ -29,23 +29,23 @@ class Shape:
     sized: bool = True
 
     @classmethod
-    def mean(cls, n_modes: int) -> Shape:
+    def mean(cls, n_modes: int) -> ShapeParameters:
         """Beta = 0."""
         return cls(np.zeros(n_modes))
 
     @classmethod
-    def random(cls, n_modes: int, *, rng: np.random.Generator) -> Shape:
+    def random(cls, n_modes: int, *, rng: np.random.Generator) -> ShapeParameters:
         """A draw of the first parameters, as likely as lungs are; the many small ones stay at their mean."""
         beta = np.zeros(n_modes)
         n = min(N_SLIDERS, n_modes)
         beta[:n] = np.clip(rng.standard_normal(n), -REACH, REACH).round(2)
         return cls(beta)
 
-    def placed_like(self, other: Shape) -> Shape:
+    def placed_like(self, other: ShapeParameters) -> ShapeParameters:
         """The same, where another lies, but neither stretched nor turned as that one is."""
         return replace(self, pose=replace(Pose.nothing(), translation_mm=other.pose.translation_mm))
 
-    def moved(self, mode: int, value: float) -> Shape:
+    def moved(self, mode: int, value: float) -> ShapeParameters:
         """With one parameter set."""
         beta = self.beta.copy()
         beta[mode] = value

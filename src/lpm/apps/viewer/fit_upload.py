@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from lpm.apps.fit_xray_verb import BeamOptions
-from lpm.apps.viewer.lungs import Meshes
+from lpm.apps.verbs.fit.xray import BeamOptions
+from lpm.apps.viewer.scene.shown_lungs import Meshes
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import read_points

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from lpm.apps.viewer.lungs import Lungs, Meshes
+from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_in_haste_mm
@@ -31,7 +31,7 @@ _STOPS = 9
 
 
 @dataclass(frozen=True)
-class Painted:
+class VertexColours:
     """Numbers of vertices, and how they become colours.
 
     Args:
@@ -65,7 +65,7 @@ class Painted:
         )
 
 
-def paint(quantity: Quantity, meshes: Meshes, lungs: Lungs, truth: Meshes | None) -> Painted | None:
+def vertex_colours(quantity: Quantity, meshes: Meshes, lungs: ShownLungs, truth: Meshes | None) -> VertexColours | None:
     """Measure a quantity at the vertices of the meshes that are shown.
 
     Args:
@@ -92,7 +92,7 @@ def paint(quantity: Quantity, meshes: Meshes, lungs: Lungs, truth: Meshes | None
             raise InputError("error", "no truth", "lungs to compare with", "upload a truth")
         values = _errors_mm(meshes, truth)
     top = float(np.percentile(np.concatenate(list(values.values())), _TOP_SHARE))
-    return Painted(quantity, values, max(top, 0.1))
+    return VertexColours(quantity, values, max(top, 0.1))
 
 
 def _errors_mm(meshes: Meshes, truth: Meshes) -> dict[str, Floats]:

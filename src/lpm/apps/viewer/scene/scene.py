@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lpm.apps.viewer.glb import colored_glb
-from lpm.apps.viewer.lungs import Meshes
-from lpm.apps.viewer.paint import Painted
-from lpm.apps.viewer.slices import Slice
+from lpm.apps.viewer.scene.glb import colored_glb
+from lpm.apps.viewer.scene.scan_slices import ScanSlice
+from lpm.apps.viewer.scene.shown_lungs import Meshes
+from lpm.apps.viewer.scene.vertex_colours import VertexColours
 from lpm.geometry.frames import Floats
 from lpm.reports.scenes import rgb, structure_color
 
@@ -26,7 +26,7 @@ _GHOST = 0.35
 _AMBIENT = 1.1
 
 
-class Stage:
+class Scene:
     """A client's scene. World millimetres come in; `center_mm` stands in the scene's middle.
 
     Args:
@@ -39,13 +39,13 @@ class Stage:
         self.center_mm: Floats = np.zeros(3)
         self._furnish()
 
-    def show(self, slot: str, meshes: Meshes, painted: Painted | None = None, shift_mm: float = 0.0) -> None:
+    def show(self, slot: str, meshes: Meshes, colours: VertexColours | None = None, shift_mm: float = 0.0) -> None:
         """Show lungs; those shown in the same slot give way.
 
         Args:
             slot: ``lungs``, or ``other`` for what they are compared with.
             meshes: RAS mm.
-            painted: Colours; default one a structure.
+            colours: Colours; default one a structure.
             shift_mm: To the patient's left.
         """
         names = {f"/{slot}/{name}" for name in meshes}
@@ -53,13 +53,13 @@ class Stage:
             self.remove(gone)
         for index, (name, mesh) in enumerate(meshes.items()):
             path, places = f"/{slot}/{name}", self._scaled(mesh.vertices - [shift_mm, 0.0, 0.0])
-            if painted is None:
+            if colours is None:
                 color = rgb(structure_color(index)) if slot == "lungs" or shift_mm else OTHER_COLOR
                 opacity = None if slot == "lungs" or shift_mm else _GHOST
                 self._plain(path, places, mesh.faces.astype(np.uint32), color, opacity)
             else:
                 self.remove(path)
-                self._parts[path] = self._scene.add_glb(path, colored_glb(mesh, painted.colors(name), places))
+                self._parts[path] = self._scene.add_glb(path, colored_glb(mesh, colours.colors(name), places))
 
     def _plain(self, path: str, places: Floats, faces: Any, color: tuple[int, ...], opacity: float | None) -> None:
         """New places for the triangles that are there, or a new surface."""
@@ -80,7 +80,7 @@ class Stage:
             "/points", self._scaled(points_mm).astype(np.float32), colors, point_size=_POINT_MM / UNIT_MM
         )
 
-    def show_slice(self, cut: Slice) -> None:
+    def show_slice(self, cut: ScanSlice) -> None:
         """Show one slice of a scan where it lies."""
         width, height = (size / UNIT_MM for size in cut.size_mm)
         self._parts["/slice"] = self._scene.add_image(

@@ -9,8 +9,7 @@ import numpy as np
 import typer
 from pydantic import ValidationError
 
-from lpm.apps.fit_verbs import ModelOption, load_bundle
-from lpm.apps.terminal import parse_labels, screen
+from lpm.apps.terminal import ModelOption, load_bundle, parse_labels, screen
 from lpm.errors import FileError, InputError
 
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lpm.apps.fit_verbs import ModelOption, load_bundle
-from lpm.apps.terminal import OutOption, progress, screen
+from lpm.apps.terminal import ModelOption, OutOption, load_bundle, progress, screen
 from lpm.errors import InputError
 
 if TYPE_CHECKING:

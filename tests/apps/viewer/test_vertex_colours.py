@@ -5,8 +5,8 @@ import pytest
 import trimesh
 from matplotlib import colormaps
 
-from lpm.apps.viewer.lungs import Lungs, centred_on, for_the_page, middle_mm
-from lpm.apps.viewer.paint import Painted, paint
+from lpm.apps.viewer.scene.shown_lungs import ShownLungs, centred_on, decimated_for_display, middle_mm
+from lpm.apps.viewer.scene.vertex_colours import VertexColours, vertex_colours
 from lpm.errors import InputError
 from lpm.geometry.meshes import WorldMesh
 
@@ -17,51 +17,51 @@ def ball(radius: float, x: float = 0.0) -> WorldMesh:
 
 
 BALLS = {"left_lung": ball(30.0), "right_lung": ball(40.0, 100.0)}
-LUNGS = Lungs("two balls", BALLS)
+LUNGS = ShownLungs("two balls", BALLS)
 
 
 def test_structures_are_not_measured() -> None:
-    assert paint("structure", BALLS, LUNGS, None) is None
+    assert vertex_colours("structure", BALLS, LUNGS, None) is None
 
 
 def test_thickness_of_balls() -> None:
-    painted = paint("thickness", BALLS, LUNGS, None)
-    assert painted is not None
-    assert painted.values["left_lung"] == pytest.approx(60.0, abs=1.5)
-    assert painted.values["right_lung"] == pytest.approx(80.0, abs=2.0)
+    colours = vertex_colours("thickness", BALLS, LUNGS, None)
+    assert colours is not None
+    assert colours.values["left_lung"] == pytest.approx(60.0, abs=1.5)
+    assert colours.values["right_lung"] == pytest.approx(80.0, abs=2.0)
 
 
 def test_errors_are_measured_from_the_structure_of_the_same_name() -> None:
     truth = {"left_lung": ball(33.0), "right_lung": ball(35.0, 100.0)}
-    painted = paint("error", BALLS, LUNGS, truth)
-    assert painted is not None
-    assert painted.values["left_lung"] == pytest.approx(3.0, abs=0.1)
-    assert painted.values["right_lung"] == pytest.approx(5.0, abs=0.1)
+    colours = vertex_colours("error", BALLS, LUNGS, truth)
+    assert colours is not None
+    assert colours.values["left_lung"] == pytest.approx(3.0, abs=0.1)
+    assert colours.values["right_lung"] == pytest.approx(5.0, abs=0.1)
 
 
 def test_a_truth_in_one_piece_is_compared_with_both() -> None:
-    painted = paint("error", BALLS, LUNGS, {"lungs": ball(31.0)})
-    assert painted is not None
-    assert painted.values["left_lung"] == pytest.approx(1.0, abs=0.1)
-    assert painted.values["right_lung"].min() > 20.0
+    colours = vertex_colours("error", BALLS, LUNGS, {"lungs": ball(31.0)})
+    assert colours is not None
+    assert colours.values["left_lung"] == pytest.approx(1.0, abs=0.1)
+    assert colours.values["right_lung"].min() > 20.0
 
 
 def test_an_error_needs_a_truth() -> None:
     with pytest.raises(InputError, match="error: no truth; expected lungs to compare with"):
-        paint("error", BALLS, LUNGS, None)
+        vertex_colours("error", BALLS, LUNGS, None)
 
 
 def test_uncertainty_needs_a_fit() -> None:
     with pytest.raises(InputError, match="uncertainty: lungs that sliders made; expected fitted lungs"):
-        paint("uncertainty", BALLS, LUNGS, None)
+        vertex_colours("uncertainty", BALLS, LUNGS, None)
 
 
 def test_colours_run_from_nothing_to_the_top_and_no_further() -> None:
-    painted = Painted("uncertainty", {"left_lung": np.array([0.0, 2.0, 4.0, 9.0])}, 4.0)
+    colours = VertexColours("uncertainty", {"left_lung": np.array([0.0, 2.0, 4.0, 9.0])}, 4.0)
     expected = [colormaps["cividis"](share, bytes=True)[:3] for share in (0.0, 0.5, 1.0, 1.0)]
-    assert painted.colors("left_lung").tolist() == [list(map(int, color)) for color in expected]
-    assert "4 and more" in painted.legend()
-    assert "mean 3.75" in painted.legend()
+    assert colours.colors("left_lung").tolist() == [list(map(int, color)) for color in expected]
+    assert "4 and more" in colours.legend()
+    assert "mean 3.75" in colours.legend()
 
 
 @pytest.mark.parametrize("name", ["viridis", "cividis"])
@@ -80,6 +80,8 @@ def test_other_lungs_come_to_the_same_middle_and_keep_their_shape() -> None:
 
 def test_large_meshes_are_thinned_for_the_page_and_stay_closed() -> None:
     solid = trimesh.creation.icosphere(subdivisions=6, radius=50.0)
-    shown = for_the_page({"left_lung": WorldMesh(np.asarray(solid.vertices), np.asarray(solid.faces))})["left_lung"]
+    shown = decimated_for_display({"left_lung": WorldMesh(np.asarray(solid.vertices), np.asarray(solid.faces))})[
+        "left_lung"
+    ]
     assert len(shown.faces) <= 16_000 < len(solid.faces)
     assert shown.is_closed

@@ -1,0 +1,1 @@
+"""The verbs of `lpm fit`: one for each kind of evidence."""
