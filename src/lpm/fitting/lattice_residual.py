@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lpm.calibration import number
 from lpm.fitting.residual import ResidualField
 from lpm.geometry.extraction import Field, Lattice
 from lpm.geometry.frames import Floats
 
-_NODES_A_LENGTH = 5.0
-_CHUNK = 32_768
-_STENCIL = np.indices((4, 4, 4)).reshape(3, -1).T
+_NODES_A_LENGTH = number("fitting.lattice_nodes_a_length")
+_CHUNK = 32_768  # points at a time: bounds memory, changes nothing
+_STENCIL = np.indices((4, 4, 4)).reshape(3, -1).T  # nodes that cubic convolution mixes
 
 
 class LatticeResidual:

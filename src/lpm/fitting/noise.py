@@ -15,22 +15,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.calibration import count, number
 from lpm.fitting.config import FitConfig
 from lpm.fitting.residual import ResidualConfig, correlation
 from lpm.geometry.distances import morton_order
 
-_BLOCK = 120
-_CHOOSING_BLOCKS = 48
-_ROUNDS = 4
-_OUTLIER_RANGE_MM = 100.0
-_OUTLIER_SHARE, _PRIOR_POINTS = 0.01, 300.0
-_MOST_OUTLIERS = 0.3
-_LEAST_ORDINARY = 1e-6
-_LEAST_SHARE = 0.5
-_NOISE_STEP, _SD_STEP = 1.25, 0.8
-_NOISE_STEPS, _SD_STEPS = range(-9, 9), range(8)
-_FIRST_NOISE_MM = 1.0
-_SD_PRIOR = 0.1
+_BLOCK = count("fitting.block")
+_CHOOSING_BLOCKS = count("fitting.choosing_blocks")
+_ROUNDS = 4  # in which sizes and outliers are found in turn
+_OUTLIER_RANGE_MM = number("fitting.outlier_range_mm")
+_OUTLIER_SHARE = number("fitting.outlier_share")
+_PRIOR_POINTS = number("fitting.outlier_prior_points")
+_MOST_OUTLIERS = number("fitting.most_outliers")
+_LEAST_ORDINARY = 1e-6  # a variance a million times the noise's is that of no evidence, and matrices stay regular
+_LEAST_SHARE = number("fitting.least_trusted")
+_NOISE_STEP = 1.25  # ratio of neighbouring noises that are tried
+_SD_STEP = 0.8  # ratio of neighbouring sizes of the residual that are tried
+_NOISE_STEPS = range(-9, 9)  # 0.13 to 6.0 mm
+_SD_STEPS = range(8)  # a fifth of the config's to all of it: noise lowers it, nothing raises it
+_FIRST_NOISE_MM = number("fitting.first_noise_mm")
+_SD_PRIOR = number("fitting.residual_sd_prior")
 
 
 @dataclass(frozen=True)

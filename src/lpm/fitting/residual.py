@@ -14,13 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.geometry.distances import morton_order
 from lpm.geometry.frames import Floats
 from lpm.records import StrictModel
 
-_CHUNK = 512
-_REACH_MM, _MARGIN = 25.0, 1.3
-_WAVES = 1024
+_CHUNK = 512  # points at a time: what they need fits the processor's cache
+_REACH_MM = number("fitting.residual_reach_mm")
+_MARGIN = number("fitting.residual_reach_factor")
+_WAVES = 1024  # random Fourier features of a draw: their sum is nearly Gaussian
 
 
 class ResidualConfig(StrictModel):
