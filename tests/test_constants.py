@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
 import re
 import tokenize
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from lpm.calibration import calibration
+from lpm.records import StrictModel
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "lpm"
 ROOMS = (
@@ -104,6 +107,48 @@ def test_what_is_calibrated_is_used_by_its_room_and_nothing_else_is_taken() -> N
     used = {(path.relative_to(SOURCE).parts[0], name) for path in files for name in taken(path.read_text("utf-8"))}
     assert {name for _, name in used} == set(calibration())
     assert [name for room, name in used if name.partition(".")[0] != room] == []
+
+
+def undescribed(config: type[StrictModel]) -> list[str]:
+    """Numbers that a user may choose, of which neither field nor docstring says what they are."""
+    told = set(re.findall(r"^ +(\w+): ", config.__doc__ or "", re.MULTILINE))
+    return [
+        name
+        for name, field in config.model_fields.items()
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool)
+        if not field.description and name not in told
+    ]
+
+
+def configs() -> Iterator[type[StrictModel]]:
+    """All configs and records of the walked rooms."""
+    for path in FILES:
+        module = importlib.import_module(".".join(("lpm", *path.relative_to(SOURCE).with_suffix("").parts)))
+        kinds = (
+            kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__
+        )
+        yield from (kind for kind in kinds if issubclass(kind, StrictModel))
+
+
+def test_every_number_that_may_be_chosen_is_described() -> None:
+    found = {kind.__name__: undescribed(kind) for kind in configs()}
+    assert {name: fields for name, fields in found.items() if fields} == {}
+
+
+def test_a_number_without_a_description_is_found() -> None:
+    class Bare(StrictModel):
+        """A config.
+
+        Args:
+            width: In pixels.
+        """
+
+        steps: int = 60
+        width: int = 3
+        height: int = Field(3, description="in pixels")
+        is_on: bool = True
+
+    assert undescribed(Bare) == ["steps"]
 
 
 @pytest.mark.parametrize(

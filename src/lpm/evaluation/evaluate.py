@@ -38,7 +38,7 @@ class EvaluationConfig(StrictModel):
     paper_points: tuple[int, ...] = Field(
         (10_000, 30_000, 100_000), description="points a side of the paper's F-score and Chamfer distance"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the points that are drawn")
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,9 @@ _TAGS = [
     "Columns",
 ]
 _WHO = ("PatientID", "PatientName", "StudyInstanceUID")
-_SAME_DIRECTION, _SAME_PIXEL = 1e-3, 1e-3
-_NOT_SQUARE = 0.01
+_SAME_DIRECTION = 1e-3  # of unit vectors: what scanners round off, 0.3 mm over 300 mm
+_SAME_PIXEL = 1e-3  # of a pixel's size: what scanners round off
+_NOT_SQUARE = 0.01  # cosine between rows and columns above which an image is damaged
 _STRANGE = (
     InvalidDicomError,
     BytesLengthException,

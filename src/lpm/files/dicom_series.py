@@ -11,10 +11,11 @@ import numpy as np
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 
-SAME_PLACE_MM = 0.01
-_LEAST_SLICES, _LEAST_EXTENT_MM = 20, 100.0
-_LEAST_UID = 6
-_ROUNDED = 0.2
+SAME_PLACE_MM = 0.01  # between images at one place: no scanner's slices lie so near
+_LEAST_SLICES = 20  # of a chest CT: fewer is a localizer or a part
+_LEAST_EXTENT_MM = 100.0  # of a chest CT along the body: less shows no lung
+_LEAST_UID = 6  # characters of a UID's end that name a series: fewer would be a number
+_ROUNDED = 0.2  # of a step between slices: as far off, a place was stored roundly, and is no gap
 
 
 @dataclass(frozen=True)

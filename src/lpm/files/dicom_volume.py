@@ -21,14 +21,15 @@ from lpm.files.dicom_series import Series
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
-_RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])
-_AIR_HU = -1024.0
-_UNEVEN = 0.1
-_MOST_MISSING_TOGETHER, _MOST_MISSING_SHARE = 3, 0.05
-_NEGLIGIBLE_PIXELS = 0.25
-_MOST_SIDEWAYS = 2.0
-_MOST_VOXELS = 2048**3
-_NAMED = 5
+_RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])  # left and back are right and front, negative
+_AIR_HU = -1024.0  # the least that 12 bits hold: what no slice shows is air
+_UNEVEN = 0.1  # of a step: slices farther off their even place are interpolated
+_MOST_MISSING_TOGETHER = 3  # slices that are interpolated in one place; more would be invented
+_MOST_MISSING_SHARE = 0.05  # of all slices that are interpolated; more would be invented
+_NEGLIGIBLE_PIXELS = 0.25  # that a slice lies beside the first and is left alone
+_MOST_SIDEWAYS = 2.0  # image widths that slices lie beside each other: more is no stack
+_MOST_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
+_NAMED = 5  # places that a message names
 
 
 @dataclass(frozen=True)

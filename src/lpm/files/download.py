@@ -15,10 +15,10 @@ from lpm.errors import FileError, InputError
 from lpm.extras import import_extra
 
 _CHUNK = 1 << 16  # what a broken connection loses at most
-_TIMEOUT_S = 30
-_ATTEMPTS = 5
-_BUSY = (429, 500, 502, 503, 504)
-_LONGEST_PAUSE_S = 60.0
+_TIMEOUT_S = 30  # without a byte: the connection counts as broken
+_ATTEMPTS = 5  # with doubled pauses, a quarter of a minute in all
+_BUSY = (429, 500, 502, 503, 504)  # HTTP: too many requests, and a server's own troubles
+_LONGEST_PAUSE_S = 60.0  # for which a command waits before it says so instead
 _AGAIN = "run the same command again: it goes on where it stopped"
 
 Progress = Callable[[str, int, int | None], None]

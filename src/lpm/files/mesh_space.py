@@ -15,8 +15,9 @@ from lpm.geometry.frames import Floats
 
 Space = Literal["RAS", "LPS"]
 _MARK = re.compile(rb"SPACE=(RAS|LPS)")
-_FLIP = np.array([-1.0, -1.0, 1.0])
-_STL_HEADER, _LINES = 80, 200
+_FLIP = np.array([-1.0, -1.0, 1.0])  # RAS to LPS and back
+_STL_HEADER = 80  # bytes, by the format
+_LINES = 200  # of a text file's start in which its comments are looked for
 
 
 def in_space(points_mm: Floats, space: Space) -> Floats:

@@ -18,6 +18,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 
 MESH_SUFFIXES = (".ply", ".stl", ".obj", ".glb", ".vtp")
+# glTF is in metres, y up, z to the front
 _GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
 
 

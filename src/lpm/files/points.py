@@ -19,11 +19,11 @@ from lpm.files.mesh_space import Space, in_space, space_of
 from lpm.geometry.frames import Floats, as_points
 from lpm.structures import LUNGS_MM
 
-MIN_POINTS = 10
-# extents as shares of the whole: what could be a part in mm; the whole, usually; and the whole in cm, at most
-_LEAST, _MOST = 0.06, 2.0
-_USUAL = (0.3, 1.4)
-_MOST_CM = 0.11
+MIN_POINTS = 10  # fewer fix neither place nor size
+_LEAST = 0.06  # of the whole's extent: a part of it in mm, at least
+_MOST = 2.0  # of the whole's extent: the whole in mm, at most
+_USUAL = (0.3, 1.4)  # of the whole's extent: the whole, usually, by which another unit is guessed
+_MOST_CM = 0.11  # of the whole's extent in mm: the whole in cm, at most
 _SIDE_COLUMNS = ("structure", "side", "lung")
 _AXES: tuple[tuple[str, Space], ...] = (("xyz", "RAS"), ("ras", "RAS"), ("lps", "LPS"))
 

@@ -18,8 +18,8 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_MAX_VOXELS = 2048**3
+_RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left and back are right and front, negative
+_MAX_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
 
 
 def is_volume_name(path: Path) -> bool:

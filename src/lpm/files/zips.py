@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from lpm.errors import FileError
 
-_MOST_MEMBERS = 100_000
-_MOST_UNZIPPED = 32 * 1024**3
+_MOST_MEMBERS = 100_000  # files: more than a study has, and not yet a trap
+_MOST_UNZIPPED = 32 * 1024**3  # bytes: as a volume of the most voxels; more is a trap
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,

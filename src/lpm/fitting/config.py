@@ -11,7 +11,7 @@ from lpm.records import StrictModel
 class FitConfig(StrictModel):
     """How an observation is fitted."""
 
-    max_iterations: int = Field(60, ge=1)
+    max_iterations: int = Field(60, ge=1, description="steps of the search, at most")
     tolerance: float = Field(1e-3, gt=0, description="relative gain below which the fit has reached its plateau")
     residual: ResidualConfig = ResidualConfig()
     noise_mm: float | None = Field(

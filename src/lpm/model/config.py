@@ -15,8 +15,8 @@ from lpm.records import StrictModel
 class DecoderConfig(StrictModel):
     """The network f(z, x) (paper III.A)."""
 
-    latent_size: int = Field(256, ge=1, le=4096)
-    width: int = Field(1024, ge=1, le=8192)
+    latent_size: int = Field(256, ge=1, le=4096, description="numbers of a latent")
+    width: int = Field(1024, ge=1, le=8192, description="units of each hidden layer")
     layers: int = Field(8, ge=1, le=64, description="hidden layers")
     skip_at: int = Field(4, ge=0, description="hidden layer that sees the input again; 0 for none")
     activation: Literal["relu", "softplus"] = "relu"
@@ -27,24 +27,24 @@ class DecoderConfig(StrictModel):
 class LossConfig(StrictModel):
     """Weights of the loss's parts (paper III.B); lengths are in model units."""
 
-    surface: float = Field(1.0, ge=0)
-    off_surface: float = Field(1.0, ge=0)
-    eikonal: float = Field(0.01, ge=0)
-    latent: float = Field(1e-4, ge=0)
-    normal: float = Field(0.0, ge=0, description="the paper tried it and dropped it")
+    surface: float = Field(1.0, ge=0, description="weight of |f| on the surface")
+    off_surface: float = Field(1.0, ge=0, description="weight of the distances' errors off the surface")
+    eikonal: float = Field(0.01, ge=0, description="weight of gradients that are not of length 1")
+    latent: float = Field(1e-4, ge=0, description="weight of the latents' squares")
+    normal: float = Field(0.0, ge=0, description="weight of the normals; the paper tried it and dropped it")
     near_distance: float = Field(0.1, gt=0, description="an off-surface point this far away counts half as much")
 
 
 class TrainingConfig(StrictModel):
     """How the network and the latents are trained."""
 
-    epochs: int = Field(2000, ge=1)
-    shapes_per_step: int = Field(16, ge=1)
+    epochs: int = Field(2000, ge=1, description="times that every shape is seen")
+    shapes_per_step: int = Field(16, ge=1, description="shapes in a step of the optimiser")
     surface_points: int = Field(1024, ge=1, description="surface points of a shape in a step")
     off_surface_points: int = Field(1024, ge=1, description="off-surface points of a shape in a step")
     gradient_share: float = Field(1.0, gt=0, le=1, description="share of the points that eikonal and normal losses see")
     points_kept: int = Field(100_000, ge=100, description="points of each kind held in memory per shape")
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0, description="of the weights, at first")
     latent_learning_rate: float = Field(5e-3, gt=0, description="ten times the weights', else the latents stay at zero")
     final_rate: float = Field(
         0.02, gt=0, le=1, description="learning rate at the end, as a share of the first (cosine)"
@@ -52,7 +52,7 @@ class TrainingConfig(StrictModel):
     latent_spread: float = Field(0.01, ge=0, description="standard deviation of the first latents")
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     checkpoint_every: int = Field(50, ge=1, description="epochs between checkpoints")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of first weights, latents and the points of each step")
 
 
 class ModelConfig(StrictModel):

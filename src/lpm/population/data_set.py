@@ -36,7 +36,7 @@ class Request(StrictModel):
     """What was asked for; everything that changes a lung but its number."""
 
     ranges: dict[str, Range] = Field(description="lowest and highest value by attribute")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the lungs that are drawn")
     labels_mm: float = Field(2.0, ge=0.5, le=10, description="voxels of the label maps")
     scans: Literal["none", "ct", "ct and radiographs"] = "none"
     xray_mm_per_px: float = Field(1.0, ge=0.2, le=5, description="pixels of the radiographs")
