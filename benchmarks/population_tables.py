@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cells import bars, machine
 from lpm.evaluation.tables import markdown
 from population import MEASURED
-from tables import bars, machine
 
 Json = dict[str, Any]
 

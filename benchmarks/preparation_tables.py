@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cells import bars, machine
 from lpm.evaluation.tables import markdown
-from tables import bars, machine
 
 Json = dict[str, Any]
 COLUMNS = (("seconds", 0), ("peak_largest_gib", 2), ("peak_all_gib", 2))

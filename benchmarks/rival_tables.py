@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cells import bars, machine, mean_interval
 from lpm.evaluation.tables import markdown
-from tables import bars, machine, mean_interval
 
 Json = dict[str, Any]
 

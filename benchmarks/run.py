@@ -3,7 +3,7 @@
     python benchmarks/run.py --lungs ../shared/data/lungs --work runs/benchmarks
 
 Each step writes a JSON into the work folder and is skipped when that is there already (`--only STEP` repeats one). The
-last step writes docs/benchmarks.md from the JSONs; no number in it is typed.
+last step writes docs/benchmarks.md from the JSONs, each section with the commit and date of its JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from cells import stamp
 from lpm.files.atomic import write_text
 from processes import machine, run_lpm, run_script
 
@@ -52,11 +53,12 @@ def main() -> None:
     for name, step in STEPS.items():
         path = arguments.work / f"{name}.json"
         if name == "deepsdf" and "LPM_DEEPSDF_PYTHON" not in os.environ:
+            print("== deepsdf: skipped, LPM_DEEPSDF_PYTHON names no Python that has DeepSDFStruct", flush=True)
             continue
         if arguments.only == name or (arguments.only is None and not path.exists()):
             print(f"== {name}", flush=True)
             result = step(arguments.lungs, arguments.work)
-            write_text(path, json.dumps(result | {"machine": machine()}, indent=1) + "\n")
+            write_text(path, json.dumps(result | {"machine": machine(), "stamp": stamp()}, indent=1) + "\n")
     from tables import write_page
 
     write_page(arguments.work, ROOT / "docs" / "benchmarks.md")

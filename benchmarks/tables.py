@@ -3,50 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cells import Json, bars, machine, mean_interval, stamped
 from lpm.apps.viewer.debounce import REST_S
 from lpm.evaluation.tables import markdown
 from lpm.files.atomic import write_text
-
-Json = dict[str, Any]
+from population_tables import population
+from preparation_tables import prepare, segmentation, throughput
+from rival_tables import deepsdf, pyssam
+from structure_tables import does_it_help, lobes
+from xray_tables import xray, xray_field, xray_real
 
 
 def write_page(work: Path, page: Path) -> None:
-    """Write the page from the steps that have run; of one that has not, the page keeps what it said."""
-    before = dict(part.partition("\n\n")[::2] for part in page.read_text().split("\n## ")[1:]) if page.exists() else {}
-    parts = []
-    for name, (title, section) in sections().items():
-        path = work / f"{name}.json"
-        kept = before.get(title, "Not measured yet.").strip()
-        body = section(json.loads(path.read_text())) if path.exists() else kept
-        parts.append(f"## {title}\n\n{body}")
+    """Write the page from the steps that have run; of one that has not, the page keeps what it said, as stale."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    before = dict(part.partition("\n\n")[::2] for part in text.split("\n## ")[1:])
+    parts = [
+        f"## {title}\n\n{_body(work / f'{name}.json', section, before.get(title, ''))}"
+        for name, title, section in SECTIONS
+    ]
     write_text(page, "\n\n".join([INTRODUCTION, *parts]) + "\n")
 
 
+def _body(path: Path, section: Callable[[Json], str], before: str) -> str:
+    """What is measured, with its stamp; else what the page said before."""
+    if path.exists():
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return f"{section(data).strip()}\n\n{stamped(data)}"
+    kept = before.removeprefix(STALE).strip()
+    return f"{STALE}\n\n{kept}" if kept and kept != NOT_MEASURED else NOT_MEASURED
+
+
+NOT_MEASURED = "Not measured yet."
+STALE = "**STALE:** not measured again when this page was written; text and figures are those of an earlier page."
 INTRODUCTION = """# Benchmarks
 
-Written by `python benchmarks/run.py --lungs FOLDER`; no number here is typed, and `make benchmarks` repeats them all.
+Written by `python benchmarks/run.py --lungs FOLDER` from what it measured; no number in the sections is typed.
+`make benchmarks` repeats every section, but that beside DeepSDF only if `LPM_DEEPSDF_PYTHON` names a Python that has
+DeepSDFStruct. Each section ends with the commit and the date at which it was measured; one that does not was measured
+before stamps were kept, and one that was left out of the last run is marked STALE.
 The lungs are 39 real ones (docs/model-card.md says where they come from), 29 to train on and 10 to test on, split by
 subject. Choices were made by cross-validation inside the 29; the ten test lungs decided nothing. Distances
 are from points to triangles, in mm; brackets are 95 % bootstrap intervals of the mean over the ten. The figures of
 `lite` were measured before noise and outliers were estimated by a mixture; those of the atlas beside other methods,
 and beside DeepSDF, before searches started from turned lungs, too; those of filled disease and of lobes, before the
 residual was conditioned until its points settle."""
-
-
-def bars(rows: Sequence[tuple[str, str, str, bool]]) -> str:
-    """What was aimed at, what was measured."""
-    return markdown(["aim", "bar", "measured", ""], [[a, b, c, "met" if met else "missed"] for a, b, c, met in rows])
-
-
-def machine(data: Json) -> str:
-    m = data["machine"]
-    return f"{m['cores']} cores, {m['memory_gib']} GiB, Python {m['python']}."
 
 
 def signed_distances(data: Json) -> str:
@@ -173,13 +179,6 @@ def atlas(data: Json) -> str:
         f"which Poisson makes few. Seconds are of cores shared with other work. {machine(data)}\n\n{bars(met)}\n"
         + "\n\n".join(tables)
     )
-
-
-def mean_interval(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and its 95 % bootstrap interval."""
-    drawn = np.random.default_rng(0).choice(np.asarray(values), (2000, len(values))).mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return f"{np.mean(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 EVIDENCE_BARS = (
@@ -326,34 +325,26 @@ def viewer(data: Json) -> str:
     )
 
 
-def sections() -> dict[str, tuple[str, Callable[[Json], str]]]:
-    """Title and text of each step, in the order of the page."""
-    from population_tables import population
-    from preparation_tables import prepare, segmentation, throughput
-    from rival_tables import deepsdf, pyssam
-    from structure_tables import does_it_help, lobes
-    from xray_tables import xray, xray_field, xray_real
-
-    return {
-        "evidence": ("Unseen lungs from every kind of evidence", evidence),
-        "atlas": ("Unseen lungs: the atlas, as bundled", atlas),
-        "deepsdf": ("Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
-        "pyssam": ("Beside a statistical shape model, as pyssam packages it", pyssam),
-        "lobes": ("Lobes of unseen lungs", lobes),
-        "does_it_help": ("Do more lungs help, and do generated ones?", does_it_help),
-        "xray": ("Lungs from radiographs", xray),
-        "xray_field": ("The lung field of real X-rays", xray_field),
-        "xray_real": ("Lungs from real X-rays", xray_real),
-        "population": ("Measuring, generating, knobs", population),
-        "segmentation": ("Lungs in a CT", segmentation),
-        "speed": ("Speed", speed),
-        "viewer": ("The viewer", viewer),
-        "shape_space": ("The shape space with few modes", shape_space),
-        "evaluate": ("Unseen lungs from 5,000 points: the network `lite`, prior only", evaluate),
-        "train": ("Training", train),
-        "extraction": ("Extraction", extraction),
-        "prepare": ("Preparation", prepare),
-        "throughput": ("Many cases", throughput),
-        "signed_distances": ("Signed distances", signed_distances),
-        "paper_presets": ("The paper's presets", paper_presets),
-    }
+SECTIONS = (
+    ("evidence", "Unseen lungs from every kind of evidence", evidence),
+    ("atlas", "Unseen lungs: the atlas, as bundled", atlas),
+    ("deepsdf", "Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
+    ("pyssam", "Beside a statistical shape model, as pyssam packages it", pyssam),
+    ("lobes", "Lobes of unseen lungs", lobes),
+    ("does_it_help", "Do more lungs help, and do generated ones?", does_it_help),
+    ("xray", "Lungs from radiographs", xray),
+    ("xray_field", "The lung field of real X-rays", xray_field),
+    ("xray_real", "Lungs from real X-rays", xray_real),
+    ("population", "Measuring, generating, knobs", population),
+    ("segmentation", "Lungs in a CT", segmentation),
+    ("speed", "Speed", speed),
+    ("viewer", "The viewer", viewer),
+    ("shape_space", "The shape space with few modes", shape_space),
+    ("evaluate", "Unseen lungs from 5,000 points: the network `lite`, prior only", evaluate),
+    ("train", "Training", train),
+    ("extraction", "Extraction", extraction),
+    ("prepare", "Preparation", prepare),
+    ("throughput", "Many cases", throughput),
+    ("signed_distances", "Signed distances", signed_distances),
+    ("paper_presets", "The paper's presets", paper_presets),
+)  # step, title, text; in the order of the page

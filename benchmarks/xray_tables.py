@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cells import bars, machine, mean_interval
 from lpm.evaluation.tables import markdown
-from tables import bars, machine, mean_interval
 
 Json = dict[str, Any]
 BARS = {"frontal": (0.90, 0.06), "frontal + lateral": (0.93, 0.04)}
