@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,29 @@ def test_a_missing_system_library_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match=r"needs half_installed \(libGL\.so\.1: cannot open"):
         import_extra("half_installed", "pictures", "3D pictures")
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def extras_asked_for() -> set[tuple[str, str]]:
+    """(top-level module, extra) of every `import_extra` in the package."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1]
+    named = [call.args for call in calls if getattr(call.func, "id", "") == "import_extra"]
+    given = [
+        (module.value, extra.value)
+        for module, extra, *_ in named
+        if isinstance(module, ast.Constant) and isinstance(extra, ast.Constant)
+    ]
+    return {(str(module).partition(".")[0], str(extra)) for module, extra in given}
+
+
+def test_an_extra_declares_every_module_that_is_imported_in_its_name() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = extras_asked_for()
+    assert {("requests", "download"), ("websockets", "view")} <= asked
+    for module, extra in asked:
+        needs = [*project["dependencies"], *project["optional-dependencies"][extra]]
+        names = {re.split("[<>=; ]", need)[0].lower().removesuffix("-cpu") for need in needs}
+        assert module.lower() in names, (module, extra)
