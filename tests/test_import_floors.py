@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,12 @@ def test_floors(path: Path) -> None:
     room = room_of(path)
     assert room in ("", *FLOORS)
     assert violations(room, path.read_text(encoding="utf-8"), reads_files="files" in path.parts) == []
+
+
+def test_the_table_in_contributing_is_that_of_the_floors() -> None:
+    text = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| floor | holds |")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == FLOORS
 
 
 @pytest.mark.parametrize(
