@@ -16,12 +16,11 @@ from lpm.fitting.pose import world_from_model
 from lpm.fitting.search import FittedShape
 from lpm.geometry.frames import Floats, ModelPoints
 from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.projection import PARALLEL, Beam, View, turned_view
+from lpm.geometry.projection import PARALLEL, VIEW_DEGREES, Beam, View, turned_view
 from lpm.model.bundle import ModelBundle
 from lpm.xray.drr import MarchConfig, path_lengths
 from lpm.xray.rays import SeenPaths
 
-ANGLES = {"frontal": 0.0, "lateral": 90.0}
 _FINE = 4
 
 
@@ -83,7 +82,7 @@ class TrueLungs:
     def view(self, side: str, beam: Beam = PARALLEL, cell_mm: float = 16.0, n: int = 22) -> View:
         far = beam.source_detector_mm
         size = cell_mm if far is None else cell_mm * far / (far - beam.patient_detector_mm)
-        return turned_view((n, n), (size, size), ANGLES[side], self.middle_mm, beam)
+        return turned_view((n, n), (size, size), VIEW_DEGREES[side], self.middle_mm, beam)
 
     def seen(self, side: str, beam: Beam = PARALLEL, *, times: float = 1.0, gain_sd: float = 0.05) -> SeenPaths:
         """What a reader without errors would say, if it took itself for an ordinary one."""

@@ -28,6 +28,10 @@ class InputError(LpmError, ValueError):
     """A value that a caller gave cannot be used."""
 
 
+class MisuseError(InputError):
+    """An option has a value that it cannot have, or does not go with another; the command line exits with 2."""
+
+
 class FrameError(LpmError, TypeError):
     """Something of one frame (world, model) was given where the other is needed."""
 

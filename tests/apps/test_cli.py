@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lpm.apps import cli
 from lpm.apps.cli import run
+from lpm.errors import InputError, LpmError, MisuseError
 from lpm.files.points import write_points
 from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
@@ -94,6 +96,8 @@ def test_train_then_evaluate(scans: Path) -> None:
         str(root / "cohort"),
         "--out",
         str(root / "model"),
+        "--preset",
+        "lite",
         "--config",
         str(root / "tiny.toml"),
         "--device",
@@ -202,8 +206,10 @@ def test_what_would_be_refused_after_a_fit_is_refused_before_anything_is_read(
         (["fit", "points", "none.ply", "--out", "x"], 1, "no such file"),
         (["evaluate", "nowhere", "nowhere", "--out", "x"], 1, "no such folder"),
         (["train", "c", "--out", "x", "--preset", "huge"], 2, "huge"),
-        (["train", "c", "--out", "x", "--all-subjects"], 1, "--all-subjects with the preset lite"),
-        (["train", "c", "--out", "x", "--preset", "atlas", "--epochs", "3"], 1, "--epochs or --resume"),
+        (["train", "c", "--out", "x", "--preset", "lite", "--all-subjects"], 2, "--all-subjects: --preset lite"),
+        (["train", "c", "--out", "x", "--epochs", "3"], 2, "an atlas with --structures union, --epochs"),
+        (["train", "c", "--out", "x", "--device", "cuda"], 2, "--preset lite trains a network"),
+        (["generate", "--n", "1", "--volume-ml", "large", "--out", "x"], 2, "--volume-ml: 'large'"),
         (["prepare"], 2, "INPUT"),
         (["prepare", ".", "--out", "x", "--labels", "left"], 2, "name=value"),
         (["prepare", ".", "--out", "x", "--config", "nowhere.toml"], 1, "cannot be read"),
@@ -232,6 +238,18 @@ def test_bad_configuration_is_told(scans: Path, text: str, message: str, capfd: 
     assert message in capfd.readouterr().err
 
 
+def test_the_kind_of_an_error_decides_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(error: LpmError) -> int:
+        def verb(_: list[str]) -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", verb)
+        return run([])
+
+    assert refused(MisuseError("atlas", "with --epochs")) == 2
+    assert refused(InputError("--looks-like-an-option.nii.gz", "an empty mask")) == 1
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["train", str(tmp_path), "--out", "x"], debug=True) == 1
     assert "Traceback" in capfd.readouterr().err
@@ -243,7 +261,8 @@ def test_cuda_is_refused_where_there_is_none(scans: Path, capfd: pytest.CaptureF
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert prepare(scans) == 0
-    assert run(["train", str(scans.parent / "cohort"), "--out", str(scans.parent / "m"), "--device", "cuda"]) == 2
+    train = ["train", str(scans.parent / "cohort"), "--out", str(scans.parent / "m"), "--preset", "lite"]
+    assert run([*train, "--device", "cuda"]) == 2
     assert "torch finds no GPU" in capfd.readouterr().err
 
 

@@ -8,7 +8,7 @@ from lpm.geometry.distances import signed_distance
 from lpm.geometry.grids import VoxelGrid, grid_nodes
 from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.config import RegistrationConfig
-from lpm.model.registration import Correspondence, GroupRegistration, StructureFields
+from lpm.model.registration import Correspondence, GroupRegistration, StructureFields, n_registrations
 from lpm.model.warp import WarpScale
 
 GRID = VoxelGrid(np.array([-60.0, -60.0, -60.0]), 5.0, (25, 25, 25))
@@ -29,7 +29,7 @@ def found() -> tuple[torch.Tensor, Correspondence]:
     distances = torch.stack([notched(size, z) for size, z in ((36, -14), (40, -7), (38, 0), (42, 7), (36, 14))])
     vertices = NODES[np.abs(distances[2].numpy().ravel()) < 4.0]
     registration = GroupRegistration([StructureFields(distances, GRID, vertices)], QUICK, jobs=1)
-    assert len(list(registration.rounds())) == len(registration) == 10
+    assert len(list(registration.rounds())) == n_registrations(registration.config, 5, 1) == 10
     first, last = registration.errors_mm
     assert first != last
     assert last[0] == pytest.approx(np.mean(registration.found[0].errors_mm))

@@ -12,7 +12,6 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
-from true_lungs import TrueLungs
 
 import lpm
 from lpm.errors import InputError
@@ -27,6 +26,7 @@ from lpm.xray.files.reading import read_xray
 from lpm.xray.files.views import read_views
 from lpm.xray.fit import Radiograph, XrayFit, fit_xray
 from lpm.xray.reader import Answers, Reading
+from true_lungs import TrueLungs
 
 CONE = Beam(1800.0, 200.0)
 ROWS, COLUMNS = 26, 26

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from true_lungs import TrueLungs
 
 import lpm
 from lpm.errors import InputError
@@ -19,6 +18,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import PARALLEL, Beam, turned_view
 from lpm.xray import rays
 from lpm.xray.rays import FittedPaths, Projection, SeenPaths, fit_paths
+from true_lungs import TrueLungs
 
 CONE = Beam(1800.0, 200.0)
 BOTH = ("frontal", "lateral")

@@ -25,7 +25,7 @@ from lpm.apps.verbs.segment import segment
 from lpm.apps.verbs.train import train
 from lpm.apps.verbs.view import view
 from lpm.apps.verbs.xray import xray
-from lpm.errors import InputError, LpmError
+from lpm.errors import LpmError, MisuseError
 
 app = typer.Typer(
     name="lpm",
@@ -76,7 +76,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         if debug:
             traceback.print_exc()
         screen.print(f"[bold red]error[/]: {plain(str(error))}", soft_wrap=True)
-        return 2 if isinstance(error, InputError) and error.subject.startswith("--") else 1
+        return 2 if isinstance(error, MisuseError) else 1
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, MisuseError
 from lpm.records import StrictModel
 
 T = TypeVar("T", bound=StrictModel)
@@ -35,7 +35,7 @@ def build_config(
         return kind.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InputError(f"--config {path}", problems, f"the keys of {kind.__name__}") from error
+        raise MisuseError(f"--config {path}", problems, f"the keys of {kind.__name__}") from error
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:

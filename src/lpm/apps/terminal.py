@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lpm.errors import InputError
+from lpm.errors import MisuseError
 from lpm.structures import DEFAULT_STRUCTURES
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
         pairs = (part.split("=") for part in text.split(","))
         return {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
     except ValueError as error:
-        raise InputError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
+        raise MisuseError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
 
 
 def load_bundle(source: str | None) -> ModelBundle:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from lpm.errors import FileError, InputError, MissingExtraError
+from lpm.errors import FileError, MissingExtraError, MisuseError
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
 from lpm.files.mesh_space import Space, in_space, marked, space_of, space_of_fields
@@ -89,7 +89,7 @@ class MeshFiles:
             return mesh
         reduced = decimate(mesh, max(self.faces, 4))
         if len(reduced.faces) > self.faces:
-            raise InputError("--faces", f"{self.faces} for the {name}", "enough to keep it closed", "more triangles")
+            raise MisuseError("--faces", f"{self.faces} for the {name}", "enough to keep it closed", "more triangles")
         return reduced
 
 

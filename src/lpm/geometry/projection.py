@@ -127,6 +127,9 @@ def turned_view(
     return View(shape, origin, by_column, by_row, forward, source)
 
 
+VIEW_DEGREES = {"frontal": 0.0, "lateral": 90.0}  # of `turned_view`
+
+
 @dataclass(frozen=True)
 class AxisMap:
     """How one world coordinate becomes a pixel's row or column: ``pixel = offset_px + sign * mm / mm_per_px``.

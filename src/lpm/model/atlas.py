@@ -28,7 +28,7 @@ from lpm.geometry.grids import VoxelGrid, grid_around
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.model.config import AtlasConfig
-from lpm.model.registration import GroupRegistration, StructureFields
+from lpm.model.registration import GroupRegistration, StructureFields, n_registrations
 from lpm.model.warp import Box, Eigenfunctions
 from lpm.preparation.cohort import Cohort
 
@@ -145,7 +145,7 @@ class AtlasDecoder(nn.Module):
             (p, s) signed distances in model units.
         """
         warped = points + self.displacement(latent[..., self.n_components :], points)
-        weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
+        weight = self._weights(latent)
         parts = [self._structure(index, weight, warped) for index in range(len(self.template))]
         return torch.stack(parts, dim=-1)
 
@@ -156,7 +156,7 @@ class AtlasDecoder(nn.Module):
             A structure each, (p, 3) in the template's frame, model units.
         """
         warped = points + self.displacement(latent[..., self.n_components :], points)
-        weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
+        weight = self._weights(latent)
         return [self._place(index, weight, warped) for index in range(len(self.template))]
 
     def at_latent(self, latent: Tensor, box: Box, spacing: float) -> Callable[[Tensor], Tensor]:
@@ -172,7 +172,7 @@ class AtlasDecoder(nn.Module):
         shape = box.shape_at(spacing)
         with torch.no_grad():
             smooth = self.displacement(latent[..., self.n_components :], box.nodes(shape)).T.reshape(3, *shape)
-        weight = torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
+        weight = self._weights(latent)
 
         def field(points: Tensor) -> Tensor:
             warped = points + box.sample(smooth, points)
@@ -191,6 +191,10 @@ class AtlasDecoder(nn.Module):
             else:
                 total = total + torch.einsum("pr,prc->pc", functions.at(points), mixture)
         return total
+
+    def _weights(self, latent: Tensor) -> Tensor:
+        """(1 or p, 1 + k) weights of the mean displacement, which is 1, and of the components."""
+        return torch.cat([torch.ones_like(latent[..., :1]), latent[..., : self.n_components]], dim=-1)
 
     def _structure(self, index: int, weight: Tensor, points: Tensor) -> Tensor:
         """(p,) distance to a structure; weight (1 or p, 1 + k) of the displacements."""
@@ -236,7 +240,7 @@ class AtlasBuild:
         if len(subjects) < 3:
             raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more subjects")
         self.cohort, self.subjects, self.config, self.jobs = cohort, subjects, config, jobs
-        self.n_steps = (config.registration.rounds + 1) * len(subjects) * len(cohort.structures)
+        self.n_steps = n_registrations(config.registration, len(subjects), len(cohort.structures))
 
     def steps(self) -> Iterator[str]:
         """Make it; yields what was done after each of `n_steps` registrations."""

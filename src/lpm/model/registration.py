@@ -101,6 +101,11 @@ class _Basis:
         return torch.cat([affine, *(functions.at(points) for functions in self.smooth)], dim=1)
 
 
+def n_registrations(config: RegistrationConfig, n_subjects: int, n_structures: int) -> int:
+    """Registrations of a `GroupRegistration`: the average is made anew `rounds` times, and then once more."""
+    return (config.rounds + 1) * n_subjects * n_structures
+
+
 class GroupRegistration:
     """Averages and displacements of all structures, found round after round.
 
@@ -119,10 +124,6 @@ class GroupRegistration:
         self.found: tuple[Correspondence, ...] = ()
         self.errors_mm: list[tuple[float, ...]] = []
         self.n_subjects = len(structures[0].distances)
-
-    def __len__(self) -> int:
-        """Registrations to be done."""
-        return (self.config.rounds + 1) * self.n_subjects * len(self.structures)
 
     def rounds(self) -> Iterator[int]:
         """Register all lungs, make the averages anew, and again; yields the round after each registration."""

@@ -54,7 +54,7 @@ class Eigenfunctions:
             scale: Of the process.
             n_centers: Number of kernels.
         """
-        centers = np.array(list(_spread(vertices_mm, n_centers)))
+        centers = np.array(list(_spaced_apart(vertices_mm, n_centers)))
         squared = ((centers[:, None] - centers) ** 2).sum(axis=-1)
         variance, vectors = np.linalg.eigh(np.exp(-0.5 * squared / scale.length_mm**2))
         first = np.argsort(variance)[::-1][: scale.functions]
@@ -74,7 +74,7 @@ class Eigenfunctions:
         return self.kernels(points) @ self.weights
 
 
-def _spread(points: Floats, n: int) -> Iterator[Floats]:
+def _spaced_apart(points: Floats, n: int) -> Iterator[Floats]:
     """Points as far apart as possible, one after the other, from the one farthest from the middle."""
     nearest = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
     for _ in range(min(n, len(points))):

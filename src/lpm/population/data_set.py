@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from pydantic import Field
 
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, MisuseError
 from lpm.files.atomic import atomic_folder, write_text
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
@@ -94,7 +94,7 @@ class DataSet:
             FileError: The folder holds something else.
         """
         if n < 1:
-            raise InputError("--n", str(n), "at least 1")
+            raise MisuseError("--n", str(n), "at least 1")
         found = [path.name for path in self.out.iterdir() if path.name[0] != "."] if self.out.exists() else []
         if found and not any(name.startswith("lungs_") for name in found):
             raise FileError(str(self.out), "is not empty, and holds no generated lungs", "a new folder")

@@ -8,14 +8,13 @@ import numpy as np
 
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantom_scans import LabelLungs, PhantomScan, render_scan
-from lpm.geometry.projection import turned_view
+from lpm.geometry.projection import VIEW_DEGREES, turned_view
 from lpm.geometry.volumes import Volume
 from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
 from lpm.xray.files.reading import write_picture
 from lpm.xray.files.views import ViewsFile, record_of, write_views
 
 CT_MM = 2.0  # voxels of a drawn CT
-_ANGLES = {"frontal": 0.0, "lateral": 90.0}  # degrees about the long axis
 _PHOTONS = 20_000.0  # a pixel of the open beam: noise that is seen and hides nothing
 
 
@@ -46,7 +45,7 @@ def write_scans(folder: Path, labels: Volume, *, xray_mm_per_px: float | None, r
     (lower, upper), records = box_of(ct), {}
     height, across = float(upper[2] - lower[2]), float((upper - lower)[:2].max())
     shape = int(np.ceil(height / xray_mm_per_px)), int(np.ceil(across / xray_mm_per_px))
-    for name, degrees in _ANGLES.items():
+    for name, degrees in VIEW_DEGREES.items():
         view = turned_view(shape, (xray_mm_per_px, xray_mm_per_px), degrees, 0.5 * (lower + upper))
         picture = exposed(radiograph(ct, view), ExposureConfig(photons=_PHOTONS), rng=rng)
         write_picture(folder / f"{name}.png", np.clip(np.rint(65535.0 * picture), 0, 65535).astype(np.uint16))

@@ -103,7 +103,8 @@ def _attributes(lungs: Sequence[Lungs], real: AttributeTable, folder: Path) -> l
     """A table, and histograms of as many lungs as show a spread."""
     names = [name for name in OUTLINE if name in lungs[0].attributes and name in real.names]
     made = {name: np.array([one.attributes[name] for one in lungs]) for name in names}
-    rows = [[heading(name), *_spread(made[name]), *_spread(real.values[:, real.index(name)])[:2]] for name in names]
+    of_real = {name: real.values[:, real.index(name)] for name in names}
+    rows = [[heading(name), *_mean_and_range(made[name]), *_mean_and_range(of_real[name])[:2]] for name in names]
     header = ["attribute", "mean", "SD", "least", "largest", "real mean", "real SD"]
     table = Table(header, rows, f"{len(lungs):,} generated lungs, and {len(real.subjects)} real ones")
     if len(lungs) < _LEAST_FOR_SPREAD:
@@ -113,7 +114,7 @@ def _attributes(lungs: Sequence[Lungs], real: AttributeTable, folder: Path) -> l
     return [Figure(folder / "attributes.png", "Generated lungs (filled) and the training subjects' (outlined)."), table]
 
 
-def _spread(values: Floats) -> list[Cell]:
+def _mean_and_range(values: Floats) -> list[Cell]:
     """Mean, standard deviation (of one value none), least and largest."""
     deviation = float(np.nanstd(values, ddof=1)) if len(values) > 1 else float("nan")
     numbers = (float(np.nanmean(values)), deviation, float(np.nanmin(values)), float(np.nanmax(values)))

@@ -49,9 +49,7 @@ def settled_border(grid: Volume, lungs: Mask, lung: Mask, guess: Mask) -> Mask:
     if core.sum() < _LEAST_VOXELS:
         return guess
     beside = soft & (outside_mm > _SURE_MM) & (outside_mm < _BESIDE_MM) & (hu > _ORGAN_HU)
-    odds = (
-        _evidence(smooth, core, beside, grid.spacing_mm) - 1.7 * outside_mm / _GUESS_SD_MM
-    )  # 1.7: logistic for normal
+    odds = _evidence(smooth, core, beside, grid.spacing_mm) - _LOGIT * outside_mm / _GUESS_SD_MM
     near = ndimage.distance_transform_edt(~guess_there, sampling=grid.spacing_mm) < _BAND_MM
     dense = ((odds > 0) & near & (outside_mm > -_BAND_MM)) | (guess_there & (outside_mm <= -_BAND_MM))
     found = np.zeros_like(guess)

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
-from lpm.geometry.projection import PARALLEL, Beam, View, turned_view
-
-_ANGLES = {"frontal": 0.0, "lateral": 90.0}  # degrees about the long axis
+from lpm.geometry.projection import PARALLEL, VIEW_DEGREES, Beam, View, turned_view
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Radiograph:
         """Refuse what does not go together."""
         if self.field is not None:
             self._check_field(self.field)
-        if self.side not in _ANGLES:
-            raise InputError("radiograph", f"side {self.side!r}", f"one of {', '.join(_ANGLES)}")
+        if self.side not in VIEW_DEGREES:
+            raise InputError("radiograph", f"side {self.side!r}", f"one of {', '.join(VIEW_DEGREES)}")
         if self.view is not None and self.view.shape != self.pixels.shape:
             given = f"{self.pixels.shape} pixels, and a view of {self.view.shape}"
             raise InputError("radiograph", given, "a view of this picture")
@@ -99,7 +97,7 @@ class Radiograph:
         if self.mm_per_px is None:
             raise InputError("radiograph", "no pixel spacing", "mm between pixels")
         rows, columns = self.pixels.shape
-        return turned_view((rows, columns), self.mm_per_px, _ANGLES[self.side], np.zeros(3), self.beam)
+        return turned_view((rows, columns), self.mm_per_px, VIEW_DEGREES[self.side], np.zeros(3), self.beam)
 
 
 def source_detector_mm(view: View) -> float | None:

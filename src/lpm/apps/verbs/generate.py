@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lpm.apps.terminal import ModelOption, OutOption, load_bundle, progress, screen
-from lpm.errors import InputError
+from lpm.errors import MisuseError
 
 if TYPE_CHECKING:
     from lpm.population.population import Range
@@ -50,7 +50,8 @@ def generate(
     from lpm.reports.provenance import provenance
 
     given = {"total_volume_ml": volume_ml, "height_mm": height_mm, "width_mm": width_mm, "depth_mm": depth_mm}
-    ranges = {name: _range(name, text) for name, text in given.items() if text is not None}
+    options = {name: f"--{name.removeprefix('total_').replace('_', '-')}" for name in given}
+    ranges = {name: _range(options[name], text) for name, text in given.items() if text is not None}
     ranges |= dict(_where(text) for text in where or [])
     scans: Literal["none", "ct", "ct and radiographs"] = "ct and radiographs" if xray else "ct" if ct else "none"
     request = Request(ranges=ranges, seed=seed, labels_mm=labels_mm, scans=scans)
@@ -73,7 +74,7 @@ def generate(
 def _where(text: str) -> tuple[str, Range]:
     name, _, values = text.partition("=")
     if not values:
-        raise InputError("--where", repr(text), "name=value or name=low:high", "--where height_mm=240:260")
+        raise MisuseError("--where", repr(text), "name=value or name=low:high", "--where height_mm=240:260")
     return name.strip(), _range("--where", values)
 
 
@@ -81,7 +82,7 @@ def _range(name: str, text: str) -> Range:
     try:
         values = [float(part) for part in text.split(":")]
     except ValueError as error:
-        raise InputError(name, repr(text), _EXPECTED) from error
+        raise MisuseError(name, repr(text), _EXPECTED) from error
     if len(values) not in (1, 2) or values[0] > values[-1]:
-        raise InputError(name, repr(text), _EXPECTED)
+        raise MisuseError(name, repr(text), _EXPECTED)
     return values[0], values[-1]

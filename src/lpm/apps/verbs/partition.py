@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from lpm.apps.terminal import ModelOption, load_bundle, parse_labels, screen
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, MisuseError
 
 
 def partition(
@@ -46,7 +46,7 @@ def partition(
         config = PartitionConfig(structures=parse_labels(structures), parts=parse_labels(parts), n_points=n)
     except ValidationError as error:
         reason = "; ".join(str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
-        raise InputError("--parts", reason, "every value of a structure in one part", "see --labels") from error
+        raise MisuseError("--parts", reason, "every value of a structure in one part", "see --labels") from error
     examples = {name: read_volume(path) for name, path in _named(labels).items()}
     taught = partition_model(load_bundle(model), examples, config, rng=np.random.default_rng(seed))
     write_bundle(out, taught)

@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 
 from lpm.apps.terminal import OutOption, parse_labels, plain, progress, screen
-from lpm.errors import InputError
+from lpm.errors import MisuseError
 from lpm.geometry.projection import (
     PARALLEL,
     USUAL_PATIENT_DETECTOR_MM,
@@ -104,13 +104,13 @@ def _beam(projection: str, detector_mm: float | None, patient_mm: float | None, 
     if projection == "parallel":
         if detector_mm is not None or patient_mm is not None:
             name = "--source-detector-mm" if detector_mm is not None else "--source-patient-mm"
-            raise InputError(name, "a distance, and a parallel beam", "a cone beam", "--projection cone")
+            raise MisuseError(name, "a distance, and a parallel beam", "a cone beam", "--projection cone")
         return Beam(back_to_front=False) if ap else PARALLEL
     far = USUAL_SOURCE_DETECTOR_MM if detector_mm is None else detector_mm
     near = _SOURCE_PATIENT_MM if patient_mm is None else patient_mm
     if not 0 < near < far:
         given = f"patient {near:g} mm and detector {far:g} mm from the source"
-        raise InputError("--source-patient-mm", given, "0 < patient < detector", "1600 and 1800 are usual")
+        raise MisuseError("--source-patient-mm", given, "0 < patient < detector", "1600 and 1800 are usual")
     return Beam(far, far - near, back_to_front=not ap)
 
 
@@ -122,7 +122,7 @@ def _distances(beam: Beam) -> dict[str, float]:
 def _angles(given: Sequence[float] | None) -> list[float]:
     angles = list(dict.fromkeys(given or _NAMES))
     if not np.isfinite(angles).all():
-        raise InputError("--angle", str(angles), "finite degrees", "0 is frontal, 90 lateral")
+        raise MisuseError("--angle", str(angles), "finite degrees", "0 is frontal, 90 lateral")
     return angles
 
 
@@ -133,7 +133,7 @@ def _shape(text: str | None) -> tuple[int, int] | None:
     shape = (0, 0) if found is None else (int(found[1]), int(found[2] or found[1]))
     if min(shape) < _LEAST_PX or shape[0] * shape[1] > _MOST_PX:
         expected = f"{_LEAST_PX} pixels a side at least, {_MOST_PX // 1_000_000} megapixels at most"
-        raise InputError("--size", repr(text), expected, "500, or 400x500 for rows x columns")
+        raise MisuseError("--size", repr(text), expected, "500, or 400x500 for rows x columns")
     return shape
 
 
@@ -141,7 +141,7 @@ def _check_spacing(mm_per_px: float) -> None:
     from lpm.xray.files.image import expected_spacing, is_spacing
 
     if not is_spacing(mm_per_px):
-        raise InputError("--mm-per-px", f"{mm_per_px:g} mm", expected_spacing(), "0.7 shows a chest in 500 pixels")
+        raise MisuseError("--mm-per-px", f"{mm_per_px:g} mm", expected_spacing(), "0.7 shows a chest in 500 pixels")
 
 
 def _view(volume: Volume, degrees: float, mm_per_px: float, beam: Beam, shape: tuple[int, int] | None) -> View:
@@ -158,7 +158,7 @@ def _view(volume: Volume, degrees: float, mm_per_px: float, beam: Beam, shape: t
         shape = max(rows, _LEAST_PX), max(columns, _LEAST_PX)
         if shape[0] * shape[1] > _MOST_PX:
             given = f"{mm_per_px:g} mm, for a picture of {shape[0]} x {shape[1]} pixels"
-            raise InputError("--mm-per-px", given, f"at most {_MOST_PX // 1_000_000} megapixels", "or choose a --size")
+            raise MisuseError("--mm-per-px", given, f"at most {_MOST_PX // 1_000_000} megapixels", "or choose a --size")
     return turned_view(shape, (mm_per_px, mm_per_px), degrees, middle, beam)
 
 
@@ -171,7 +171,7 @@ def _check_outside(degrees: float, beam: Beam, middle: Floats, corners: Floats) 
     distance = beam.source_detector_mm - beam.patient_detector_mm
     if distance <= reach:
         given = f"{distance:g} mm, and the scan reaches {reach:.0f} mm from its middle"
-        raise InputError("--source-patient-mm", given, "a source outside the scan", "1600 is usual")
+        raise MisuseError("--source-patient-mm", given, "a source outside the scan", "1600 is usual")
 
 
 # --- Pictures --------------------------------------------------------------------------------------------------------
@@ -184,10 +184,10 @@ def _pictures(
 
     if is_label_map(volume):
         if photons is not None:
-            raise InputError("--photons", f"noise, and {subject} is a label map", "a CT", "leave --photons out")
+            raise MisuseError("--photons", f"noise, and {subject} is a label map", "a CT", "leave --photons out")
         return _LabelPictures(volume, parse_labels(labels), subject)
     if labels is not None:
-        raise InputError("--labels", f"structures, and {subject} is no label map", "a label map", "leave --labels out")
+        raise MisuseError("--labels", f"structures, and {subject} is no label map", "a label map", "leave --labels out")
     return _CtPictures(volume, subject, photons, seed)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lpm.apps.viewer.page import POLICY, furnished
-from lpm.errors import InputError
+from lpm.errors import MisuseError
 from lpm.extras import import_extra
 
 _TOKEN_BYTES = 24
@@ -55,7 +55,7 @@ def check_address(host: str, port: int) -> None:
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         given = f"{host}:{port} cannot be listened on ({reason})"
-        raise InputError("--host, --port", given, "a free port of this machine", "--port 0 takes any") from error
+        raise MisuseError("--host, --port", given, "a free port of this machine", "--port 0 takes any") from error
 
 
 @dataclass(frozen=True)

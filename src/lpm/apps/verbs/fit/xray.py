@@ -23,7 +23,7 @@ from lpm.apps.verbs.fit.options import (
     finish,
     mesh_files,
 )
-from lpm.errors import InputError
+from lpm.errors import InputError, MisuseError
 from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def fit_xray(
     files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
     files |= {"lateral": lateral} if lateral else {}
     if not files and frontal_mask is None:
-        raise InputError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
+        raise MisuseError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
     spacing = _spacing(mm_per_px) if mm_per_px is not None else None
     pictures = _Pictures(
         spacing,
@@ -133,19 +133,19 @@ class BeamOptions:
         self, projection: str, detector_mm: float | None, patient_mm: float | None, *, is_ap: bool = False
     ) -> None:
         if projection == "parallel" and not (detector_mm is None and patient_mm is None):
-            raise InputError("--projection parallel", "a distance", "a cone beam", "--projection cone")
+            raise MisuseError("--projection parallel", "a distance", "a cone beam", "--projection cone")
         if projection == "parallel" and is_ap:
-            raise InputError("--ap", "a parallel beam, which is the same both ways", "a cone beam", "leave it out")
+            raise MisuseError("--ap", "a parallel beam, which is the same both ways", "a cone beam", "leave it out")
         for name, value in (("--source-detector-mm", detector_mm), ("--patient-detector-mm", patient_mm)):
             if value is not None and not 0 < value < _MOST_MM:
-                raise InputError(name, f"{value:g} mm", f"above 0, below {_MOST_MM:g} mm", "1800 and 200 are usual")
+                raise MisuseError(name, f"{value:g} mm", f"above 0, below {_MOST_MM:g} mm", "1800 and 200 are usual")
         self.is_cone, self.detector_mm, self.patient_mm = projection == "cone", detector_mm, patient_mm
         self.is_ap = is_ap
 
     def beam(self, found: Xray, side: Side = "frontal") -> Beam:
         """By the command line, else by the file, else as is usual."""
         if self.is_ap and side == "frontal" and found.position == "PA":
-            raise InputError("--ap", "the file says PA", "what the file says", "leave it out")
+            raise MisuseError("--ap", "the file says PA", "what the file says", "leave it out")
         far = self.detector_mm or found.source_detector_mm or USUAL_SOURCE_DETECTOR_MM
         near = found.source_patient_mm
         known = far - near if near and near < far else None
@@ -156,19 +156,21 @@ class BeamOptions:
         from lpm.xray.fit import source_detector_mm
 
         if self.is_ap:
-            raise InputError("--ap", "--views knows where the tube was", "one of both", "leave it out")
+            raise MisuseError("--ap", "--views knows where the tube was", "one of both", "leave it out")
         far = source_detector_mm(view)
         if far is None:
             if self.detector_mm is not None or self.patient_mm is not None:
-                raise InputError(
+                raise MisuseError(
                     "--views", "a parallel beam, and distances were given", "a cone beam", "leave them out"
                 )
             return PARALLEL
         if not self.is_cone:
-            raise InputError("--projection", "parallel, and --views has a cone beam", "that of --views", "leave it out")
+            raise MisuseError(
+                "--projection", "parallel, and --views has a cone beam", "that of --views", "leave it out"
+            )
         if self.detector_mm is not None and abs(self.detector_mm - far) > _SAME * far:
             given = f"{self.detector_mm:g} mm, and --views says {far:g}"
-            raise InputError("--source-detector-mm", given, "the same", "leave it out")
+            raise MisuseError("--source-detector-mm", given, "the same", "leave it out")
         known = far - source_patient_mm if source_patient_mm and source_patient_mm < far else None
         return self._cone(far, known, is_reversed=False)
 
@@ -178,7 +180,7 @@ class BeamOptions:
         patient = self.patient_mm or known or USUAL_PATIENT_DETECTOR_MM
         if patient >= far:
             given = f"the patient {patient:g} mm from the detector, and the source {far:g} mm"
-            raise InputError("--patient-detector-mm", given, "a source behind the patient", "1800 and 200 are usual")
+            raise MisuseError("--patient-detector-mm", given, "a source behind the patient", "1800 and 200 are usual")
         return Beam(far, patient, back_to_front=not is_reversed)
 
 
@@ -203,7 +205,7 @@ class _Placed:
         views = read_views(path)
         if not set(views) & set(sides):
             given = f"{path.name} has {', '.join(views)}"
-            raise InputError("--views", given, f"one of {', '.join(sides)}", "give the views.json of these pictures")
+            raise MisuseError("--views", given, f"one of {', '.join(sides)}", "give the views.json of these pictures")
         records = json.loads(path.read_text(encoding="utf-8")).get("views", {})
         known = {name: each["source_patient_mm"] for name, each in records.items() if each.get("source_patient_mm")}
         return cls(views, known)
@@ -255,11 +257,11 @@ class _Pictures:
         """Refuse a view of another picture."""
         if view.shape != found.pixels.shape:
             given = f"{path.name} has {found.pixels.shape} pixels, its view {view.shape}"
-            raise InputError("--views", given, "the same", "give the views.json of this picture")
+            raise MisuseError("--views", given, "the same", "give the views.json of this picture")
         own = tuple(float(np.linalg.norm(step)) for step in (view.by_row_mm, view.by_column_mm))
         if self.spacing is not None and not np.allclose(self.spacing, own, rtol=_SAME):
             given = "{:g} x {:g} mm, and --views says {:g} x {:g}".format(*self.spacing, *own)
-            raise InputError("--mm-per-px", given, "the same", "leave it out")
+            raise MisuseError("--mm-per-px", given, "the same", "leave it out")
 
 
 def _spacing(text: str) -> tuple[float, float]:
@@ -273,7 +275,7 @@ def _spacing(text: str) -> tuple[float, float]:
     except ValueError:
         values = []
     if len(values) not in (1, 2) or not all(0.02 <= value <= 5.0 for value in values):
-        raise InputError(
+        raise MisuseError(
             "--mm-per-px", repr(text), "one number, or two of rows and columns, from 0.02 to 5", "0.585,0.8"
         )
     return values[0], values[-1]
