@@ -17,7 +17,8 @@ import torch
 
 from lobes import LOBES
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
-from lpm.evaluation.xrays import onto, read_subject
+from lpm.evaluation.xray_subjects import read_subject
+from lpm.evaluation.xrays import onto
 from lpm.files.volumes import read_volume
 from lpm.fitting.fit import mean_shape, shape_of
 from lpm.fitting.points import draw_points, fit_points

@@ -340,7 +340,7 @@ def paper_presets(lungs: Path, work: Path) -> Json:
         given = ("--preset", name, "--config", config, "--device", "cpu", *more)
         run_lpm("train", work / "cohort", "--out", model, *given)
         cases = list(islice(evaluate_model(read_bundle(model), cohort, "test", quick), 2))
-        found = {case.subject: case.scores.assd_mm if case.scores else case.note for case in cases}
+        found = {case.subject: case.scores.assd_mm if case.scores else case.notes[0] for case in cases}
         results[name] = describe_model(model) | {"assd_mm": found}
     return results
 

@@ -13,13 +13,13 @@ import torch
 import trimesh
 
 from lpm.apps.cli import run
-from lpm.apps.verbs.evaluate_xray import known_subjects
 from lpm.errors import FileError, InputError
+from lpm.evaluation.cases import MODEL, summaries
 from lpm.evaluation.metrics import MetricsConfig
 from lpm.evaluation.xray_baselines import XrayBaselines, field_size_mm, pca_model
-from lpm.evaluation.xray_tables import method_table, summaries
+from lpm.evaluation.xray_subjects import known_subjects, read_subject, subjects_of
+from lpm.evaluation.xray_tables import METHODS
 from lpm.evaluation.xrays import (
-    MODEL,
     PCA,
     XrayEvaluationConfig,
     XrayResult,
@@ -27,8 +27,6 @@ from lpm.evaluation.xrays import (
     compare,
     evaluate_xrays,
     onto,
-    read_subject,
-    subjects_of,
 )
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
@@ -89,15 +87,17 @@ def test_numbers_of_a_table_have_no_sign() -> None:
     assert flat["holds"] == 0.0
     assert flat["dice"] is None
     results = [
-        XrayResult(str(volume), "frontal", MODEL, XrayScores(volume, interval_ml=(1.0, 2.0), holds=volume > 0), 1.0, {})
+        XrayResult(
+            str(volume), MODEL, XrayScores(volume, interval_ml=(1.0, 2.0), holds=volume > 0), 1.0, {}, (), "frontal"
+        )
         for volume in (-0.1, 0.3)
     ]
-    failed = XrayResult("x", "frontal", MODEL, None, 1.0, {}, ("no lungs",))
-    summary = summaries([*results, failed], rng=np.random.default_rng(0))["LPM, frontal"]
+    failed = XrayResult("x", MODEL, None, 1.0, {}, ("no lungs",), "frontal")
+    summary = summaries([*results, failed], rng=np.random.default_rng(0), p95=("volume",))["LPM, frontal"]
     assert summary["volume"]["mean"] == pytest.approx(0.2)
     assert summary["volume"]["p95"] == pytest.approx(0.29)
     assert summary["holds"]["mean"] == 0.5
-    _, rows = method_table([*results, failed], {"LPM, frontal": summary})
+    _, rows = METHODS.rows([*results, failed], {"LPM, frontal": summary})
     assert rows[0][:2] == ["LPM, frontal", "2/3"]
 
 

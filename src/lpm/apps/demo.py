@@ -12,8 +12,9 @@ import numpy as np
 from rich.progress import Progress
 
 from lpm.apps.demo_xray import xray_blocks
-from lpm.apps.stages import EvaluationRun, TrainingRun, evaluate_to_folder, train_model
+from lpm.apps.verbs.evaluate import EvaluationRun, evaluate_to_folder
 from lpm.apps.verbs.prepare import PreparationRun, prepare_to_folder
+from lpm.apps.verbs.train import TrainingRun, train_model
 from lpm.errors import FileError
 from lpm.evaluation.evaluate import EvaluationConfig
 from lpm.evaluation.metrics import MetricsConfig

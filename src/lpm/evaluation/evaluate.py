@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from lpm.errors import InputError, LpmError
 from lpm.evaluation.baselines import Baseline
+from lpm.evaluation.cases import MODEL, CaseResult
 from lpm.evaluation.metrics import MetricsConfig, PointScores, Scores, point_scores, sampling_floor, score
 from lpm.fitting.config import FitConfig
 from lpm.fitting.points import draw_points, fit_points
@@ -24,7 +25,6 @@ from lpm.records import StrictModel
 from lpm.structures import UNION
 
 Meshes = dict[str, WorldMesh]
-MODEL = "LPM"
 
 
 class EvaluationConfig(StrictModel):
@@ -42,27 +42,15 @@ class EvaluationConfig(StrictModel):
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class PointsResult(CaseResult[Scores]):
     """One method on one subject.
 
     Args:
-        subject: Its name.
-        method: ``LPM`` or a baseline's name.
-        scores: None if the method failed.
-        seconds: From points to meshes.
-        meshes: The reconstruction; empty if the method failed.
         paper: F-score and Chamfer with ``EvaluationConfig.paper_points`` points a side, and their floors; LPM only.
-        note: How the fit ended, or why the method failed.
         evaluated_share: Network evaluations of the extraction over those of the dense grid; LPM only.
     """
 
-    subject: str
-    method: str
-    scores: Scores | None
-    seconds: float
-    meshes: Meshes
-    paper: dict[int, tuple[PointScores, PointScores]]
-    note: str = ""
+    paper: Mapping[int, tuple[PointScores, PointScores]] = field(default_factory=dict)
     evaluated_share: float | None = None
 
 
@@ -72,7 +60,7 @@ def evaluate_model(
     split: Literal["train", "test", "all"],
     config: EvaluationConfig,
     baselines: Sequence[Baseline] = (),
-) -> Iterator[CaseResult]:
+) -> Iterator[PointsResult]:
     """Reconstruct every subject of a split from the same points by the model and by each baseline.
 
     Args:
@@ -98,8 +86,13 @@ def evaluate_model(
         for baseline in baselines:
             yield _run_baseline(baseline, subject, (points, normals), true, config)
         names = [cohort.structures[index] for index in structure] if config.sides_known and not is_union else None
-        goal = {UNION[0]: joined(true.values())} if is_union else true
-        yield _run_model(model, subject, (points, names), goal, config)
+        yield _run_model(model, subject, (points, names), true_lungs(model, cohort, subject), config)
+
+
+def true_lungs(model: ModelBundle, cohort: Cohort, subject: str) -> Meshes:
+    """A subject's true meshes, by the structures of a model: of both lungs together for a model of their union."""
+    true = cohort.meshes(subject)
+    return {UNION[0]: joined(true.values())} if model.structures == UNION else true
 
 
 def subject_rng(subject: str, seed: int) -> np.random.Generator:
@@ -127,18 +120,18 @@ def _run_model(
     observed: tuple[Floats, list[str] | None],
     true: Meshes,
     config: EvaluationConfig,
-) -> CaseResult:
+) -> PointsResult:
     started = time.perf_counter()
     try:
         fit = fit_points(model, *observed, config=config.fit, spacing_mm=config.spacing_mm)
     except LpmError as error:
-        return CaseResult(subject, MODEL, None, time.perf_counter() - started, {}, {}, str(error))
+        return PointsResult(subject, MODEL, None, time.perf_counter() - started, {}, (str(error),))
     seconds = time.perf_counter() - started
     scores = score(fit.lungs, true, config.metrics, rng=subject_rng(subject, config.seed + 1))
     share = fit.extraction.n_evaluated / fit.extraction.n_nodes
     paper = _paper_numbers(subject, fit.lungs, true, config)
     note = f"{fit.shape.stop_reason} after {fit.shape.iterations} iterations"
-    return CaseResult(subject, MODEL, scores, seconds, fit.lungs, paper, note, share)
+    return PointsResult(subject, MODEL, scores, seconds, fit.lungs, (note,), paper, share)
 
 
 def _paper_numbers(
@@ -154,12 +147,12 @@ def _paper_numbers(
 
 def _run_baseline(
     baseline: Baseline, subject: str, observed: tuple[Floats, Floats], true: Meshes, config: EvaluationConfig
-) -> CaseResult:
+) -> PointsResult:
     started = time.perf_counter()
     try:
         meshes = baseline.reconstruct(*observed)
         seconds = time.perf_counter() - started
         scores = score(meshes, true, config.metrics, rng=subject_rng(subject, config.seed + 1))
     except LpmError as error:
-        return CaseResult(subject, baseline.name, None, time.perf_counter() - started, {}, {}, str(error))
-    return CaseResult(subject, baseline.name, scores, seconds, meshes, {})
+        return PointsResult(subject, baseline.name, None, time.perf_counter() - started, {}, (str(error),))
+    return PointsResult(subject, baseline.name, scores, seconds, meshes)

@@ -1,61 +1,37 @@
-"""Lungs from radiographs as tables: methods side by side, each subject."""
+"""Tables of `lpm evaluate-xray`: methods side by side, each subject."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from lpm.evaluation.cases import MODEL
+from lpm.evaluation.tables import MethodTable, NamedTable, Summaries, TableRows
+from lpm.evaluation.xrays import XrayResult
 
-from lpm.evaluation.metrics import summarise_rows
-from lpm.evaluation.tables import Summaries, TableRows
-from lpm.evaluation.xrays import MODEL, XrayResult
-
-METHOD_CAPTION = (
+METHODS = MethodTable(
     "Methods side by side: mean [95 % interval of the mean] over subjects, after a translation and no more; errors of "
-    "volume and size are relative and without sign"
+    "volume and size are relative and without sign",
+    {
+        "Dice": ("dice", "{:.3f}"),
+        "ASSD mm": ("assd_mm", "{:.1f}"),
+        "HD95 mm": ("hd95_mm", "{:.1f}"),
+        "volume error": ("volume", "{:.1%}"),
+        "width": ("width", "{:.1%}"),
+        "depth": ("depth", "{:.1%}"),
+        "height": ("height", "{:.1%}"),
+    },
+    {
+        "95 % of volume errors below": lambda _, summary: f"{summary['volume']['p95']:.1%}",
+        "interval's width": lambda _, summary: f"{summary['interval']['mean']:.0%}" if "interval" in summary else "-",
+        "holds": lambda _, summary: f"{summary['holds']['mean']:.0%}" if "holds" in summary else "-",
+    },
 )
-_COLUMNS = {
-    "Dice": ("dice", "{:.3f}"),
-    "ASSD mm": ("assd_mm", "{:.1f}"),
-    "HD95 mm": ("hd95_mm", "{:.1f}"),
-    "volume error": ("volume", "{:.1%}"),
-    "width": ("width", "{:.1%}"),
-    "depth": ("depth", "{:.1%}"),
-    "height": ("height", "{:.1%}"),
-}
 
 
-def summaries(results: Sequence[XrayResult], *, rng: np.random.Generator) -> Summaries:
-    """Mean, median, interval of the mean of every number, by method; of the volume's error also its 95th percentile."""
-    found = {}
-    for label in dict.fromkeys(result.label for result in results):
-        rows = [result.scores.flat() for result in results if result.label == label and result.scores]
-        if rows:
-            found[label] = summarise_rows(rows, rng=rng)
-            found[label]["volume"]["p95"] = float(np.percentile([row["volume"] or 0.0 for row in rows], 95))
-    return found
-
-
-def method_table(results: Sequence[XrayResult], by_method: Summaries) -> TableRows:
-    """One row a method."""
-    header = ["method", "cases", *_COLUMNS, "95 % of volume errors below", "interval's width", "holds", "seconds"]
-    rows = []
-    for label, summary in by_method.items():
-        own = [result for result in results if result.label == label]
-        n_done = sum(result.scores is not None for result in own)
-        cells = [_interval(summary.get(key), form) for key, form in _COLUMNS.values()]
-        holds = f"{summary['holds']['mean']:.0%}" if "holds" in summary else "-"
-        width = f"{summary['interval']['mean']:.0%}" if "interval" in summary else "-"
-        seconds = f"{np.median([result.seconds for result in own]):.1f}"
-        rows.append([label, f"{n_done}/{len(own)}", *cells, f"{summary['volume']['p95']:.1%}", width, holds, seconds])
-    return header, rows
-
-
-def _interval(summary: dict[str, float] | None, form: str) -> str:
-    if summary is None:
-        return "-"
-    low, high = form.format(summary["low"]), form.format(summary["high"])
-    return f"{form.format(summary['mean'])} [{low}, {high}]"
+def tables_of(results: Sequence[XrayResult], by_method: Summaries) -> list[NamedTable]:
+    """All tables, each with its caption, in reading order."""
+    methods = (METHODS.caption, METHODS.rows(results, by_method))
+    return [methods, ("Each subject", case_table(results))]
 
 
 def case_table(results: Sequence[XrayResult]) -> TableRows:

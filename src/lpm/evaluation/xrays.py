@@ -6,41 +6,30 @@ and no scale and no rotation is forgiven.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import joblib
 import numpy as np
 import torch
 from pydantic import Field
 
-from lpm.errors import FileError, InputError, LpmError
+from lpm.errors import LpmError
+from lpm.evaluation.cases import MODEL, CaseResult
 from lpm.evaluation.metrics import MetricsConfig, surface_scores, volume_scores
 from lpm.evaluation.xray_baselines import XrayBaselines, field_size_mm
-from lpm.files.volumes import read_volume
+from lpm.evaluation.xray_subjects import Meshes, Side, Split, XraySubject, read_subject, subjects_of, volume_ml
 from lpm.fitting.config import FitConfig
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
-from lpm.preparation.cleaning import clean_labels
-from lpm.preparation.config import MeshingConfig
-from lpm.preparation.meshing import mesh_structure
 from lpm.records import StrictModel
-from lpm.structures import DEFAULT_STRUCTURES
-from lpm.xray.files.reading import read_xray
-from lpm.xray.files.views import read_views
-from lpm.xray.fit import Radiograph, fit_xray
+from lpm.xray.fit import fit_xray
 from lpm.xray.reader import XrayReader, load_reader
 
-Meshes = Mapping[str, WorldMesh]
-Side = Literal["frontal", "lateral"]
-Split = Literal["train", "test", "all"]
-SIDES: tuple[Side, ...] = ("frontal", "lateral")
-MODEL = "LPM"
 PCA, SCALED = "PCA of SDF grids, same data term", "mean shape, scaled"
 
 
@@ -53,20 +42,6 @@ class XrayEvaluationConfig(StrictModel):
     spacing_mm: float = Field(1.5, gt=0, description="lattice of the extracted meshes")
     fit: FitConfig | None = Field(None, description="None: as fits of one and of two radiographs usually are")
     metrics: MetricsConfig = MetricsConfig()
-
-
-@dataclass(frozen=True)
-class XraySubject:
-    """True lungs, and radiographs placed in their world."""
-
-    name: str
-    lungs: Meshes
-    radiographs: Mapping[Side, Radiograph]
-
-    @property
-    def volume_ml(self) -> float:
-        """Of both lungs."""
-        return volume_ml(self.lungs)
 
 
 @dataclass(frozen=True)
@@ -104,96 +79,31 @@ class XrayScores:
 
 
 @dataclass(frozen=True)
-class XrayResult:
-    """One method on one subject.
+class XrayResult(CaseResult[XrayScores]):
+    """One method on one subject; its seconds are those of one core, whatever else the machine does.
 
     Args:
-        subject: Its name.
         views: What the method saw, such as ``frontal + lateral``.
-        method: ``LPM`` or a baseline's name.
-        scores: None if the method failed.
-        seconds: From pictures to meshes, of one core: CPU time, whatever else the machine does.
-        meshes: The reconstruction; empty if the method failed or gives none.
-        notes: Doubts of the fit, or why it failed.
     """
 
-    subject: str
-    views: str
-    method: str
-    scores: XrayScores | None
-    seconds: float
-    meshes: Meshes
-    notes: tuple[str, ...] = ()
+    views: str = ""
 
     @property
     def label(self) -> str:
         """Method and what it saw."""
         return f"{self.method}, {self.views}"
 
+    def record(self) -> dict[str, Any]:
+        """What ``summary.json`` says of it."""
+        numbers = vars(self.scores) if self.scores else {}
+        head = {"subject": self.subject, "views": self.views, "method": self.method}
+        return {**head, **numbers, "seconds": round(self.seconds, 2), "notes": list(self.notes)}
 
-def subjects_of(folder: Path, split: Split) -> list[str]:
-    """Names of the subjects of a split that have radiographs.
-
-    Args:
-        folder: With `split.json`, and for each subject a folder of `labels.nii.gz`, `frontal.png`, `lateral.png` and
-            `views.json`, as `lpm xray` writes them.
-        split: Of `split.json`; without that file all subjects count as test.
-
-    Raises:
-        FileError: The folder or its `split.json` cannot be read.
-        InputError: No subject of the split has radiographs.
-    """
-    if not folder.is_dir():
-        raise FileError(str(folder), "no such folder", "a folder of subjects with radiographs")
-    known = {path.parent.name for path in folder.glob("*/views.json")}
-    named = _split(folder, known)
-    chosen = sorted(name for name, part in named.items() if split in ("all", part) and name in known)
-    if not chosen:
-        given = f"{len(known)} subjects with radiographs, none of split {split!r}"
-        raise InputError("evaluate-xray", given, "at least one", "`lpm xray CT --out SUBJECT` makes them; --split all")
-    return chosen
-
-
-def _split(folder: Path, known: set[str]) -> dict[str, str]:
-    path = folder / "split.json"
-    if not path.exists():
-        return dict.fromkeys(known, "test")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): part for part in ("train", "test") for name in found.get(part, [])}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        expected = '{"train": [names], "test": [names]}'
-        raise FileError(str(path), f"no split ({error})", expected, "write it again") from error
-
-
-def read_subject(folder: Path) -> XraySubject:
-    """Read a subject's labels and radiographs.
-
-    Raises:
-        FileError: Missing or damaged files.
-        InputError: A lung is missing, or the pictures have no views.
-    """
-    views = read_views(folder / "views.json")
-    sides = [side for side in SIDES if side in views]
-    if "frontal" not in sides:
-        raise InputError(str(folder / "views.json"), f"views {', '.join(views)}", "frontal, and lateral")
-    pictures: dict[Side, Radiograph] = {}
-    for side in sides:
-        pixels = read_xray(folder / f"{side}.png").pixels
-        pictures[side] = Radiograph(pixels, side, view=views[side], name=f"{side}.png")
-    return XraySubject(folder.name, true_lungs(folder), pictures)
-
-
-def true_lungs(folder: Path) -> dict[str, WorldMesh]:
-    """Meshes of a subject's `labels.nii.gz` (1 left, 2 right)."""
-    labels = read_volume(folder / "labels.nii.gz")
-    masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), folder.name, need_all=True, plain=False).masks
-    return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in masks.items()}
-
-
-def volume_ml(meshes: Meshes) -> float:
-    """Of all meshes together."""
-    return sum(mesh.volume_ml for mesh in meshes.values())
+    def row(self) -> dict[str, Any]:
+        """A line of ``scores.csv``."""
+        row = self.record()
+        low, high = row.pop("interval_ml", None) or (None, None)
+        return row | {"interval_low_ml": low, "interval_high_ml": high, "notes": "; ".join(self.notes)}
 
 
 def compare(meshes: Meshes, true: Meshes, config: MetricsConfig | None = None) -> XrayScores:
@@ -310,12 +220,12 @@ class _Bench:
         try:
             fit = fit_xray(model, given, reader=self.reader, config=config.fit, spacing_mm=config.spacing_mm)
         except LpmError as error:
-            return XrayResult(subject.name, seen, method, None, time.process_time() - started, {}, (str(error),))
+            return XrayResult(subject.name, method, None, time.process_time() - started, {}, (str(error),), seen)
         seconds = time.process_time() - started
         low, high = fit.interval("total_volume_ml")
         holds = low <= subject.volume_ml <= high
         scores = replace(compare(fit.lungs, subject.lungs, config.metrics), interval_ml=(low, high), holds=holds)
-        return XrayResult(subject.name, seen, method, scores, seconds, fit.lungs, fit.notes)
+        return XrayResult(subject.name, method, scores, seconds, fit.lungs, fit.notes, seen)
 
     def _without_fit(self, subject: XraySubject) -> Iterator[XrayResult]:
         """Baselines by the size of the frontal field."""
@@ -326,6 +236,6 @@ class _Bench:
         seconds = time.process_time() - started
         for method, meshes in (("mean shape", self.baselines.mean), (SCALED, self.baselines.scaled(size_mm))):
             scores = compare(meshes, subject.lungs, self.config.metrics)
-            yield XrayResult(subject.name, "frontal", method, scores, seconds, meshes)
+            yield XrayResult(subject.name, method, scores, seconds, meshes, views="frontal")
         volume = self.baselines.volume_ml(size_mm) / subject.volume_ml - 1.0
-        yield XrayResult(subject.name, "frontal", "regression", XrayScores(volume), seconds, {})
+        yield XrayResult(subject.name, "regression", XrayScores(volume), seconds, {}, views="frontal")

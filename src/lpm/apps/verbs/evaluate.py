@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, progress
 from lpm.errors import CasesFailedError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lpm.evaluation.evaluate import EvaluationConfig
 
 
 def evaluate(
@@ -30,7 +36,6 @@ def evaluate(
 
     Example: lpm evaluate model cohort --split test --points 5000 --out evaluation
     """
-    from lpm.apps.stages import EvaluationRun, evaluate_to_folder
     from lpm.evaluation.evaluate import EvaluationConfig
 
     names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
@@ -40,3 +45,44 @@ def evaluate(
         n_failed = evaluate_to_folder(run, bar)
     if n_failed:
         raise CasesFailedError("evaluate", f"{n_failed} reconstructions failed", hint=f"see {out / 'scores.csv'}")
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """What `lpm evaluate` was asked for."""
+
+    model: Path
+    cohort: Path
+    out: Path
+    split: Literal["train", "test", "all"]
+    baselines: tuple[str, ...]
+    config: EvaluationConfig
+
+
+def evaluate_to_folder(run: EvaluationRun, bar: Progress) -> int:
+    """Evaluate, and write scores, tables, figures and a report.
+
+    Returns:
+        Number of reconstructions that failed.
+    """
+    from lpm.evaluation.baselines import BaselinesConfig, build_baselines
+    from lpm.evaluation.evaluate import evaluate_model
+    from lpm.model.bundle import read_bundle
+    from lpm.preparation.cohort import Cohort
+    from lpm.reports.evaluations import Evaluated, write_points_evaluation
+
+    model, cohort = read_bundle(run.model), Cohort(run.cohort)
+    learning = bar.add_task("train baselines", total=None)
+    chosen = BaselinesConfig.model_validate({"names": run.baselines})
+    baselines = build_baselines(cohort, chosen) if run.baselines else []
+    bar.remove_task(learning)
+    task = bar.add_task("evaluate", total=len(cohort.subjects(run.split)) * (1 + len(baselines)))
+    results = []
+    for result in evaluate_model(model, cohort, run.split, run.config, baselines):
+        results.append(result)
+        bar.advance(task)
+        assd = f"ASSD {result.scores.assd_mm:.2f} mm" if result.scores else f"failed: {'; '.join(result.notes)}"
+        line = f"{result.subject}, {result.method}: {assd}, {result.seconds:.1f} s"
+        bar.console.print(line, soft_wrap=True, markup=False)
+    write_points_evaluation(run.out, Evaluated(run.model, model, cohort, run.split, run.config), results)
+    return sum(result.scores is None for result in results)

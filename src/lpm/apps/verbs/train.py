@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lpm.apps.configuration import build_config
 from lpm.apps.terminal import progress
-from lpm.errors import MisuseError
+from lpm.errors import FileError, MisuseError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lpm.model.bundle import ModelBundle
+    from lpm.model.config import AtlasConfig, ModelConfig
 
 
 def train(
@@ -43,7 +50,6 @@ def train(
 
     Example: lpm train cohort --out model
     """
-    from lpm.apps.stages import AtlasRun, TrainingRun, train_atlas, train_model
     from lpm.model.config import AtlasConfig, ModelConfig
     from lpm.model.config import preset as find_preset
 
@@ -72,3 +78,89 @@ def _resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise MisuseError("--device", "cuda, but torch finds no GPU", "a CUDA build of torch and a GPU", "--device cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What `lpm train` was asked for."""
+
+    cohort: Path
+    out: Path
+    config: ModelConfig
+    device: str
+    jobs: int = 1
+    resume: bool = False
+    data: str = "not stated"
+
+
+def train_model(run: TrainingRun, bar: Progress) -> ModelBundle:
+    """Train, checkpoint, and write the model with its epoch log and loss curves.
+
+    Raises:
+        FileError: The folder holds a run and `resume` was not asked for.
+    """
+    from lpm.files.atomic import write_text
+    from lpm.model.bundle import bundle_of, structure_names, write_bundle
+    from lpm.model.samples import load_samples
+    from lpm.model.training import Training, dump_log
+    from lpm.preparation.cohort import Cohort
+    from lpm.reports.plots import plot_losses
+
+    cohort, checkpoint = Cohort(run.cohort), run.out / "checkpoint.safetensors"
+    if checkpoint.exists() and not run.resume:
+        raise FileError(str(run.out), "holds a training run", "a new folder", "--resume to go on, or another --out")
+    sampling = bar.add_task("read and deform", total=None)
+    samples = load_samples(cohort, run.config, jobs=run.jobs)
+    bar.remove_task(sampling)
+    training = Training(samples, len(structure_names(cohort, run.config)), run.config, run.device)
+    if checkpoint.exists():
+        training.resume(checkpoint)
+    n_epochs = run.config.training.epochs
+    task = bar.add_task("train", total=n_epochs, completed=len(training.log))
+    for report in training.epochs():
+        bar.update(task, advance=1, description=f"train, loss {report.losses['total']:.4f}")
+        if report.epoch % run.config.training.checkpoint_every == 0 or report.epoch == n_epochs:
+            training.save(checkpoint)
+            write_text(run.out / "epochs.csv", dump_log(training.log))
+    bundle = bundle_of(training, cohort, run.data)
+    write_bundle(run.out, bundle)
+    plot_losses(training.log, run.out)
+    return bundle
+
+
+@dataclass(frozen=True)
+class AtlasRun:
+    """What `lpm train --preset atlas` was asked for."""
+
+    cohort: Path
+    out: Path
+    config: AtlasConfig
+    split: Literal["train", "all"] = "train"
+    jobs: int = 1
+    data: str = "not stated"
+
+
+def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
+    """Make an atlas and write it.
+
+    Raises:
+        FileError: The folder holds a model.
+    """
+    from lpm.model.atlas import AtlasBuild
+    from lpm.model.bundle import bundle_of_atlas, write_bundle
+    from lpm.preparation.cohort import Cohort
+
+    if (run.out / "bundle.json").exists():
+        raise FileError(str(run.out), "holds a model", "a new folder", "another --out")
+    cohort = Cohort(run.cohort)
+    build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, jobs=run.jobs)
+    task = bar.add_task("signed distances of the training shapes", total=build.n_steps)
+    for done in build.steps():
+        bar.update(task, advance=1, description=done)
+    for row in build.history:
+        errors = ", ".join(f"{name} {row[f'{name}_error_mm']:.2f} mm" for name in cohort.structures)
+        what = f"round {row['round']:.0f}: training shapes and displaced average differ by {errors}"
+        bar.console.print(what, soft_wrap=True)
+    bundle = bundle_of_atlas(build, run.data)
+    write_bundle(run.out, bundle)
+    return bundle
