@@ -9,21 +9,54 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
+from lpm.apps.viewer.fit_upload import Explained
 from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
-from lpm.fitting.fit import Fit, labels_of
+from lpm.fitting.fit import labels_of
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.reports.fits import Seen, write_fit_report
 
+Export = Literal["meshes", "labels", "picture", "report"]
 MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
+
+
+def export(
+    what: Export,
+    lungs: ShownLungs,
+    explained: Explained | None,
+    mesh_format: str,
+    rendered: Callable[[], np.ndarray],
+) -> tuple[str, bytes]:
+    """Name and content of the file that is wanted.
+
+    Args:
+        what: Kind of the file.
+        lungs: On the page.
+        explained: The last fit, with its evidence.
+        mesh_format: Of meshes.
+        rendered: Draws the scene as it is seen.
+
+    Raises:
+        InputError: A report of lungs that were not fitted, or another mesh format.
+    """
+    if what == "meshes":
+        return "lungs.zip", meshes_zip(lungs, mesh_format)
+    if what == "picture":
+        return "lungs.png", picture_png(rendered())
+    fitted = None if lungs.fit is None else explained
+    if what == "labels":
+        return "labels.nii.gz", labels_nii(lungs.meshes, None if fitted is None else fitted.seen.volume)
+    if fitted is None:
+        raise InputError("report", "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
+    return "report.html", report_html(fitted)
 
 
 def meshes_zip(lungs: ShownLungs, mesh_format: str) -> bytes:
@@ -57,9 +90,10 @@ def labels_nii(meshes: Meshes, grid: Volume | None) -> bytes:
     return _written("labels.nii.gz", lambda path: write_volume(path, labels))
 
 
-def report_html(fit: Fit, seen: Seen) -> bytes:
+def report_html(of: Explained) -> bytes:
     """The report of a fit: one page that opens offline."""
-    return _written("report.html", lambda path: write_fit_report(path, fit, seen))
+    seen = Seen(of.seen.points_mm, of.seen.volume, None, of.provenance)
+    return _written("report.html", lambda path: write_fit_report(path, of.fit, seen))
 
 
 def picture_png(pixels: np.ndarray) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lpm.apps.viewer.access_control import take_upload
 from lpm.apps.viewer.attribute_sliders import AttributeSlider
-from lpm.apps.viewer.exports import MESH_FORMATS
+from lpm.apps.viewer.exports import MESH_FORMATS, Export
 from lpm.apps.viewer.fit_upload import Kind, Options, Step
 from lpm.apps.viewer.scene.scan_slices import PLANES
 from lpm.apps.viewer.scene.shape_parameters import N_SLIDERS, REACH, ShapeParameters
@@ -21,7 +21,6 @@ from lpm.apps.viewer.scene.vertex_colours import Quantity
 
 Other = Literal["nothing", "mean lungs", "kept lungs", "truth"]
 Placing = Literal["overlaid", "side by side"]
-Export = Literal["meshes", "labels", "picture", "report"]
 _UPLOADS: dict[Kind, tuple[str, str, str]] = {
     "labels": ("Label map", ".nii,.gz,.nrrd,.mha", "1 left, 2 right: whole, cut off, or a few drawn slices."),
     "ct": ("Chest CT", ".nii,.gz,.nrrd,.mha,.zip", "NIfTI, NRRD, MHA, or a zip of one DICOM series."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from lpm.apps.viewer.access_control import AccessControl, check_address, with_access_control, without_tunnel
 from lpm.apps.viewer.attribute_sliders import AttributeEdit
+from lpm.apps.viewer.fit_job import FitService
 from lpm.apps.viewer.scene.mesher import Mesher
 from lpm.apps.viewer.scene.scene import DISTANCE
 from lpm.apps.viewer.session import Session, Shared
+from lpm.apps.viewer.shape_editor import Known
 from lpm.errors import InputError
 from lpm.extras import import_extra
 from lpm.model.bundle import ModelBundle
@@ -56,7 +59,9 @@ class ViewServer:
         viser = import_extra("viser", "view", "lpm view")
         check_address(config.host, config.port)
         self.access = AccessControl.of(config.host)
-        self._shared = Shared(model, config.source, Mesher(model), config.most_mb)
+        self._shared = Shared(
+            config.source, FitService(model, config.most_mb), Known(Mesher(model), Future(), Future())
+        )
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._prepare, name="lpm-view-prepare", daemon=True).start()
@@ -73,10 +78,10 @@ class ViewServer:
 
     def _prepare(self) -> None:
         """What takes a while and all clients need: the first picture, what is known of the population, the knobs."""
-        shared = self._shared
-        shared.mesher.warm()
-        shared.population.set_result(attributes_of(shared.model))
-        shared.edit.set_result(_attribute_edit(shared.model, shared.mesher))
+        model, known = self._shared.fits.model, self._shared.known
+        known.mesher.warm()
+        known.population.set_result(attributes_of(model))
+        known.edit.set_result(_attribute_edit(model, known.mesher))
 
     @property
     def port(self) -> int:

@@ -41,11 +41,19 @@ class Mesher:
         with self._lock:
             return self._carried(self._fine, shape) if self.is_atlas else self._searched(shape, _FINE_MM)
 
+    @property
+    def n_modes(self) -> int:
+        """Shape parameters of the model."""
+        return self._model.latents.n_modes
+
+    def mean(self) -> dict[str, WorldMesh]:
+        """The mean lungs, to look at."""
+        return self.fine(ShapeParameters.mean(self.n_modes))
+
     def warm(self) -> None:
         """Make what the first meshes need, before anyone asks for them."""
-        mean = ShapeParameters.mean(self._model.latents.n_modes)
-        self.coarse(mean)
-        self.fine(mean)
+        self.coarse(ShapeParameters.mean(self.n_modes))
+        self.mean()
 
     @property
     def is_atlas(self) -> bool:
