@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each core, each with one thread; the tests of a file stay together, for they share what they make.
+WORKERS ?= logical
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadscope
 
-.PHONY: help setup demo test test-browser lint docs docs-blocks readme benchmarks clean
+.PHONY: help setup demo test test-slow test-browser lint docs docs-blocks readme benchmarks clean
 
 help:            ## Show what can be made.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,8 +23,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup      ## The whole story without data or GPU; ends in runs/demo/report.html.
 	$(BIN)/lpm demo --out runs/demo
 
-test: setup lint ## Lint, check types, run the tests.
-	$(BIN)/python -m pytest
+test: setup lint ## Lint, check types, run the tests but the slow ones: some minutes.
+	$(PYTEST)
+
+test-slow: setup ## The tests marked slow.
+	$(PYTEST) -m "slow and not browser"
 
 test-browser: setup ## The viewer in a headless Chromium; the system's, or Playwright's if there is none.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'

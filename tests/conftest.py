@@ -1,12 +1,21 @@
-"""Shared fixtures: small phantoms with known geometry, and the real lungs where they are present."""
+"""Shared fixtures: small phantoms with known geometry, and the real lungs where they are present.
+
+Tests may run in several processes (`pytest -n`, pytest-xdist). What takes seconds to make is then made by the first
+process that asks for it, and read by the others.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import joblib
 import numpy as np
 import pytest
+import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from lpm.files.volumes import write_volume
@@ -26,6 +35,34 @@ from lpm.preparation.prepare import finish_cohort, prepare_cases
 
 settings.register_profile("lpm", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("lpm")
+
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if IS_WORKER:
+    torch.set_num_threads(1)  # processes that each take all cores wait for one another
+
+Made = TypeVar("Made")
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+    """Give every process the same object, made by the first that asks, in a folder that all of them can read.
+
+    Args:
+        tmp_path_factory: Of this process.
+        name: Of the object, unique in a run.
+        make: Called with the folder, which is empty.
+    """
+    if not IS_WORKER:
+        return make(tmp_path_factory.mktemp(name))
+    common = tmp_path_factory.getbasetemp().parent
+    kept = common / f"{name}.joblib"
+    with FileLock(common / f"{name}.lock"):
+        if not kept.exists():
+            folder = common / name
+            folder.mkdir()
+            joblib.dump(make(folder), folder.with_suffix(".part"))
+            folder.with_suffix(".part").rename(kept)
+        made: Made = joblib.load(kept)
+    return made
 
 
 @pytest.fixture
@@ -66,7 +103,10 @@ def real_lungs() -> Path:
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six generated pairs of lungs, four to train on, prepared at 6 mm."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return made_once(tmp_path_factory, "tiny_cohort", prepare_tiny_cohort)
+
+
+def prepare_tiny_cohort(folder: Path) -> Path:
     for index in range(6):
         labels = to_labels(random_lungs(rng=np.random.default_rng(index)), 6.0)
         write_volume(folder / "scans" / f"case{index}.nii.gz", labels)
@@ -99,13 +139,17 @@ def tiny_config() -> ModelConfig:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig) -> ModelBundle:
+def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     """A trained model of generated lungs: rough, but a model of lungs."""
-    cohort = Cohort(tiny_cohort)
-    training = Training(load_samples(cohort, tiny_config, jobs=1), 2, tiny_config, "cpu")
-    for _ in training.epochs():
-        pass
-    return bundle_of(training, cohort, "generated")
+
+    def train(folder: Path) -> ModelBundle:
+        cohort = Cohort(tiny_cohort)
+        training = Training(load_samples(cohort, tiny_config, jobs=1), 2, tiny_config, "cpu")
+        for _ in training.epochs():
+            pass
+        return bundle_of(training, cohort, "generated")
+
+    return made_once(tmp_path_factory, "tiny_model", train)
 
 
 QUICK_ATLAS = AtlasConfig(
@@ -118,9 +162,12 @@ QUICK_ATLAS = AtlasConfig(
 
 
 @pytest.fixture(scope="session")
-def tiny_atlas(tiny_cohort: Path, make_atlas: Callable[[list[str]], ModelBundle]) -> ModelBundle:
+def tiny_atlas(
+    tiny_cohort: Path, make_atlas: Callable[[list[str]], ModelBundle], tmp_path_factory: pytest.TempPathFactory
+) -> ModelBundle:
     """An atlas of generated lungs, on a coarse grid."""
-    return make_atlas(Cohort(tiny_cohort).subjects("train"))
+    subjects = Cohort(tiny_cohort).subjects("train")
+    return made_once(tmp_path_factory, "tiny_atlas", lambda _: make_atlas(subjects))
 
 
 @pytest.fixture(scope="session")
