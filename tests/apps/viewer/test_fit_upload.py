@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lpm.files.meshes import write_mesh
 from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
 from lpm.fitting.fit import labels_of
+from lpm.fitting.masks import MaskFitConfig
 from lpm.geometry.meshes import WorldMesh, joined, sample_surface
 from lpm.geometry.phantoms import PhantomLungs, to_labels
 from lpm.lung_model import LungModel
@@ -54,7 +56,10 @@ def test_points_are_fitted_and_kept_to_be_shown(
     assert sum(mesh.volume_ml for mesh in found.fit.lungs.values()) == pytest.approx(true_ml, rel=0.1)
 
 
-def test_labels_are_fitted_and_kept_to_be_shown(model: LungModel, lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
+def test_labels_are_fitted_and_kept_to_be_shown(
+    model: LungModel, lungs: dict[str, WorldMesh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lpm.apps.viewer.fit_upload.MaskFitConfig", partial(MaskFitConfig, n_points=500))
     labels = labels_of(lungs, spacing_mm=6.0)
     write_volume(tmp_path / "l.nii.gz", labels)
     _, found = explained(model, "labels", tmp_path / "l.nii.gz")

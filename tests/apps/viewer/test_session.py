@@ -7,6 +7,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ pytest.importorskip("viser")
 
 from visitor import Visitor
 
+from lpm.apps.viewer.fit_upload import Options
 from lpm.apps.viewer.server import ViewConfig, ViewServer
 from lpm.apps.viewer.uploads import safe_name
 
@@ -33,9 +35,11 @@ BETA = re.compile(r"model.shape\(\[(.+)\]\)")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewServer]:
     """One that keeps temporary files where a test can see them."""
     before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("files"))
-    server = ViewServer(lpm.load().bundle, ViewConfig(port=0, most_mb=1))
-    yield server
-    server.stop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lpm.apps.viewer.panels.Options", partial(Options, spacing_mm=6.0))
+        server = ViewServer(lpm.load().bundle, ViewConfig(port=0, most_mb=1))
+        yield server
+        server.stop()
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
     tempfile.tempdir = before
 
@@ -66,7 +70,7 @@ def test_a_knob_makes_lungs_that_measure_it(server: ViewServer) -> None:
         visitor.set("total volume, ml", 6000.0)
         told = visitor.wait_for(lambda: [found for said in visitor.texts() if (found := BETA.search(said))])
         beta = [float(value) for value in told[-1][1].split(",")]
-        volume = sum(mesh.volume_ml for mesh in lpm.load().shape(beta).values())
+        volume = sum(mesh.volume_ml for mesh in lpm.load().shape(beta, spacing_mm=4.0).values())
         assert volume == pytest.approx(6000.0, rel=0.01)
 
 
