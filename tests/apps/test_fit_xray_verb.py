@@ -55,7 +55,7 @@ class Caught:
 @pytest.fixture
 def caught(monkeypatch: pytest.MonkeyPatch) -> Caught:
     found = Caught()
-    monkeypatch.setattr("lpm.xray.fit.fit_xray", found.fit_xray)
+    monkeypatch.setattr("lpm.workflows.radiographs.fit_xray", found.fit_xray)
     return found
 
 
@@ -155,7 +155,7 @@ def test_sides_spacing_and_usual_distances(scan: Path, tmp_path: Path, caught: C
     assert (frontal.beam.source_detector_mm, frontal.beam.patient_detector_mm) == (1800.0, 200.0)
     assert frontal.view is None
     np.testing.assert_array_equal(lateral.pixels, read_xray(pictures[1]).pixels)
-    assert caught.options == {"spacing_mm": 3.0}
+    assert caught.options == {"config": None, "spacing_mm": 3.0}
 
 
 def test_one_number_is_both_spacings(scan: Path, tmp_path: Path, caught: Caught) -> None:
@@ -277,7 +277,7 @@ def bad(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("photo.jpg", 1, "of the pixels are coloured"),
         ("small.png", 1, "40 x 40 pixels; expected at least 64 a side"),
         ("text.png", 1, "not an image of a kind that is read"),
-        ("lateral.dcm", 1, "a lateral picture; expected a frontal one. Try: give it as --lateral"),
+        ("lateral.dcm", 1, "a lateral picture; expected a frontal one. Try: give it as the lateral one"),
         ("absurd.dcm", 1, "ImagerPixelSpacing 190 mm; expected 0.02 to 5 mm"),
     ],
 )
@@ -307,11 +307,11 @@ def test_what_is_no_radiograph_exits_1(
         (["--patient-detector-mm", "-5"], "--patient-detector-mm: -5 mm"),
         (["--source-detector-mm", "150"], "--patient-detector-mm: the patient 200 mm from the detector, and the sour"),
         (["--ap", "--projection", "parallel"], "--ap: a parallel beam, which is the same both ways"),
-        (["--ap", "--views", "PARALLEL"], "--ap: --views knows where the tube was"),
+        (["--ap", "--views", "PARALLEL"], "--ap: the views know where the tube was"),
         (["--views", "SIZES"], "--views: frontal.png has"),
         (["--views", "OTHERS"], "--views: others.json has angle20; expected one of frontal"),
         (["--views", "PARALLEL", "--patient-detector-mm", "300"], "--views: a parallel beam, and distances were given"),
-        (["--views", "PARALLEL", "--mm-per-px", "0.5"], "--mm-per-px: 0.5 x 0.5 mm, and --views says 2 x 2"),
+        (["--views", "PARALLEL", "--mm-per-px", "0.5"], "--mm-per-px: 0.5 x 0.5 mm, and the views say 2 x 2"),
     ],
 )
 def test_misuse_exits_2(
@@ -335,9 +335,9 @@ def test_a_cone_beam_of_the_views_is_not_overruled(
 ) -> None:
     given = ["--frontal", scan / "cone" / "frontal.png", "--views", scan / "cone" / "views.json"]
     assert fit(tmp_path / "out", *given, "--projection", "parallel") == 2
-    assert "--projection: parallel, and --views has a cone beam" in capfd.readouterr().err
+    assert "--projection: parallel, and the views have a cone beam" in capfd.readouterr().err
     assert fit(tmp_path / "out", *given, "--source-detector-mm", "1000") == 2
-    assert "--source-detector-mm: 1000 mm, and --views says 1800" in capfd.readouterr().err
+    assert "--source-detector-mm: 1000 mm, and the views say 1800" in capfd.readouterr().err
 
 
 def test_no_picture_and_no_model_are_told(

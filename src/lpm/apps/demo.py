@@ -21,8 +21,7 @@ from lpm.evaluation.metrics import MetricsConfig
 from lpm.files.points import write_points
 from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.fit import Fit, mean_shape
-from lpm.fitting.masks import fit_mask
-from lpm.fitting.points import draw_points, fit_points
+from lpm.fitting.points import draw_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import random_lungs, stored_as, to_labels
 from lpm.geometry.surfaces import extract_surface
@@ -37,6 +36,8 @@ from lpm.reports.document import Block, Figure, Section, Table, Text, write_repo
 from lpm.reports.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.reports.provenance import provenance
 from lpm.structures import DEFAULT_STRUCTURES
+from lpm.workflows.outcome import FitRun, OutcomeFiles, write_outcome
+from lpm.workflows.surfaces import fit_labels_file, fit_points_file
 
 N_SUBJECTS = 16
 DATA = "generated lung-like shapes (lpm.geometry.phantoms); no patient data"
@@ -142,12 +143,12 @@ def _reconstruct(demo: _Demo, model: ModelBundle, cohort: Cohort, subject: str) 
     surface = cohort.surface(subject)
     points = surface.points_mm[draw_points(surface.points_mm, 1000, rng=rng)]
     write_points(demo.out / "unseen_points.ply", points)
-    from_points = fit_points(model, points)
-    from_points.write(demo.out / "fit_points")
-    scan = read_volume(demo.scans / f"{subject}.nii.gz")
-    from_mask = fit_mask(model, scan, rng=rng)
-    from_mask.write(demo.out / "fit_mask", grid=scan)
-    return from_points, from_mask
+    run = FitRun(model, seed=demo.seed)
+    from_points = fit_points_file(run, demo.out / "unseen_points.ply")
+    from_mask = fit_labels_file(run, demo.scans / f"{subject}.nii.gz")
+    for name, outcome in (("fit_points", from_points), ("fit_mask", from_mask)):
+        write_outcome(demo.out / name, outcome, OutcomeFiles(report=False))
+    return from_points.fit, from_mask.fit
 
 
 def _report(demo: _Demo, model: ModelBundle, cohort: Cohort, fits: Mapping[str, Fit]) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lpm.evaluation.xrays import compare, onto
 from lpm.files.volumes import write_volume
+from lpm.fitting.fit import Fit
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
@@ -18,11 +19,12 @@ from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.reports.document import Block, Figure, Table, Text
 from lpm.reports.plots import plot_reconstruction
-from lpm.reports.xray_pictures import draw_views
 from lpm.structures import DEFAULT_STRUCTURES
+from lpm.workflows.outcome import FitRun, OutcomeFiles, write_outcome
+from lpm.workflows.radiographs import fit_radiographs
 from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
 from lpm.xray.files.reading import write_picture
-from lpm.xray.fit import Radiograph, XrayFit, fit_xray
+from lpm.xray.radiograph import Radiograph
 
 _SPACING_MM, _PIXEL_MM = 3.0, 1.2
 _PHOTONS = 2e4
@@ -36,13 +38,16 @@ def xray_blocks(out: Path, *, rng: np.random.Generator) -> list[Block]:
         rng: Source of the patient and of the picture's noise.
     """
     true, given = _patient(out, rng=rng)
-    fit = fit_xray(load().bundle, [given])
-    fit.write(out / "fit")
-    draw_views(fit, out / "views.png")
+    outcome = fit_radiographs(FitRun(load().bundle), {"frontal": given}, [out / "frontal.png"])
+    write_outcome(out / "fit", outcome, OutcomeFiles(report=False))
+    fit = outcome.fit
     plot_reconstruction(onto(fit.lungs, true), true, out / "reconstruction.png", "from one radiograph")
     return [
         Text((_LEAD,)),
-        Figure(out / "views.png", "The radiograph with the field that was read, and the outlines of the fitted lungs."),
+        Figure(
+            out / "fit" / "views.png",
+            "The radiograph with the field that was read, and the outlines of the fitted lungs.",
+        ),
         Figure(out / "reconstruction.png", "Truth, and the lungs from the one picture, coloured by their error in mm."),
         _table(fit, true),
     ]
@@ -69,7 +74,7 @@ def _patient(out: Path, *, rng: np.random.Generator) -> tuple[dict[str, WorldMes
     return meshes, Radiograph(pixels, view=view, name="frontal.png")
 
 
-def _table(fit: XrayFit, true: dict[str, WorldMesh]) -> Table:
+def _table(fit: Fit, true: dict[str, WorldMesh]) -> Table:
     scores, (low, high) = compare(fit.lungs, true), fit.interval("total_volume_ml")
     volumes = [sum(mesh.volume_ml for mesh in meshes.values()) for meshes in (true, fit.lungs)]
     row = [f"{scores.dice:.3f}", f"{scores.assd_mm:.1f}", f"{volumes[0]:.0f}", f"{volumes[1]:.0f}"]

@@ -260,7 +260,7 @@ class Fit:
         mesh_suffix: str = ".ply",
         grid: Volume | None = None,
         parts: bool = False,
-    ) -> None:
+    ) -> dict[str, WorldMesh]:
         """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
 
         Args:
@@ -269,6 +269,9 @@ class Fit:
             mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
             grid: Grid of the labels; default 1.5 mm around the lungs.
             parts: Also write the parts' meshes and `parts.nii.gz`.
+
+        Returns:
+            The parts' meshes by name, if they were written.
 
         Raises:
             FileError: The folder holds something else.
@@ -284,6 +287,7 @@ class Fit:
             if parts:
                 write_volume(temporary / "parts.nii.gz", self.part_labels(grid))
             (temporary / "fit.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        return divided
 
 
 def check_fit_folder(folder: Path) -> None:

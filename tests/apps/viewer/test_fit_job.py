@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +12,9 @@ pytest.importorskip("viser")
 from lpm.apps.viewer import fit_job
 from lpm.apps.viewer.connection import Connection
 from lpm.apps.viewer.fit_job import FitJob, FitService
-from lpm.apps.viewer.fit_upload import Explained, Options, Seen, Step
+from lpm.apps.viewer.fit_upload import Options
 from lpm.errors import FileError
+from lpm.workflows.outcome import Outcome, Tell
 
 WAIT_S = 10.0
 FIT: Any = SimpleNamespace(observed="120 surface points", notes=("a doubt",))
@@ -28,20 +28,20 @@ class Page:
         self.may_go, self.ended = threading.Event(), threading.Event()
         self.error: Exception | None = None
         self.radiographs = radiographs or {}
-        monkeypatch.setattr(fit_job, "explain", self.explain)
+        monkeypatch.setattr(fit_job, "fit_upload", self.fit)
         service = FitService(SimpleNamespace(), 2)  # type: ignore[arg-type]
         client: Any = self.client
         self.job = FitJob(Connection(client), service, client.gui, self.shown.append)
         end = self.job._panel.end
         monkeypatch.setattr(self.job._panel, "end", lambda *a, **k: (end(*a, **k), self.ended.set()))
 
-    def explain(self, model: Any, kind: str, path: Any, options: Options, known: Any) -> Iterator[Step | Explained]:
+    def fit(self, model: Any, kind: str, path: Any, options: Options, known: Any, tell: Tell) -> Outcome:
         self.known.append(dict(known))
-        yield Step("fitting", 0.5)
+        tell("fitting", 0.5)
         assert self.may_go.wait(WAIT_S)
         if self.error:
             raise self.error
-        yield Explained(FIT, Seen(radiographs=self.radiographs), ("read",))
+        return Outcome(FIT, radiographs=self.radiographs, notes=("read",))
 
     def upload(self, label: str = "Surface points", name: str = "p.csv") -> None:
         self.client.gui.widgets[label].fire(value=SimpleNamespace(name=name, content=b"1"), _impl=SimpleNamespace())

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import lpm
-from lpm.apps.viewer import fit_upload
-from lpm.apps.viewer.fit_upload import Explained, Kind, Options, Step, explain, read_truth
+from lpm.apps.viewer.fit_upload import Kind, Options, fit_upload, read_truth
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.points import write_points
@@ -20,6 +19,7 @@ from lpm.fitting.masks import MaskFitConfig
 from lpm.geometry.meshes import WorldMesh, joined, sample_surface
 from lpm.geometry.phantoms import PhantomLungs, to_labels
 from lpm.lung_model import LungModel
+from lpm.workflows.outcome import Outcome, silent
 
 COARSE = Options(spacing_mm=8.0)
 
@@ -34,13 +34,12 @@ def lungs(model: LungModel) -> dict[str, WorldMesh]:
     return model.shape([0.6], spacing_mm=8.0)
 
 
-def explained(model: LungModel, kind: Kind, path: Path) -> tuple[list[Step], Explained]:
-    *steps, last = explain(model.bundle, kind, path, COARSE, {})
-    assert isinstance(last, Explained)
-    shares = [step.share for step in steps if isinstance(step, Step)]
-    assert len(shares) == len(steps)
+def fitted(model: LungModel, kind: Kind, path: Path) -> tuple[list[str], Outcome]:
+    told: list[tuple[str, float]] = []
+    outcome = fit_upload(model.bundle, kind, path, COARSE, {}, lambda text, share: told.append((text, share)))
+    shares = [share for _, share in told]
     assert shares == sorted(shares)
-    return [step for step in steps if isinstance(step, Step)], last
+    return [text for text, _ in told], outcome
 
 
 def test_points_are_fitted_and_kept_to_be_shown(
@@ -48,10 +47,10 @@ def test_points_are_fitted_and_kept_to_be_shown(
 ) -> None:
     points = np.concatenate([sample_surface(mesh, 40, rng=rng).points for mesh in lungs.values()])
     write_points(tmp_path / "p.ply", points)
-    steps, found = explained(model, "points", tmp_path / "p.ply")
-    assert [step.text for step in steps] == ["reading p.ply", "fitting 80 points"]
-    assert found.seen.points_mm is not None
-    assert found.seen.points_mm == pytest.approx(points, abs=1e-3)
+    told, found = fitted(model, "points", tmp_path / "p.ply")
+    assert told == ["reading p.ply", "fitting 80 surface points"]
+    assert found.points_mm == pytest.approx(points, abs=1e-3)
+    assert found.provenance["input p.ply"].startswith("SHA-256")
     true_ml = sum(mesh.volume_ml for mesh in lungs.values())
     assert sum(mesh.volume_ml for mesh in found.fit.lungs.values()) == pytest.approx(true_ml, rel=0.1)
 
@@ -59,13 +58,13 @@ def test_points_are_fitted_and_kept_to_be_shown(
 def test_labels_are_fitted_and_kept_to_be_shown(
     model: LungModel, lungs: dict[str, WorldMesh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lpm.apps.viewer.fit_upload.MaskFitConfig", partial(MaskFitConfig, n_points=500))
+    monkeypatch.setattr("lpm.workflows.surfaces.MaskFitConfig", partial(MaskFitConfig, n_points=500))
     labels = labels_of(lungs, spacing_mm=6.0)
     write_volume(tmp_path / "l.nii.gz", labels)
-    _, found = explained(model, "labels", tmp_path / "l.nii.gz")
-    assert found.seen.volume is not None
-    assert not found.seen.is_ct
-    assert found.seen.volume.voxels.shape == labels.voxels.shape
+    _, found = fitted(model, "labels", tmp_path / "l.nii.gz")
+    assert found.scan is not None
+    assert not found.is_ct
+    assert found.scan.voxels.shape == labels.voxels.shape
     assert list(found.fit.lungs) == ["left_lung", "right_lung"]
 
 
@@ -73,24 +72,24 @@ def test_labels_are_fitted_and_kept_to_be_shown(
 def test_a_header_that_claims_a_huge_scan_is_refused_before_it_is_read(
     kind: Kind, model: LungModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coarse_labels: Any
 ) -> None:
-    monkeypatch.setattr(fit_upload, "_MOST_VOXELS", 1000)
+    monkeypatch.setattr("lpm.apps.viewer.fit_upload._MOST_VOXELS", 1000)
     path = tmp_path / "huge.nii.gz"
     write_volume(path, coarse_labels)
     with pytest.raises(FileError, match=r"huge\.nii\.gz: 0 million voxels; expected at most 0 million"):
-        read_truth(path) if kind == "truth" else list(explain(model.bundle, kind, path, COARSE, {}))
+        read_truth(path) if kind == "truth" else fit_upload(model.bundle, kind, path, COARSE, {}, silent)
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused(model: LungModel, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(fit_upload, "_MOST_UNZIPPED", 1000)
+    monkeypatch.setattr("lpm.apps.viewer.fit_upload._MOST_UNZIPPED", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(100_000))
     with pytest.raises(FileError, match=r"bomb\.zip: 0\.0 GiB unpacked; expected at most 4 GiB"):
-        list(explain(model.bundle, "ct", tmp_path / "bomb.zip", COARSE, {}))
+        fit_upload(model.bundle, "ct", tmp_path / "bomb.zip", COARSE, {}, silent)
 
 
 def test_a_truth_is_not_fitted(model: LungModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="to be fitted as truth"):
-        list(explain(model.bundle, "truth", tmp_path / "t.ply", COARSE, {}))
+        fit_upload(model.bundle, "truth", tmp_path / "t.ply", COARSE, {}, silent)
 
 
 def test_a_mesh_of_both_lungs_is_told_apart_by_where_they_lie(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from fake_client import Client
 pytest.importorskip("viser")
 
 from lpm.apps.viewer.connection import Connection
-from lpm.apps.viewer.fit_upload import Seen
 from lpm.apps.viewer.lungs_view import LungsView
 from lpm.apps.viewer.scene.shown_lungs import ShownLungs
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.workflows.outcome import Outcome
 
 
 def balls(radius: float) -> dict[str, WorldMesh]:
@@ -74,12 +74,14 @@ def test_lungs_without_a_fit_lose_the_colours_of_one(view: LungsView, client: Cl
 
 def test_a_scan_is_leafed_through_and_gives_way_to_points(view: LungsView, client: Client) -> None:
     volume = Volume(np.zeros((20, 20, 20)), np.diag([10.0, 10.0, 10.0, 1.0]))
-    view.show_evidence(Seen(volume, is_ct=True), balls(40.0))
+    fit: Any = SimpleNamespace(lungs=balls(40.0))
+    view.show_evidence(Outcome(fit, np.zeros((3, 3)), volume, is_ct=True))
+    assert "/points" not in client.scene.parts
     view.show_slice()
     assert client.gui.widgets["Evidence"].visible
     cut = client.scene.parts["/slice"]
     client.gui.widgets["slice"].fire(value="none")
     assert cut.is_removed
-    view.show_evidence(Seen(points_mm=np.zeros((3, 3))), balls(40.0))
+    view.show_evidence(Outcome(fit, np.zeros((3, 3))))
     assert not client.gui.widgets["Evidence"].visible
     assert "/points" in client.scene.parts

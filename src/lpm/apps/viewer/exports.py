@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from lpm.apps.viewer.fit_upload import Explained
 from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.files.meshes import write_mesh
@@ -22,7 +21,8 @@ from lpm.files.volumes import write_volume
 from lpm.fitting.fit import labels_of
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
-from lpm.reports.fits import Seen, write_fit_report
+from lpm.reports.fits import write_fit_report
+from lpm.workflows.outcome import Outcome
 
 Export = Literal["meshes", "labels", "picture", "report"]
 MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
@@ -31,7 +31,7 @@ MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
 def export(
     what: Export,
     lungs: ShownLungs,
-    explained: Explained | None,
+    outcome: Outcome | None,
     mesh_format: str,
     rendered: Callable[[], np.ndarray],
 ) -> tuple[str, bytes]:
@@ -40,7 +40,7 @@ def export(
     Args:
         what: Kind of the file.
         lungs: On the page.
-        explained: The last fit, with its evidence.
+        outcome: The last fit, with its evidence.
         mesh_format: Of meshes.
         rendered: Draws the scene as it is seen.
 
@@ -51,9 +51,9 @@ def export(
         return "lungs.zip", meshes_zip(lungs, mesh_format)
     if what == "picture":
         return "lungs.png", picture_png(rendered())
-    fitted = None if lungs.fit is None else explained
+    fitted = None if lungs.fit is None else outcome
     if what == "labels":
-        return "labels.nii.gz", labels_nii(lungs.meshes, None if fitted is None else fitted.seen.volume)
+        return "labels.nii.gz", labels_nii(lungs.meshes, None if fitted is None else fitted.scan)
     if fitted is None:
         raise InputError("report", "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
     return "report.html", report_html(fitted)
@@ -90,10 +90,9 @@ def labels_nii(meshes: Meshes, grid: Volume | None) -> bytes:
     return _written("labels.nii.gz", lambda path: write_volume(path, labels))
 
 
-def report_html(of: Explained) -> bytes:
+def report_html(outcome: Outcome) -> bytes:
     """The report of a fit: one page that opens offline."""
-    seen = Seen(of.seen.points_mm, of.seen.volume, None, of.provenance)
-    return _written("report.html", lambda path: write_fit_report(path, of.fit, seen))
+    return _written("report.html", lambda path: write_fit_report(path, outcome.fit, outcome.seen()))
 
 
 def picture_png(pixels: np.ndarray) -> bytes:

@@ -9,11 +9,12 @@ from typing import Any
 
 from lpm.apps.viewer.access_control import UploadLimit
 from lpm.apps.viewer.connection import Connection
-from lpm.apps.viewer.fit_upload import Explained, Kind, Options, Step, explain
+from lpm.apps.viewer.fit_upload import Kind, Options, fit_upload
 from lpm.apps.viewer.panels import FitPanel
 from lpm.apps.viewer.uploads import Upload
 from lpm.model.bundle import ModelBundle
-from lpm.xray.fit import Radiograph
+from lpm.workflows.outcome import Outcome
+from lpm.xray.radiograph import Radiograph
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,7 @@ class FitJob:
         show: Shows the lungs that were fitted.
     """
 
-    def __init__(
-        self, connection: Connection, service: FitService, gui: Any, show: Callable[[Explained], None]
-    ) -> None:
+    def __init__(self, connection: Connection, service: FitService, gui: Any, show: Callable[[Outcome], None]) -> None:
         self._connection, self._service, self._show = connection, service, show
         self._radiographs: Mapping[str, Radiograph] = {}
         self._is_busy = False
@@ -63,19 +62,23 @@ class FitJob:
     def _run(self, kind: Kind, upload: Upload, options: Options) -> None:
         try:
             with upload as path, self._service.turns:
-                for found in explain(self._service.model, kind, path, options, self._radiographs):
-                    if self._connection.is_closed:
-                        return
-                    self._panel.step(found) if isinstance(found, Step) else self._finish(found)
+                found = fit_upload(self._service.model, kind, path, options, self._radiographs, self._step)
+                self._step("drawing", 0.9)
+                self._finish(found)
         except Exception as error:  # the thread has nobody else to tell
             if not self._connection.is_closed:
                 self._panel.end([self._connection.words_of(error)], failed=True)
         finally:
             self._is_busy = False
 
-    def _finish(self, found: Explained) -> None:
-        self._panel.step(Step("drawing", 0.9))
-        self._radiographs = found.seen.radiographs
+    def _step(self, text: str, share: float) -> None:
+        """Show how far the work is; there is none for a client who has left."""
+        if self._connection.is_closed:
+            raise ConnectionAbortedError("the client has left")
+        self._panel.step(text, share)
+
+    def _finish(self, found: Outcome) -> None:
+        self._radiographs = found.radiographs
         self._show(found)
         self._panel.end([f"{found.fit.observed}: done", *found.notes, *found.fit.notes])
 

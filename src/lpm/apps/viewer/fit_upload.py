@@ -1,41 +1,33 @@
-"""From an uploaded file to lungs: read, check, fit, step by step."""
+"""What a client uploads: how large it may be, and which fit it goes to."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from lpm.apps.verbs.fit.xray import BeamOptions
 from lpm.apps.viewer.scene.shown_lungs import Meshes
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
-from lpm.files.points import read_points
-from lpm.files.scans import read_scan
 from lpm.files.volumes import count_voxels, is_volume_name, read_volume
-from lpm.fitting.fit import Fit
-from lpm.fitting.masks import MaskFitConfig, fit_mask
-from lpm.fitting.points import draw_points, fit_points
-from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
-from lpm.reports.provenance import provenance
-from lpm.segmentation.hounsfield import hounsfield
-from lpm.segmentation.segmenters import segmenter
 from lpm.structures import DEFAULT_STRUCTURES
-from lpm.xray.files.reading import read_xray
-from lpm.xray.fit import Radiograph, fit_xray
+from lpm.workflows.ct import fit_ct_file
+from lpm.workflows.outcome import FitRun, Outcome, Tell
+from lpm.workflows.radiographs import PictureOptions, fit_radiographs, read_radiograph
+from lpm.workflows.surfaces import fit_labels_file, fit_points_file
+from lpm.xray.beam_options import BeamOptions, Projection
+from lpm.xray.radiograph import Radiograph
 
 Kind = Literal["labels", "ct", "points", "frontal", "lateral", "truth"]
-_MOST_POINTS = 5000
 _MOST_VOXELS = 400_000_000
 _MOST_UNZIPPED = 4 * 1024**3
 
@@ -52,62 +44,15 @@ class Options:
     """
 
     mm_per_px: float | None = None
-    projection: Literal["cone", "parallel"] = "cone"
+    projection: Projection = "cone"
     seed: int = 0
     spacing_mm: float = 2.0
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What lungs are shown beside.
-
-    Args:
-        volume: A CT in HU, or labels.
-        is_ct: Which of them.
-        points_mm: (n, 3) RAS mm.
-        radiographs: By side.
-    """
-
-    volume: Volume | None = None
-    is_ct: bool = False
-    points_mm: Floats | None = None
-    radiographs: Mapping[str, Radiograph] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is being done now.
-
-    Args:
-        text: For the reader.
-        share: Of the work that lies behind, 0 to 1.
-    """
-
-    text: str
-    share: float
-
-
-@dataclass(frozen=True)
-class Explained:
-    """The end of the work.
-
-    Args:
-        fit: Lungs.
-        seen: What they explain.
-        notes: What had to be chosen or mended on the way.
-        provenance: Where they come from: versions, digests, seed.
-    """
-
-    fit: Fit
-    seen: Seen
-    notes: tuple[str, ...] = ()
-    provenance: Mapping[str, str] = field(default_factory=dict)
-
-
-def explain(
-    model: ModelBundle, kind: Kind, path: Path, options: Options, known: Mapping[str, Radiograph]
-) -> Iterator[Step | Explained]:
-    """Read a file and fit lungs to it.
+def fit_upload(
+    model: ModelBundle, kind: Kind, path: Path, options: Options, known: Mapping[str, Radiograph], tell: Tell
+) -> Outcome:
+    """Fit lungs to an uploaded file.
 
     Args:
         model: Trained.
@@ -115,32 +60,25 @@ def explain(
         path: The file, under its own name.
         options: What it does not say of itself.
         known: Radiographs of the same patient that were read before, by side.
-
-    Yields:
-        Steps, and at last an `Explained`.
+        tell: Told what is being done.
 
     Raises:
         LpmError: The file is damaged, of another kind, too large, or shows no lungs.
     """
-    yield Step(f"reading {path.name}", 0.05)
-    for found in _explained(model, kind, path, options, known):
-        if isinstance(found, Step):
-            yield found
-        else:
-            yield replace(found, provenance=provenance(model, [path], seed=options.seed))
-
-
-def _explained(
-    model: ModelBundle, kind: Kind, path: Path, options: Options, known: Mapping[str, Radiograph]
-) -> Iterator[Step | Explained]:
+    run = FitRun(model, None, options.spacing_mm, options.seed, (), tell)
+    check_size(path)
     if kind == "points":
-        return _explain_points(model, path, options)
+        return fit_points_file(run, path)
     if kind == "labels":
-        return _explain_labels(model, path, options)
+        return fit_labels_file(run, path)
     if kind == "ct":
-        return _explain_ct(model, path, options)
+        return fit_ct_file(run, path)
     if kind in ("frontal", "lateral"):
-        return _explain_pictures(model, kind, path, options, known)
+        mm = options.mm_per_px
+        taken = PictureOptions(None if mm is None else (mm, mm), BeamOptions(options.projection))
+        tell(f"reading {path.name}", 0.05)
+        radiograph, notes = read_radiograph(path, kind, taken)
+        return fit_radiographs(run, {**known, kind: radiograph}, [path], notes)
     raise InputError(path.name, f"to be fitted as {kind}", "labels, ct, points, frontal or lateral")
 
 
@@ -151,7 +89,7 @@ def read_truth(path: Path) -> Meshes:
         LpmError: Damaged, of another kind, or too large.
     """
     if is_volume_name(path):
-        _check_voxels(path)
+        check_size(path)
         clean = clean_labels(read_volume(path), DEFAULT_STRUCTURES, path.name, need_all=False)
         return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
     if path.suffix.lower() not in MESH_SUFFIXES:
@@ -178,57 +116,7 @@ def _two_pieces(mesh: WorldMesh) -> list[WorldMesh]:
     return [first, both.with_faces(both.faces[~is_first[both.faces[:, 0]]])]
 
 
-def _explain_points(model: ModelBundle, path: Path, options: Options) -> Iterator[Step | Explained]:
-    file = read_points(path)
-    chosen = draw_points(file.points_mm, _MOST_POINTS, rng=np.random.default_rng(options.seed))
-    points = file.points_mm[chosen]
-    yield Step(f"fitting {len(points)} points", 0.2)
-    sides = None if file.structure is None else file.structure[chosen].tolist()
-    fit = fit_points(model, points, sides, spacing_mm=options.spacing_mm)
-    yield Explained(fit, Seen(points_mm=points))
-
-
-def _explain_labels(model: ModelBundle, path: Path, options: Options) -> Iterator[Step | Explained]:
-    _check_voxels(path)
-    labels = read_volume(path)
-    yield Step("fitting the mask", 0.25)
-    yield Explained(_fit_labels(model, labels, options), Seen(labels))
-
-
-def _explain_ct(model: ModelBundle, path: Path, options: Options) -> Iterator[Step | Explained]:
-    _check_voxels(path)
-    read = read_scan(path)
-    scan = hounsfield(read.volume, path.name)
-    yield Step("finding the lungs in the CT", 0.25)
-    labels = segmenter("thresholds").segment(scan, path.name)
-    yield Step("fitting the lungs that were found", 0.55)
-    fit = _fit_labels(model, labels, options)
-    yield Explained(fit, Seen(scan.volume, is_ct=True), read.notes)
-
-
-def _fit_labels(model: ModelBundle, labels: Volume, options: Options) -> Fit:
-    config = MaskFitConfig(spacing_mm=options.spacing_mm)
-    return fit_mask(model, labels, rng=np.random.default_rng(options.seed), config=config)
-
-
-def _explain_pictures(
-    model: ModelBundle,
-    side: Literal["frontal", "lateral"],
-    path: Path,
-    options: Options,
-    known: Mapping[str, Radiograph],
-) -> Iterator[Step | Explained]:
-    found = read_xray(path, mm_per_px=options.mm_per_px)
-    if found.view is not None and found.view != side:
-        raise InputError(path.name, f"a {found.view} picture", f"a {side} one", f"upload it as {found.view}")
-    beam = BeamOptions(options.projection, None, None).beam(found)
-    radiographs = {**known, side: Radiograph(found.pixels, side, found.mm_per_px, beam, None, path.name)}
-    yield Step("reading the lungs in the picture" + "s" * (len(radiographs) > 1), 0.2)
-    fit = fit_xray(model, list(radiographs.values()), spacing_mm=options.spacing_mm)
-    yield Explained(fit, Seen(radiographs=radiographs), found.notes)
-
-
-def _check_voxels(path: Path) -> None:
+def check_size(path: Path) -> None:
     """Refuse what would fill the memory that all clients share, before any is taken."""
     if is_volume_name(path):
         n = count_voxels(path)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpm.apps.viewer.connection import Connection
-from lpm.apps.viewer.fit_upload import Seen, read_truth
+from lpm.apps.viewer.fit_upload import read_truth
 from lpm.apps.viewer.panels import Look, LookPanel
 from lpm.apps.viewer.scene.mesher import Mesher
 from lpm.apps.viewer.scene.scan_slices import ScanSlices
@@ -22,6 +22,7 @@ from lpm.apps.viewer.scene.shown_lungs import (
 )
 from lpm.apps.viewer.scene.vertex_colours import vertex_colours
 from lpm.errors import InputError
+from lpm.workflows.outcome import Outcome
 
 _GAP_MM = 40.0  # between lungs side by side
 _SIGHT_MM = 450.0  # what the camera sees across at its first distance
@@ -58,19 +59,19 @@ class LungsView:
         with self._connection.client.atomic():
             self._scene.show("lungs", meshes, None, self._shift_mm)
 
-    def show_evidence(self, seen: Seen, lungs: Meshes) -> None:
+    def show_evidence(self, outcome: Outcome) -> None:
         """Show points and the slices of a scan in place of earlier ones; lungs move to the scene's middle.
 
         Args:
-            seen: The evidence.
-            lungs: Fitted to it; their outlines are drawn on the slices.
+            outcome: Of a fit; the outlines of its lungs are drawn on the slices.
         """
+        lungs, scan = outcome.fit.lungs, outcome.scan
         self._scene.clear_evidence()
         self._scene.center_mm = middle_mm(lungs)
-        if seen.points_mm is not None:
-            self._scene.show_points(seen.points_mm)
+        if scan is None and outcome.points_mm is not None:
+            self._scene.show_points(outcome.points_mm)
         shown = decimated_for_display(lungs)
-        self._slices = None if seen.volume is None else ScanSlices(seen.volume, seen.is_ct, shown)
+        self._slices = None if scan is None else ScanSlices(scan, outcome.is_ct, shown)
         self._panel.offer_slices(are_there=self._slices is not None)
 
     def show_slice(self) -> None:

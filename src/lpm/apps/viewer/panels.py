@@ -14,7 +14,7 @@ import numpy as np
 from lpm.apps.viewer.access_control import take_upload
 from lpm.apps.viewer.attribute_sliders import AttributeSlider
 from lpm.apps.viewer.exports import MESH_FORMATS, Export
-from lpm.apps.viewer.fit_upload import Kind, Options, Step
+from lpm.apps.viewer.fit_upload import Kind, Options
 from lpm.apps.viewer.scene.scan_slices import PLANES
 from lpm.apps.viewer.scene.shape_parameters import N_SLIDERS, REACH, ShapeParameters
 from lpm.apps.viewer.scene.vertex_colours import Quantity
@@ -181,12 +181,12 @@ class FitPanel:
         """Work on a file begins; no other is taken meanwhile."""
         self._enable(is_enabled=False)
         self._bar.visible = True
-        self.step(Step(f"{name}: waiting for its turn", 0.0))
+        self.step(f"{name}: waiting for its turn", 0.0)
 
-    def step(self, step: Step) -> None:
-        """The work is so far."""
-        self._bar.value = 100.0 * step.share
-        self._text.content = f'<div class="lpm" role="status">{escape(step.text)}</div>'
+    def step(self, text: str, share: float) -> None:
+        """Show what is being done now, and which share of the work lies behind, 0 to 1."""
+        self._bar.value = 100.0 * share
+        self._text.content = f'<div class="lpm" role="status">{escape(text)}</div>'
 
     def end(self, lines: list[str], *, failed: bool = False) -> None:
         """The work is over; say what came of it."""

@@ -10,13 +10,13 @@ import numpy as np
 from lpm.apps.viewer.connection import Connection
 from lpm.apps.viewer.exports import Export, export
 from lpm.apps.viewer.fit_job import FitJob, FitService
-from lpm.apps.viewer.fit_upload import Explained
 from lpm.apps.viewer.lungs_view import LungsView
 from lpm.apps.viewer.panels import SavePanel
 from lpm.apps.viewer.scene.shown_lungs import ShownLungs
 from lpm.apps.viewer.shape_editor import Known, ShapeEditor
 from lpm.errors import InputError
 from lpm.reports.xray_pictures import pictures_of
+from lpm.workflows.outcome import Outcome
 from lpm.xray.fit import XrayFit
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Session:
 
     def __init__(self, client: ClientHandle, shared: Shared) -> None:
         self._client, self._connection = client, Connection(client)
-        self._explained: Explained | None = None
+        self._outcome: Outcome | None = None
         with self._connection.lock:  # what a client does before all of its page is there has to wait
             group = client.gui.add_tab_group()
             tabs = {name: group.add_tab(name) for name in _TABS}
@@ -72,10 +72,10 @@ class Session:
         self._connection.close()
         self._editor.close()
 
-    def _show_fit(self, found: Explained) -> None:
+    def _show_fit(self, found: Outcome) -> None:
         with self._connection.lock:
-            self._explained = found
-            self._view.show_evidence(found.seen, found.fit.lungs)
+            self._outcome = found
+            self._view.show_evidence(found)
             self._editor.show_fitted(ShownLungs.of(found.fit))
             self._show_pictures(found.fit)
         self._view.show_slice()
@@ -92,7 +92,7 @@ class Session:
             lungs = self._view.lungs
             if lungs is None:
                 raise InputError("save", "no lungs yet", "lungs on the page", "wait a moment")
-            name, content = export(what, lungs, self._explained, mesh_format, self._rendered)
+            name, content = export(what, lungs, self._outcome, mesh_format, self._rendered)
             self._client.send_file_download(name, content, save_immediately=True)
 
     def _rendered(self) -> np.ndarray:

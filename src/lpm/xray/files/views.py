@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -147,7 +148,25 @@ def write_views(path: Path, views: ViewsFile) -> None:
     write_text(path, views.model_dump_json(indent=1, exclude_none=True) + "\n")
 
 
+@dataclass(frozen=True)
+class PlacedView:
+    """Geometry of a radiograph in the patient.
+
+    Args:
+        view: Where the ray of each pixel runs.
+        source_patient_mm: From the focal spot to the patient's middle, of a cone beam, where it is known.
+    """
+
+    view: View
+    source_patient_mm: float | None = None
+
+
 def read_views(path: Path) -> Mapping[str, View]:
+    """The same as `read_placed_views`, of the geometry alone."""
+    return {name: placed.view for name, placed in read_placed_views(path).items()}
+
+
+def read_placed_views(path: Path) -> Mapping[str, PlacedView]:
     """Read the geometry of radiographs by name: frontal, lateral and so on.
 
     Args:
@@ -160,11 +179,12 @@ def read_views(path: Path) -> Mapping[str, View]:
     """
     data = _json(path)
     if "views" not in data and "frontal" in data:
-        return _parsed(path, data, _MappedViews).views()
+        return {name: PlacedView(view) for name, view in _parsed(path, data, _MappedViews).views().items()}
     version = data.get("schema_version")
     if version != _SCHEMA:
         raise SchemaError(str(path), f"schema version {version}", f"version {_SCHEMA}", "write it again: lpm xray")
-    return {name: record.view() for name, record in _parsed(path, data, ViewsFile).views.items()}
+    records = _parsed(path, data, ViewsFile).views
+    return {name: PlacedView(record.view(), record.source_patient_mm) for name, record in records.items()}
 
 
 def _json(path: Path) -> dict[str, object]:

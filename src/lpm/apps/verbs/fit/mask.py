@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels, say
+from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
     AlsoOption,
     FacesOption,
@@ -22,7 +21,7 @@ from lpm.apps.verbs.fit.options import (
     begin,
     finish,
     mesh_files,
-    more_evidence,
+    tell,
 )
 
 
@@ -53,21 +52,12 @@ def fit_mask(
 
     Example: lpm fit mask labels.nii.gz --out lungs
     """
-    from lpm.files.volumes import read_volume
-    from lpm.fitting.masks import MaskFitConfig, observe_mask
-    from lpm.fitting.observation import fit_observations, together
-    from lpm.reports.fits import Seen
-    from lpm.reports.provenance import provenance
+    from lpm.fitting.masks import MaskFitConfig
+    from lpm.workflows.outcome import FitRun, OutcomeFiles
+    from lpm.workflows.surfaces import fit_labels_file
 
     begin(out, figures=figures)
-    bundle, volume = load_bundle(model), read_volume(labels)
-    config = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
-    first = observe_mask(bundle, volume, rng=np.random.default_rng(seed), config=config)
-    seen = [first, *more_evidence(bundle, also, config, seed)]
-    say(f"fitting {'; '.join(each.what for each in seen)}")
-    fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    say("writing meshes and labels")
-    fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=volume, parts=parts)
-    known = provenance(bundle, [labels, *(also or [])], seed=seed)
-    evidence = Seen(together(seen).points_mm, volume, provenance=known)
-    finish(fit, out, evidence, report=report, figures=figures)
+    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
+    meaning = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    finish(fit_labels_file(run, labels, meaning), out, files)

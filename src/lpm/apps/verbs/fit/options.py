@@ -1,8 +1,9 @@
-"""What the `lpm fit` verbs share: options, further evidence, and what is written and printed at the end."""
+"""What the `lpm fit` verbs share: options, and what is written and printed at the end."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,14 +12,13 @@ import typer
 from rich.table import Table
 
 from lpm.apps.terminal import plain, say, screen
+from lpm.errors import MisuseError
 
 if TYPE_CHECKING:
     from lpm.files.meshes import MeshFiles
     from lpm.fitting.fit import Fit
-    from lpm.fitting.masks import MaskFitConfig
-    from lpm.fitting.observation import Observation
-    from lpm.model.bundle import ModelBundle
-    from lpm.reports.fits import Seen
+    from lpm.geometry.meshes import WorldMesh
+    from lpm.workflows.outcome import Outcome, OutcomeFiles
 
 MeshOption = Annotated[
     Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes.")
@@ -46,7 +46,6 @@ ReportOption = Annotated[
 FiguresOption = Annotated[
     bool, typer.Option("--figures", help="Pictures for papers, as PNG in OUT/figures (extra pictures).")
 ]
-_POINT_FILES = (".ply", ".xyz", ".csv", ".npy", ".npz")
 
 
 def begin(out: Path, *, figures: bool) -> None:
@@ -71,61 +70,50 @@ def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFile
     return MeshFiles(f".{mesh_format}", "LPS" if mesh_space == "lps" else "RAS", faces)
 
 
-def observed_points(bundle: ModelBundle, path: Path, n: int, seed: int) -> Observation:
-    """At most `n` points of a file, drawn, as evidence."""
-    from lpm.files.points import read_points
-    from lpm.fitting.points import draw_points, observe_points
-
-    file = read_points(path)
-    chosen = draw_points(file.points_mm, n, rng=np.random.default_rng(seed))
-    sides = None if file.structure is None else file.structure[chosen].tolist()
-    return observe_points(bundle, file.points_mm[chosen], sides)
+def tell(text: str, _share: float) -> None:
+    """Say what is being done (a `lpm.workflows.outcome.Tell`)."""
+    say(text)
 
 
-def more_evidence(bundle: ModelBundle, paths: list[Path] | None, config: MaskFitConfig, seed: int) -> list[Observation]:
-    """Read further evidence, points or label maps by the file's name; label maps mean what the first one means."""
-    from lpm.files.volumes import read_volume
-    from lpm.fitting.masks import observe_mask
-
-    rng = np.random.default_rng(seed)
-    return [
-        observed_points(bundle, path, config.n_points, seed)
-        if path.suffix.lower() in _POINT_FILES
-        else observe_mask(bundle, read_volume(path), rng=rng, config=config)
-        for path in paths or []
-    ]
+@contextmanager
+def options_named() -> Iterator[None]:
+    """Misuse that names a field, such as ``mm_per_px``, names the option in its place."""
+    try:
+        yield
+    except MisuseError as error:
+        name = error.subject if error.subject.startswith("--") else f"--{error.subject.replace('_', '-')}"
+        raise MisuseError(name, error.given, error.expected, error.hint) from error
 
 
-def finish(fit: Fit, out: Path, seen: Seen, *, report: bool, figures: bool) -> None:
-    """Write what is asked for beside a fit's own files, and print what it says."""
-    from lpm.reports.fits import draw_fit_figures, write_fit_report
+def finish(outcome: Outcome, out: Path, files: OutcomeFiles) -> None:
+    """Write a fit's folder, and print what came out."""
+    from lpm.workflows.outcome import write_outcome
 
-    if figures:
-        draw_fit_figures(fit, seen, out / "figures")
-    if report:
-        say("drawing the report")
-        write_fit_report(out / "report.html", fit, seen)
-    print_fit(out)
-
-
-def print_fit(out: Path) -> None:
-    """Print what `fit.json` in a folder says."""
-    summary = json.loads((out / "fit.json").read_text(encoding="utf-8"))
-    if summary["volume_ml"] is not None:
-        table = Table("structure", "volume (ml)")
-        for name, volume in summary["volume_ml"].items():
-            table.add_row(name, f"{volume:.0f}")
-        for name, volume in summary.get("part_volume_ml", {}).items():
-            table.add_row(f"  {name}", f"{volume:.0f}")
-        low, high = summary["total_volume_95_ml"]
-        table.add_row("total", f"{summary['total_volume_ml']:.0f} (95 %: {low:.0f} to {high:.0f})")
-        screen.print(table)
-    residual = summary["residuals_mm"]["mean_absolute"]
-    what = "error of the rays' lengths" if "radiograph" in summary["observed"] else "distance of the points"
-    screen.print(
-        f"{summary['observed']}; mean {what} {residual:.2f} mm; {summary['stop_reason']}",
-        soft_wrap=True,
-    )
-    for note in summary["notes"]:
-        screen.print(f"note: {plain(note)}", soft_wrap=True)
+    parts = write_outcome(out, outcome, files, tell)
+    print_fit(outcome.fit, parts)
     screen.print(f"written to {out}")
+
+
+def print_fit(fit: Fit, parts: Mapping[str, WorldMesh]) -> None:
+    """Print volumes, how well the lungs follow the evidence, and doubts."""
+    from lpm.xray.fit import XrayFit
+
+    if fit.sized:
+        screen.print(_volumes(fit, parts))
+    what = "error of the rays' lengths" if isinstance(fit, XrayFit) else "distance of the points"
+    residual = float(np.abs(fit.shape.residuals_mm).mean())
+    screen.print(f"{fit.observed}; mean {what} {residual:.2f} mm; {fit.shape.stop_reason}", soft_wrap=True)
+    for note in fit.notes:
+        screen.print(f"note: {plain(note)}", soft_wrap=True)
+
+
+def _volumes(fit: Fit, parts: Mapping[str, WorldMesh]) -> Table:
+    table = Table("structure", "volume (ml)")
+    for name, mesh in fit.lungs.items():
+        table.add_row(name, f"{mesh.volume_ml:.0f}")
+    for name, mesh in parts.items():
+        table.add_row(f"  {name}", f"{mesh.volume_ml:.0f}")
+    low, high = fit.interval("total_volume_ml")
+    total = sum(mesh.volume_ml for mesh in fit.lungs.values())
+    table.add_row("total", f"{total:.0f} (95 %: {low:.0f} to {high:.0f})")
+    return table

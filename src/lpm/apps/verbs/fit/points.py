@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, say
+from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
     AlsoOption,
     FacesOption,
@@ -21,8 +21,7 @@ from lpm.apps.verbs.fit.options import (
     begin,
     finish,
     mesh_files,
-    more_evidence,
-    observed_points,
+    tell,
 )
 
 
@@ -49,19 +48,10 @@ def fit_points(
 
     Example: lpm fit points scan.ply --out lungs
     """
-    from lpm.files.volumes import read_volume
-    from lpm.fitting.masks import MaskFitConfig
-    from lpm.fitting.observation import fit_observations, together
-    from lpm.reports.fits import Seen
-    from lpm.reports.provenance import provenance
+    from lpm.workflows.outcome import FitRun, OutcomeFiles
+    from lpm.workflows.surfaces import fit_points_file
 
     begin(out, figures=figures)
-    bundle, target = load_bundle(model), read_volume(grid) if grid else None
-    seen = [observed_points(bundle, points, n, seed), *more_evidence(bundle, also, MaskFitConfig(n_points=n), seed)]
-    say(f"fitting {'; '.join(each.what for each in seen)}")
-    fit = fit_observations(bundle, seen, config=fit_config(prior_only=prior_only), spacing_mm=spacing_mm)
-    say("writing meshes and labels")
-    fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces), grid=target, parts=parts)
-    inputs = [path for path in (points, *(also or []), grid) if path is not None]
-    evidence = Seen(together(seen).points_mm, target, provenance=provenance(bundle, inputs, seed=seed))
-    finish(fit, out, evidence, report=report, figures=figures)
+    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    finish(fit_points_file(run, points, n_points=n, grid=grid), out, files)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import typer
 
-from lpm.apps.terminal import ModelOption, OutOption, load_bundle, plain, say, screen
+from lpm.apps.terminal import ModelOption, OutOption, load_bundle, plain, screen
 from lpm.apps.verbs.fit.options import (
     FacesOption,
     FiguresOption,
@@ -22,19 +19,16 @@ from lpm.apps.verbs.fit.options import (
     begin,
     finish,
     mesh_files,
+    options_named,
+    tell,
 )
-from lpm.errors import InputError, MisuseError
-from lpm.geometry.projection import PARALLEL, USUAL_PATIENT_DETECTOR_MM, USUAL_SOURCE_DETECTOR_MM, Beam
+from lpm.errors import MisuseError
 
 if TYPE_CHECKING:
-    from lpm.geometry.projection import View
-    from lpm.xray.files.image import Xray
-    from lpm.xray.fit import Radiograph
+    from lpm.workflows.radiographs import PictureOptions
+    from lpm.xray.radiograph import Radiograph
 
 Side = Literal["frontal", "lateral"]
-_MOST_MM = 10_000.0
-_REVERSED = ("AP", "RL")
-_SAME = 0.01
 
 
 def fit_xray(
@@ -91,177 +85,37 @@ def fit_xray(
 
     Example: lpm fit xray --frontal pa.png --lateral lat.png --mm-per-px 0.4 --out lungs
     """
-    from lpm.reports.fits import Seen
-    from lpm.reports.provenance import provenance
-    from lpm.reports.xray_pictures import draw_views
-    from lpm.xray.fit import fit_xray as fit_to_radiographs
+    from lpm.workflows.outcome import FitRun, OutcomeFiles
+    from lpm.workflows.radiographs import PictureOptions, fit_radiographs, views_for
+    from lpm.xray.beam_options import BeamOptions
 
     begin(out, figures=figures)
     files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
     files |= {"lateral": lateral} if lateral else {}
     if not files and frontal_mask is None:
         raise MisuseError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
-    spacing = _spacing(mm_per_px) if mm_per_px is not None else None
-    pictures = _Pictures(
-        spacing,
-        _Placed.read(views, {*files, *(["frontal"] if frontal_mask else [])}),
-        BeamOptions(projection, source_detector_mm, patient_detector_mm, is_ap=ap),
-    )
-    given = [pictures.read(side, path) for side, path in files.items()]
-    if frontal_mask is not None:
-        given = pictures.with_field(given, frontal_mask)
-    bundle = load_bundle(model)
-    say(f"reading and fitting {' and '.join(view.side for view in given)}")
-    fit = fit_to_radiographs(bundle, given, spacing_mm=spacing_mm)
-    say("writing meshes and labels")
-    fit.write(out, meshes=mesh_files(mesh_format, mesh_space, faces))
-    draw_views(fit, out / "views.png")
+    with options_named():
+        spacing = _spacing(mm_per_px) if mm_per_px is not None else None
+        placed = views_for(views, {*files, *(["frontal"] if frontal_mask else [])})
+        beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
+        radiographs = _read(files, frontal_mask, PictureOptions(spacing, beam, placed))
     inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]
-    finish(
-        fit, out, Seen(views=out / "views.png", provenance=provenance(bundle, inputs)), report=report, figures=figures
-    )
+    run = FitRun(load_bundle(model), spacing_mm=spacing_mm, tell=tell)
+    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), report=report, figures=figures)
+    finish(fit_radiographs(run, radiographs, inputs), out, written)
 
 
-class BeamOptions:
-    """What the command line says of the beam; what it leaves open, the file may know.
+def _read(files: Mapping[Side, Path], drawn: Path | None, options: PictureOptions) -> dict[str, Radiograph]:
+    """Radiographs by side; what had to be chosen or mended is printed."""
+    from lpm.workflows.radiographs import read_radiograph, with_drawn_field
 
-    Raises:
-        InputError: Distances of a parallel beam, or a patient behind the source.
-    """
-
-    def __init__(
-        self, projection: str, detector_mm: float | None, patient_mm: float | None, *, is_ap: bool = False
-    ) -> None:
-        if projection == "parallel" and not (detector_mm is None and patient_mm is None):
-            raise MisuseError("--projection parallel", "a distance", "a cone beam", "--projection cone")
-        if projection == "parallel" and is_ap:
-            raise MisuseError("--ap", "a parallel beam, which is the same both ways", "a cone beam", "leave it out")
-        for name, value in (("--source-detector-mm", detector_mm), ("--patient-detector-mm", patient_mm)):
-            if value is not None and not 0 < value < _MOST_MM:
-                raise MisuseError(name, f"{value:g} mm", f"above 0, below {_MOST_MM:g} mm", "1800 and 200 are usual")
-        self.is_cone, self.detector_mm, self.patient_mm = projection == "cone", detector_mm, patient_mm
-        self.is_ap = is_ap
-
-    def beam(self, found: Xray, side: Side = "frontal") -> Beam:
-        """By the command line, else by the file, else as is usual."""
-        if self.is_ap and side == "frontal" and found.position == "PA":
-            raise MisuseError("--ap", "the file says PA", "what the file says", "leave it out")
-        far = self.detector_mm or found.source_detector_mm or USUAL_SOURCE_DETECTOR_MM
-        near = found.source_patient_mm
-        known = far - near if near and near < far else None
-        return self._cone(far, known, is_reversed=found.position in _REVERSED or (self.is_ap and side == "frontal"))
-
-    def beam_of(self, view: View, source_patient_mm: float | None) -> Beam:
-        """That of a view, which knows all but where the patient stands."""
-        from lpm.xray.fit import source_detector_mm
-
-        if self.is_ap:
-            raise MisuseError("--ap", "--views knows where the tube was", "one of both", "leave it out")
-        far = source_detector_mm(view)
-        if far is None:
-            if self.detector_mm is not None or self.patient_mm is not None:
-                raise MisuseError(
-                    "--views", "a parallel beam, and distances were given", "a cone beam", "leave them out"
-                )
-            return PARALLEL
-        if not self.is_cone:
-            raise MisuseError(
-                "--projection", "parallel, and --views has a cone beam", "that of --views", "leave it out"
-            )
-        if self.detector_mm is not None and abs(self.detector_mm - far) > _SAME * far:
-            given = f"{self.detector_mm:g} mm, and --views says {far:g}"
-            raise MisuseError("--source-detector-mm", given, "the same", "leave it out")
-        known = far - source_patient_mm if source_patient_mm and source_patient_mm < far else None
-        return self._cone(far, known, is_reversed=False)
-
-    def _cone(self, far: float, known: float | None, *, is_reversed: bool) -> Beam:
-        if not self.is_cone:
-            return PARALLEL
-        patient = self.patient_mm or known or USUAL_PATIENT_DETECTOR_MM
-        if patient >= far:
-            given = f"the patient {patient:g} mm from the detector, and the source {far:g} mm"
-            raise MisuseError("--patient-detector-mm", given, "a source behind the patient", "1800 and 200 are usual")
-        return Beam(far, patient, back_to_front=not is_reversed)
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """What `--views` says of the pictures that are given."""
-
-    views: Mapping[str, View]
-    source_patient_mm: Mapping[str, float]
-
-    @classmethod
-    def read(cls, path: Path | None, sides: Iterable[str]) -> _Placed:
-        """Of a views.json, or of none.
-
-        Raises:
-            InputError: It knows none of the pictures.
-        """
-        from lpm.xray.files.views import read_views
-
-        if path is None:
-            return cls({}, {})
-        views = read_views(path)
-        if not set(views) & set(sides):
-            given = f"{path.name} has {', '.join(views)}"
-            raise MisuseError("--views", given, f"one of {', '.join(sides)}", "give the views.json of these pictures")
-        records = json.loads(path.read_text(encoding="utf-8")).get("views", {})
-        known = {name: each["source_patient_mm"] for name, each in records.items() if each.get("source_patient_mm")}
-        return cls(views, known)
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """Reads pictures as the command line describes them."""
-
-    spacing: tuple[float, float] | None
-    placed: _Placed
-    beam: BeamOptions
-
-    def read(self, side: Side, path: Path) -> Radiograph:
-        """One radiograph with its geometry."""
-        from lpm.xray.files.reading import read_xray
-        from lpm.xray.fit import Radiograph
-
-        found = read_xray(path, mm_per_px=None if self.spacing is None else self.spacing[0])
-        for note in found.notes:
+    found = []
+    for side, path in files.items():
+        radiograph, notes = read_radiograph(path, side, options)
+        found.append(radiograph)
+        for note in notes:
             screen.print(plain(f"{path.name}: {note}"), soft_wrap=True)
-        if found.view is not None and found.view != side:
-            raise InputError(str(path), f"a {found.view} picture", f"a {side} one", f"give it as --{found.view}")
-        return Radiograph(found.pixels, side, **self._taken(found, side, path))
-
-    def with_field(self, given: Sequence[Radiograph], path: Path) -> list[Radiograph]:
-        """The frontal picture with a drawn field, or the field in its place; and the lateral picture as it was."""
-        from lpm.xray.files.image import Xray
-        from lpm.xray.files.reading import read_field
-        from lpm.xray.fit import Radiograph
-
-        field, others = read_field(path), [each for each in given if each.side != "frontal"]
-        if len(others) < len(given):
-            return [replace(each, field=field) if each.side == "frontal" else each for each in given]
-        found = Xray(Radiograph.of_field(field).pixels)
-        return [Radiograph.of_field(field, **self._taken(found, "frontal", path)), *others]
-
-    def _taken(self, found: Xray, side: Side, path: Path) -> dict[str, Any]:
-        """How a picture was taken, as a radiograph's arguments."""
-        view = self.placed.views.get(side)
-        if view is None:
-            beam = self.beam.beam(found, side)
-            return {"mm_per_px": self.spacing or found.mm_per_px, "beam": beam, "name": path.name}
-        self._check(view, found, path)
-        beam = self.beam.beam_of(view, self.placed.source_patient_mm.get(side))
-        return {"beam": beam, "view": view, "name": path.name}
-
-    def _check(self, view: View, found: Xray, path: Path) -> None:
-        """Refuse a view of another picture."""
-        if view.shape != found.pixels.shape:
-            given = f"{path.name} has {found.pixels.shape} pixels, its view {view.shape}"
-            raise MisuseError("--views", given, "the same", "give the views.json of this picture")
-        own = tuple(float(np.linalg.norm(step)) for step in (view.by_row_mm, view.by_column_mm))
-        if self.spacing is not None and not np.allclose(self.spacing, own, rtol=_SAME):
-            given = "{:g} x {:g} mm, and --views says {:g} x {:g}".format(*self.spacing, *own)
-            raise MisuseError("--mm-per-px", given, "the same", "leave it out")
+    return {each.side: each for each in (found if drawn is None else with_drawn_field(found, drawn, options))}
 
 
 def _spacing(text: str) -> tuple[float, float]:

@@ -1,0 +1,119 @@
+"""The outcome of a fit: lungs, the evidence that they are shown beside, notes and provenance; and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lpm.files.meshes import MeshFiles
+from lpm.fitting.config import FitConfig
+from lpm.fitting.fit import Fit
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.volumes import Volume
+from lpm.model.bundle import ModelBundle
+from lpm.reports.fits import Seen, draw_fit_figures, write_fit_report
+from lpm.reports.xray_pictures import draw_views
+from lpm.xray.fit import XrayFit
+from lpm.xray.radiograph import Radiograph
+
+Tell = Callable[[str, float], None]
+
+
+def silent(text: str, share: float) -> None:
+    """Tell nobody what is being done (a `Tell`)."""
+
+
+@dataclass(frozen=True)
+class FitRun:
+    """How lungs are fitted, whatever the evidence.
+
+    Args:
+        model: Trained.
+        config: Of the search; None for the evidence's own default.
+        spacing_mm: Lattice of the extracted meshes.
+        seed: Of the points that are drawn.
+        also: Further files of the same patient in the same frame, points or label maps.
+        tell: Told what is being done.
+    """
+
+    model: ModelBundle
+    config: FitConfig | None = None
+    spacing_mm: float = 1.5
+    seed: int = 0
+    also: tuple[Path, ...] = ()
+    tell: Tell = silent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Fitted lungs and where they come from.
+
+    Args:
+        fit: The lungs.
+        points_mm: (n, 3) surface points that were seen, RAS mm.
+        scan: CT in HU or labels; labels of the lungs are written on its grid.
+        is_ct: Whether that is a CT.
+        radiographs: By side.
+        notes: What had to be chosen or mended in reading the evidence.
+        provenance: Rows of the report's last section: versions, digests, seed.
+    """
+
+    fit: Fit
+    points_mm: Floats | None = None
+    scan: Volume | None = None
+    is_ct: bool = False
+    radiographs: Mapping[str, Radiograph] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def seen(self, views: Path | None = None) -> Seen:
+        """The evidence as a report shows it; `views` is a drawing of the radiographs, if there is one."""
+        return Seen(self.points_mm, self.scan, views, self.provenance)
+
+
+@dataclass(frozen=True)
+class OutcomeFiles:
+    """What is written of an outcome.
+
+    Args:
+        meshes: Format, space and size of the meshes.
+        parts: Whether also of the parts that the model was taught.
+        report: Whether also ``report.html``.
+        figures: Whether also pictures for papers, in ``figures``.
+    """
+
+    meshes: MeshFiles = field(default_factory=MeshFiles)
+    parts: bool = False
+    report: bool = True
+    figures: bool = False
+
+
+def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell = silent) -> dict[str, WorldMesh]:
+    """Write a fit's folder: meshes, labels, ``fit.json``, drawings, the report.
+
+    Args:
+        out: New, empty, or with an earlier fit, which gives way.
+        outcome: What to write.
+        files: Which of it.
+        tell: Told what is being done.
+
+    Returns:
+        Meshes of the parts by name, if they were written.
+
+    Raises:
+        FileError: The folder holds something else.
+        MissingExtraError: Figures without the extra ``pictures``.
+    """
+    fit, views = outcome.fit, out / "views.png" if isinstance(outcome.fit, XrayFit) else None
+    tell("writing meshes and labels", 0.7)
+    parts = fit.write(out, meshes=files.meshes, grid=outcome.scan, parts=files.parts)
+    if isinstance(fit, XrayFit) and views is not None:
+        draw_views(fit, views)
+    if files.figures:
+        draw_fit_figures(fit, outcome.seen(views), out / "figures")
+    if files.report:
+        tell("drawing the report", 0.9)
+        write_fit_report(out / "report.html", fit, outcome.seen(views))
+    return parts
