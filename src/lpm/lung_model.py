@@ -16,7 +16,7 @@ from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit, mean_shape, placed_shape
 from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
-from lpm.fitting.observation import Observation, fit_observations
+from lpm.fitting.observation import Observation
 from lpm.fitting.points import fit_points, observe_points
 from lpm.fitting.pose import Pose, world_from_model
 from lpm.geometry.frames import PointsLike
@@ -28,7 +28,9 @@ from lpm.population.generation import GeneratedLungs, GenerationConfig, Generato
 from lpm.population.knobs import Knobs
 from lpm.population.population import Population, Range
 from lpm.population.shape import Shape
-from lpm.xray.fit import Radiograph, XrayFit, fit_xray
+from lpm.xray.evidence import XrayObservation, observe_radiograph
+from lpm.xray.fit import Evidence, XrayFit, fit_evidence, fit_xray
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import XrayReader
 
 BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
@@ -106,13 +108,12 @@ class LungModel:
         """
         return fit_points(self.bundle, points_mm, structure, config=config, spacing_mm=spacing_mm)
 
-    def fit(
-        self, observations: Sequence[Observation], *, config: FitConfig | None = None, spacing_mm: float = 1.5
-    ) -> Fit:
-        """Reconstruct lungs from several kinds of evidence together.
+    def fit(self, evidence: Sequence[Evidence], *, config: FitConfig | None = None, spacing_mm: float = 1.5) -> Fit:
+        """Reconstruct lungs from all that is known of a patient, in one fit.
 
         Args:
-            observations: Of one patient, in one frame, as `observe_points` and `observe_mask` give them.
+            evidence: Of one patient at one breath: points, masks and slices in one world (`observe_points`,
+                `observe_mask`), radiographs that may be placed in it or not (`observe_xray`).
             config: Prior widths, residual and stopping; default `FitConfig()`.
             spacing_mm: Lattice of the extracted meshes.
 
@@ -120,9 +121,10 @@ class LungModel:
             Closed outward meshes in RAS mm, the numbers behind them, and notes with reasons to doubt them.
 
         Raises:
-            InputError: Nothing was observed, fewer than 10 points, or points that cannot be lungs in mm.
+            InputError: Nothing was given, fewer than 10 points, points that cannot be lungs in mm, or a setting that
+                nothing given uses.
         """
-        return fit_observations(self.bundle, observations, config=config, spacing_mm=spacing_mm)
+        return fit_evidence(self.bundle, evidence, config=config, spacing_mm=spacing_mm)
 
     def observe_points(self, points_mm: PointsLike, structure: Sequence[str] | None = None) -> Observation:
         """Take surface points for a part of what was seen.
@@ -150,6 +152,19 @@ class LungModel:
             InputError: Empty, unknown label values, exchanged sides, nothing but cut faces.
         """
         return observe_mask(self.bundle, labels, rng=rng, config=config)
+
+    def observe_xray(self, radiograph: Radiograph, *, reader: XrayReader | None = None) -> XrayObservation:
+        """Take a chest radiograph for a part of what is known.
+
+        Args:
+            radiograph: Frontal or lateral. With a view (`lpm.xray.files.views`) its place in the world of the points is
+                known; else it is fitted, and so is its scale where it has no pixel spacing.
+            reader: Networks that read radiographs; default the bundled ones.
+
+        Raises:
+            InputError: No lungs in it, or a spacing that cannot be.
+        """
+        return observe_radiograph(self.bundle, radiograph, reader=reader)
 
     def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
         """Reconstruct lungs from a label map: whole, cut off by the field of view, or a few drawn slices.

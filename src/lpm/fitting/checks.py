@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
 from lpm.files.points import MIN_POINTS, check_extent
-from lpm.fitting.residual import spread_evenly
-from lpm.fitting.search import rough_cost
+from lpm.fitting.evidence.surface import SurfacePoints
+from lpm.fitting.initialisation import rough_cost
 from lpm.geometry.frames import Floats, as_points
 from lpm.structures import LUNGS_MM
 
@@ -79,10 +80,12 @@ def doubts(fit: Fit) -> list[str]:
 
     The limits lie beyond what 15 training lungs, each fitted by a model of others, reach (docs/fit.md).
     """
-    shape, found = fit.shape, []
-    outliers = shape.n_outliers / len(shape.residuals_mm)
-    if shape.unexplained_mm > _MOST_UNEXPLAINED_MM:
-        found.append(f"unlike the model's shapes: the surface lies {shape.unexplained_mm:.1f} mm (rms) from the points")
+    surface, found = fit.shape.surface, list[str]()
+    if surface is None:
+        return doubts_about_shape(fit)
+    outliers, away_mm = surface.n_outliers / len(surface.residuals_mm), surface.unexplained_mm
+    if away_mm > _MOST_UNEXPLAINED_MM:
+        found.append(f"unlike the model's shapes: the surface lies {away_mm:.1f} mm (rms) from the points")
     found += doubts_about_shape(fit)
     if outliers > _MOST_HEARD:
         found.append(f"unlike the model's shapes: {outliers:.0%} of the points contradict the model; all were kept")
@@ -104,7 +107,7 @@ def doubts_about_shape(fit: Fit) -> list[str]:
     return found
 
 
-def looks_mirrored(fit: Fit, points_mm: Floats, structure: NDArray[np.int64]) -> list[str]:
+def looks_mirrored(fit: Fit, seen: SurfacePoints) -> list[str]:
     """A note if the points' mirror image is much more like the model's shapes than the points are.
 
     Only where each structure has its like on the other side: others may be mirror images of themselves.
@@ -112,12 +115,10 @@ def looks_mirrored(fit: Fit, points_mm: Floats, structure: NDArray[np.int64]) ->
     other_side = other_sides(fit.model.structures)
     if other_side is None:
         return []
-    chosen = spread_evenly(points_mm, _MIRROR_POINTS)
-    points, sides = points_mm[chosen], structure[chosen]
-    mirrored = points * np.array([-1.0, 1.0, 1.0])
-    swapped = np.where(sides >= 0, other_side[sides], sides)
-    as_is = rough_cost(fit.model, points, sides, fit.config)
-    other = rough_cost(fit.model, mirrored, swapped, fit.config)
+    few = seen.some(_MIRROR_POINTS)
+    swapped = torch.from_numpy(other_side)[few.structure.clamp_min(0)].where(few.structure >= 0, few.structure)
+    mirrored = SurfacePoints(few.points * torch.tensor([-1.0, 1.0, 1.0]), swapped)
+    as_is, other = (rough_cost(fit.model, points, fit.config) for points in (few, mirrored))
     if other > _MIRROR_RATIO * as_is:
         return []
     return ["possibly mirrored: the mirror image fits much better; check left and right"]

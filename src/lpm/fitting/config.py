@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from lpm.errors import InputError
 from lpm.fitting.residual import ResidualConfig
 from lpm.records import StrictModel
+
+_OF_SURFACES = {"residual", "noise_mm", "prior_noise_mm", "prior_points", "certain_points", "working_points"}
 
 
 class FitConfig(StrictModel):
@@ -29,6 +32,22 @@ class FitConfig(StrictModel):
     )
     axis_scale_sd: float = Field(0.1, ge=0, description="prior on the log scale of each axis; 0 fixes the scales")
     rotation_sd: float = Field(0.2, ge=0, description="prior on the rotation about each axis, rad; 0 fixes it")
+
+    def used(self, *kinds: str) -> set[str]:
+        """Names of the settings that kinds of evidence use: `surface` for points, `rays` for radiographs."""
+        return set(type(self).model_fields) - (set() if "surface" in kinds else _OF_SURFACES)
+
+    def refuse_unused(self, *kinds: str) -> None:
+        """Refuse a setting that was given and would change nothing.
+
+        Raises:
+            InputError: It was set to something else than its default.
+        """
+        default = type(self)()
+        changed = {name for name in self.model_fields_set if getattr(self, name) != getattr(default, name)}
+        if unused := sorted(changed - self.used(*kinds)):
+            expected = f"of {', '.join(sorted(self.used(*kinds)))}"
+            raise InputError("fit config", f"{', '.join(unused)}, which only surface points use", expected)
 
     @property
     def prior_only(self) -> bool:

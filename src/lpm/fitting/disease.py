@@ -18,9 +18,10 @@ from scipy.spatial import cKDTree
 
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import extract_fit
-from lpm.fitting.posed import Objective, State
+from lpm.fitting.fitted_shape import FittedShape, fit_shape
+from lpm.fitting.posed import PosedModel
 from lpm.fitting.residual import ResidualConfig
-from lpm.fitting.search import FittedShape, fit_shape
+from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume, canonical
@@ -175,9 +176,8 @@ def _hidden_part(model: ModelBundle, scan: Scan, labels: Volume, seen: _Surface,
 
 def _values(model: ModelBundle, shape: FittedShape, points_mm: Floats, structure: np.ndarray) -> Floats:
     """(n,) signed distance of points to the model's own lungs, mm."""
-    objective = Objective(model, points_mm, structure, _STIFF)
-    state = State.of(shape.beta, shape.pose)
-    return np.asarray(objective.errors(state, torch.from_numpy(structure)).numpy())
+    state, points = State.of(shape.beta, shape.pose), torch.tensor(points_mm).float()
+    return np.asarray(PosedModel(model).own_values(state, points, torch.from_numpy(structure)).numpy())
 
 
 def _is_hidden(voxels: np.ndarray, grid: Volume, points_mm: Floats, own: Mask) -> Mask:

@@ -20,11 +20,12 @@ from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import MESH_SUFFIXES, MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.fitted_surface import FittedSurface
+from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.lattice_residual import followed
 from lpm.fitting.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
-from lpm.fitting.search import FittedShape
 from lpm.geometry.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
 from lpm.geometry.grids import voxelise_on
@@ -201,26 +202,32 @@ class Fit:
         return labels_of(self.meshes, grid, spacing_mm)
 
     def summary(self) -> dict[str, Any]:
-        """Return what `fit.json` holds."""
+        """Return what `fit.json` holds: of each kind of evidence what it gives, and no more."""
+        surface = self.shape.surface
         return {
             "observed": self.observed,
             "notes": list(self.notes),
             "beta": self.beta.tolist(),
             "mahalanobis": float(np.linalg.norm(self.beta)),
             "pose": self._pose_summary(),
-            "residuals_mm": self._residual_summary(),
+            **({} if surface is None else {"residuals_mm": self._residual_summary(surface)}),
             "stop_reason": self.shape.stop_reason,
             "iterations": self.shape.iterations,
             **self._volume_summary(),
             "network_evaluations": self.extraction.n_evaluated,
             "dense_grid_nodes": self.extraction.n_nodes,
-            "fit_config": self.config.model_dump(),
+            "fit_config": self.config.model_dump(include=self.config.used(*self._kinds)),
             "model": {
                 "preset": self.model.manifest.config.preset,
                 "training_subjects": len(self.model.manifest.training_subjects),
                 "versions": self.model.manifest.versions,
             },
         }
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        """Kinds of evidence that took part."""
+        return ("rays",) if self.shape.surface is None else ("surface",)
 
     def _volume_summary(self) -> dict[str, Any]:
         if not self.sized:
@@ -240,16 +247,16 @@ class Fit:
             "world_from_model": world_from_model(self.model, pose).to_dict(),
         }
 
-    def _residual_summary(self) -> dict[str, float]:
-        residuals = np.abs(self.shape.residuals_mm)
+    def _residual_summary(self, surface: FittedSurface) -> dict[str, float]:
+        residuals = np.abs(surface.residuals_mm)
         return {
             "mean_absolute": float(residuals.mean()),
             "median_absolute": float(np.median(residuals)),
             "p95_absolute": float(np.percentile(residuals, 95)),
             "n": len(residuals),
-            "unexplained_by_the_model": self.shape.unexplained_mm,
-            "noise": self.shape.noise_mm,
-            "n_outliers": self.shape.n_outliers,
+            "unexplained_by_the_model": surface.unexplained_mm,
+            "noise": surface.noise_mm,
+            "n_outliers": surface.n_outliers,
         }
 
     def write(
@@ -317,7 +324,8 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
         structures: Which of the model's to keep.
         spacing_mm: Distance between lattice nodes.
     """
-    lattice = model_lattice(model, world_from_model(model, shape.pose), spacing_mm, shape.observed_box_mm)
+    seen_mm = None if shape.surface is None else shape.surface.box_mm
+    lattice = model_lattice(model, world_from_model(model, shape.pose), spacing_mm, seen_mm)
     field = fitted_field(model, shape, lattice)
     extraction = extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)
     kept = {name: extraction.meshes[name] for name in structures}

@@ -1,76 +1,122 @@
-"""Where a search can begin: the mean lungs of several sizes at the points, and turned and sized as the points lie."""
+"""Initialisation: the mean shape at several places, sizes and turns about the points, a short search from the best."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
 from lpm.fitting.pose import rotation_matrix
-from lpm.fitting.posed import Objective, State
+from lpm.fitting.posed import PosedModel
+from lpm.fitting.search import JointProblem, Unknowns, advance
+from lpm.fitting.state import State
+from lpm.model.bundle import ModelBundle
+from lpm.model.levenberg_marquardt import LevenbergMarquardt
 
-_STARTS_MM = (0.0, -60.0, 60.0)
+_POINTS = 300  # by which starts are compared
+_FOLLOWED = 3  # of each kind of start, the nearest to the points
+_STEPS = 6  # of each short search
+_UP_MM = (0.0, -60.0, 60.0)  # points that show only the upper or the lower lungs
 _SIZES = (1.0, 0.75, 1.2)
-_NODES = 28
-_NEAR = 0.03
-_TURNS = (-0.25, 0.0, 0.25)
+_TURNS_RAD = (-0.25, 0.0, 0.25)  # about each axis: 14 degrees
+_NODES = 28  # along each axis of the grid on which the mean surface is looked for
+_NEAR = 0.03  # of the model's scale: nodes nearer to the mean surface stand for it
+_PRIOR_MM = 0.02  # mm of mean error that one unit of the prior is worth when starts are compared
 
 
-def starts(objective: Objective) -> tuple[list[State], list[State]]:
+def initial_state(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> State:
+    """Where a search begins: a few steps from several starts, and on from the best.
+
+    Args:
+        model: Trained.
+        points: On the surface.
+        config: Prior widths.
+    """
+    return _short_search(model, points.some(_POINTS), config)[0]
+
+
+def rough_cost(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> float:
+    """How badly the model explains points after a few steps: mean error in mm, and what the prior makes of the shape.
+
+    Args:
+        model: Trained.
+        points: On the surface.
+        config: Prior widths.
+    """
+    return _short_search(model, points.some(_POINTS), config)[1]
+
+
+def _short_search(model: ModelBundle, few: SurfacePoints, config: FitConfig) -> tuple[State, float]:
+    posed, nearest = PosedModel(model), list[State]()
+    for kind in starts(model, few, config):
+        kind.sort(key=lambda state: float(posed.own_values(state, few.points, few.sides(posed, state)).abs().mean()))
+        nearest += kind[:_FOLLOWED]
+    return min((_followed(model, few, config, state) for state in nearest), key=lambda found: found[1])
+
+
+def _followed(model: ModelBundle, few: SurfacePoints, config: FitConfig, start: State) -> tuple[State, float]:
+    """The state after a few steps, and its cost."""
+    term = SurfaceTerm(model, few, config)
+    problem = JointProblem(model, [term], config)
+    term.begin(start)
+    descent: LevenbergMarquardt[Unknowns] = LevenbergMarquardt(problem, problem.at(start))
+    for _ in range(_STEPS):
+        advance(descent, [term])
+    state = descent.at.state
+    prior = float((problem.prior * state.offsets().double().square()).sum())
+    return state, float(term.values.abs().mean()) + _PRIOR_MM * prior
+
+
+def starts(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> tuple[list[State], list[State]]:
     """States from which a search may begin, of two kinds.
 
     The mean lungs, smaller and larger ones, with their centre (that of the structures seen, or of one structure if
     sides are unknown) at the points' own, and above and below for points that show only a part; and the mean lungs of
     the size that whole lungs with these points would have, turned about each axis.
     """
-    return list(_at_the_points(objective)), list(_as_the_points_lie(objective))
+    return list(_at_the_points(model, points, config)), list(_as_the_points_lie(model, points.points, config))
 
 
-def _at_the_points(objective: Objective) -> Iterator[State]:
-    model, points = objective.model, objective.points
+def _at_the_points(model: ModelBundle, seen: SurfacePoints, config: FitConfig) -> Iterator[State]:
     centers = [model.centers.mean(axis=0), *model.centers]
-    if bool((objective.structure >= 0).all()):
-        centers = [model.centers[objective.structure.numpy()].mean(axis=0)]
-    middle = 0.5 * (points.mean(dim=0) + points.median(dim=0).values)
-    for center, up_mm, size in itertools.product(centers, _STARTS_MM, _SIZES):
-        offset = size * model.manifest.scale_mm * torch.from_numpy(center).float()
-        translation = middle - offset + torch.tensor([0.0, 0.0, up_mm])
-        yield _state(objective, translation, size, torch.zeros(3))
+    if bool((seen.structure >= 0).all()):
+        centers = [model.centers[seen.structure.numpy()].mean(axis=0)]
+    middle = 0.5 * (seen.points.mean(dim=0) + seen.points.median(dim=0).values)
+    sizes = _SIZES if config.axis_scale_sd else (1.0,)
+    for center, up_mm, size in itertools.product(centers, _UP_MM, sizes):
+        offset = size * model.manifest.scale_mm * torch.tensor(center).float()
+        yield State.mean(model, middle - offset + torch.tensor([0.0, 0.0, up_mm]), size)
 
 
-def _state(objective: Objective, translation: Tensor, size: float, rotation: Tensor) -> State:
-    log_scale = torch.full((3,), math.log(size)) if objective.config.axis_scale_sd else torch.zeros(3)
-    return State(torch.zeros(objective.model.latents.n_modes), translation, log_scale, rotation)
-
-
-def _as_the_points_lie(objective: Objective) -> Iterator[State]:
+def _as_the_points_lie(model: ModelBundle, points: Tensor, config: FitConfig) -> Iterator[State]:
     """The mean lungs with the points' middle and spread, turned about each axis."""
-    if not (objective.config.axis_scale_sd and objective.config.rotation_sd):
+    if not (config.axis_scale_sd and config.rotation_sd):
         return
-    middle, spread = _spread(objective.points)
-    mean_middle, mean_spread = _spread(_mean_surface(objective))
+    middle, spread = _middle_and_spread(points)
+    mean_middle, mean_spread = _middle_and_spread(_mean_surface(model))
     size = spread / mean_spread
-    for angles in itertools.product(_TURNS, repeat=3):
+    for angles in itertools.product(_TURNS_RAD, repeat=3):
         turn = torch.tensor(angles)
-        yield _state(objective, middle - size * rotation_matrix(turn) @ mean_middle, size, turn)
+        at = State.mean(model, middle - size * rotation_matrix(turn) @ mean_middle, size)
+        yield State(at.beta, at.translation, at.log_scale, turn)
 
 
-def _spread(points: Tensor) -> tuple[Tensor, float]:
+def _middle_and_spread(points: Tensor) -> tuple[Tensor, float]:
     """Middle, and root mean square distance from it, of (n, 3) points."""
     middle = points.mean(dim=0)
     return middle, float((points - middle).square().sum(dim=1).mean().sqrt())
 
 
-def _mean_surface(objective: Objective) -> Tensor:
+def _mean_surface(model: ModelBundle) -> Tensor:
     """(n, 3) places near the surface of the mean lungs, mm."""
-    model, mm = objective.model, objective.model.manifest.scale_mm
-    lower, upper = (torch.from_numpy(corner).float() for corner in model.box)
+    mm = model.manifest.scale_mm
+    lower, upper = (torch.tensor(corner).float() for corner in model.box)
     axes = [torch.linspace(float(a), float(b), _NODES) for a, b in zip(lower, upper, strict=True)]
     nodes = mm * torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
-    mean = _state(objective, torch.zeros(3), 1.0, torch.zeros(3))
-    near = objective.values(mean, nodes).abs().amin(dim=1) < _NEAR * mm
+    near = PosedModel(model).values(State.mean(model, torch.zeros(3)), nodes).abs().amin(dim=1) < _NEAR * mm
     found: Tensor = nodes[near]
     return found

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from lpm.errors import InputError
 from lpm.fitting.checks import check_points, doubts, looks_mirrored
 from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
 from lpm.fitting.fit import Fit, extract_fit
-from lpm.fitting.search import fit_shape
+from lpm.fitting.fitted_shape import FittedShape
+from lpm.fitting.initialisation import initial_state
+from lpm.fitting.search import search
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 
@@ -76,12 +79,37 @@ def fit_observations(
         InputError: Fewer than 10 points, NaN, or points that cannot be lungs in mm.
     """
     config, seen = config or FitConfig(), together(observations)
+    config.refuse_unused("surface")
+    term, notes = surface_term(model, seen, config)
+    found = search(model, [term], config, initial_state(model, term.seen, config))
+    shape, names = FittedShape.of(found, model, term), wanted(model, seen)
+    extraction = extract_fit(model, shape, names, spacing_mm)
+    fit = Fit(model, config, shape, extraction, seen.what, (*notes, *_unseen(model, names, seen)))
+    return fit.with_notes([*doubts(fit), *looks_mirrored(fit, term.every)])
+
+
+def surface_term(model: ModelBundle, seen: Observation, config: FitConfig) -> tuple[SurfaceTerm, list[str]]:
+    """Check what was seen and make a term of it.
+
+    Args:
+        model: Trained.
+        seen: All surface points of a patient.
+        config: Noise, residual, prior widths.
+
+    Returns:
+        The term, and notes for the reader.
+
+    Raises:
+        InputError: Fewer than 10 points, NaN, or points that cannot be lungs in mm.
+    """
     checked = check_points(seen.points_mm, seen.structure, model.diagonal_mm)
-    shape = fit_shape(model, checked.points_mm, checked.structure, config)
-    wanted = [name for name in model.structures if seen.only is None or name in seen.only]
-    extraction = extract_fit(model, shape, wanted, spacing_mm)
-    fit = Fit(model, config, shape, extraction, seen.what, (*seen.notes, *checked.notes, *_unseen(model, wanted, seen)))
-    return fit.with_notes([*doubts(fit), *looks_mirrored(fit, checked.points_mm, checked.structure)])
+    term = SurfaceTerm(model, SurfacePoints.of(checked.points_mm, checked.structure), config)
+    return term, [*seen.notes, *checked.notes]
+
+
+def wanted(model: ModelBundle, seen: Observation) -> list[str]:
+    """Structures that a fit to surface points gives: all, or those that a mask holds."""
+    return [name for name in model.structures if seen.only is None or name in seen.only]
 
 
 def _unseen(model: ModelBundle, wanted: Sequence[str], seen: Observation) -> list[str]:

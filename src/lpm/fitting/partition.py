@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
+from lpm.fitting.fitted_shape import fit_shape
 from lpm.fitting.masks import MaskFitConfig, observe_mask
 from lpm.fitting.parts import atlas_of, placed
-from lpm.fitting.search import fit_shape
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle

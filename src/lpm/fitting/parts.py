@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from lpm.errors import InputError
+from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.pose import world_from_model
-from lpm.fitting.search import FittedShape
 from lpm.geometry.extraction import Field
 from lpm.geometry.frames import Floats, WorldPoints
 from lpm.model.atlas import AtlasDecoder

@@ -19,10 +19,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lpm.errors import InputError
-from lpm.fitting.config import FitConfig
-from lpm.fitting.posed import Objective, State
+from lpm.fitting.fitted_shape import FittedShape
+from lpm.fitting.posed import PosedModel
 from lpm.fitting.residual import ResidualField, Waves, covariance, spread_evenly
-from lpm.fitting.search import FittedShape, derivatives
+from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
@@ -93,18 +93,24 @@ def volume_sd_ml(model: ModelBundle, shape: FittedShape, meshes: dict[int, World
 
 def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the points tell of other points: L^-1 K(X, x), the whitened (H S^1/2)', and the decoder's slope."""
-    jacobian = derivatives(model, shape, points, structure)
+    jacobian = _derivatives(model, shape, points, structure)
     factor = points.new_zeros(0, len(points))
     k = model.latents.n_modes
     length = jacobian[:, k : k + 3].norm(dim=1).clamp_min(LEAST_SLOPE)
     observed, lower = shape.residual.points[structure], shape.residual.factors[structure]
     if len(observed):
-        seen = derivatives(model, shape, observed, structure)
+        seen = _derivatives(model, shape, observed, structure)
         cross = covariance(observed, points, shape.residual.config)
         factor = torch.linalg.solve_triangular(lower, cross, upper=False)
         jacobian = jacobian - factor.T @ torch.linalg.solve_triangular(lower, seen, upper=False)
     slope = torch.linalg.solve_triangular(torch.linalg.cholesky(shape.precision), jacobian.T, upper=False)
     return factor, slope, length
+
+
+def _derivatives(model: ModelBundle, shape: FittedShape, points_mm: Tensor, structure: int) -> Tensor:
+    """(n, k + 9) derivatives of a structure's field at (n, 3) world points by beta, translation, scales, rotation."""
+    sides = torch.full((len(points_mm),), structure)
+    return PosedModel(model).linearise(State.of(shape.beta, shape.pose), points_mm.float(), sides)[1]
 
 
 def draw_shapes(model: ModelBundle, shape: FittedShape, n: int, *, rng: np.random.Generator) -> Iterator[FittedShape]:
@@ -120,25 +126,22 @@ def draw_shapes(model: ModelBundle, shape: FittedShape, n: int, *, rng: np.rando
     """
     factor = torch.linalg.cholesky(shape.precision)
     mean = State.of(shape.beta, shape.pose)
-    observed = [_observed(model, s, points) for s, points in enumerate(shape.residual.points)]
     for _ in range(n):
         normal = torch.from_numpy(rng.standard_normal((len(factor), 1)))
         step = torch.linalg.solve_triangular(factor.T, normal, upper=True)[:, 0]
         state = mean.moved(step.float())
-        moved = [_moved(seen, mean, state) for seen in observed]
+        moved = [_moved(model, points, s, (mean, state)) for s, points in enumerate(shape.residual.points)]
         residual = _draw_residual(shape.residual, moved, rng)
         yield replace(shape, beta=state.beta, pose=state.pose(), residual=residual)
 
 
-def _observed(model: ModelBundle, structure: int, points: Tensor) -> Objective:
-    return Objective(model, points.numpy(), np.full(len(points), structure, dtype=np.int64), FitConfig())
-
-
-def _moved(seen: Objective, first: State, second: State) -> Tensor:
+def _moved(model: ModelBundle, points: Tensor, structure: int, states: tuple[State, State]) -> Tensor:
     """(n,) how much the decoder's values at observed points change from one state to another, mm."""
-    if len(seen.points) == 0:
+    if len(points) == 0:
         return torch.zeros(0, dtype=torch.float64)
-    return seen.errors(second, seen.structure) - seen.errors(first, seen.structure)
+    sides, posed = torch.full((len(points),), structure), PosedModel(model)
+    first, second = (posed.own_values(state, points.float(), sides) for state in states)
+    return second - first
 
 
 def _draw_residual(mean: ResidualField, moved: list[Tensor], rng: np.random.Generator) -> ResidualField:

@@ -198,29 +198,39 @@ def _in_colors(fit: Fit) -> dict[str, Layer]:
 
 def _followed(fit: Fit) -> str:
     """Why a small distance of the points is no accuracy, if they were followed."""
-    if fit.config.prior_only or isinstance(fit, XrayFit):
+    surface = fit.shape.surface
+    if surface is None or fit.config.prior_only:
         return ""
     return (
         f"; that is how well the lungs follow it, and not how true they are where nothing was seen (before they "
-        f"followed it, {fit.shape.unexplained_mm:.1f} mm root mean square)"
+        f"followed it, {surface.unexplained_mm:.1f} mm root mean square)"
     )
 
 
 _RELIANCE = ("Not for clinical use.",)
 
 
+def _distances(fit: Fit) -> str:
+    """How well the fit explains each kind of evidence."""
+    kinds = {}
+    if fit.shape.surface is not None:
+        kinds["distance of what was seen from the lungs"] = (fit.shape.surface.residuals_mm, _followed(fit))
+    if isinstance(fit, XrayFit):
+        kinds["error of the rays' lengths"] = (np.concatenate(fit.path_errors_mm), "")
+    return " ".join(
+        f"Mean {kind}: {np.abs(errors).mean():.2f} mm (95 % below {np.percentile(np.abs(errors), 95):.2f} mm){more}."
+        for kind, (errors, more) in kinds.items()
+    )
+
+
 def _meaning(fit: Fit) -> list[str]:
-    residual = np.abs(fit.shape.residuals_mm)
-    kind = "error of the rays' lengths" if isinstance(fit, XrayFit) else "distance of what was seen from the lungs"
     return [
         "The standard deviation says how far, to the front or to the back of the drawn surface, the true one may lie: "
         "in two of three places within one standard deviation, in 19 of 20 within two.",
         "A 95 % interval is meant to hold the true volume in 19 of 20 patients like those that the model learned from. "
         "How often it did, by the kind of evidence, stands in docs/benchmarks.md.",
-        f"Mean {kind}: {residual.mean():.2f} mm (95 % below {np.percentile(residual, 95):.2f} mm){_followed(fit)}. The "
-        "fit ended at: "
-        f"{fit.shape.stop_reason}. Its shape lies {np.linalg.norm(fit.beta):.1f} standard deviations (Mahalanobis) "
-        "from the average lungs.",
+        f"{_distances(fit)} The fit ended at: {fit.shape.stop_reason}. Its shape lies {np.linalg.norm(fit.beta):.1f} "
+        "standard deviations (Mahalanobis) from the average lungs.",
         "A percentile of 30 means that three in ten of the training subjects have a smaller value. They are few, and "
         "no healthy reference.",
         "Coordinates are those of the patient: R to the right, A to the front, S to the head, in millimetres.",
