@@ -50,34 +50,36 @@ class Case:
 
     @property
     def true(self) -> dict[str, WorldMesh]:
+        """Its lungs."""
         return self.cohort.meshes(self.subject)
 
     def points(self, n: int) -> Observation:
+        """Surface points, sides unknown."""
         return observe_points(self.model, observed_points(self.cohort, self.subject, EvaluationConfig(points=n))[0])
 
     def left(self) -> Observation:
+        """Points of the left lung alone."""
         points, structure = observed_points(self.cohort, self.subject, EvaluationConfig(points=2500))
         seen = points[structure == self.cohort.structures.index("left_lung")][:1000]
         return observe_points(self.model, seen, ["left_lung"] * len(seen))
 
     def slices(self) -> Observation:
+        """Three orthogonal slices of the label map."""
         labels = read_volume(self.cohort.path(self.subject, "labels.nii.gz"))
         return observe_mask(self.model, three_slices(labels), rng=subject_rng(self.subject, 6))
 
     def seen(self, side: str, *, placed: bool = True) -> Evidence:
+        """A radiograph; without a place, its middle lies at the origin of a world of its own."""
         picture = self.pictures[side]
         if not placed:
-            picture = replace(picture, view=None, mm_per_px=picture.spacing_mm, pixels=self._shifted(picture))
+            picture = replace(picture, view=None, mm_per_px=picture.spacing_mm)
         return observe_radiograph(self.model, picture, reader=load_reader())
 
-    def _shifted(self, picture: Radiograph) -> np.ndarray:
-        """The same picture, whose middle lies elsewhere: up to 100 mm along rows and columns."""
-        spacing = picture.spacing_mm
-        assert spacing is not None
-        shift = subject_rng(self.subject, 8).uniform(-SHIFT_MM, SHIFT_MM, 2) / spacing
-        rows, columns = np.round(shift).astype(int)
-        wide = np.pad(picture.pixels, [(max(rows, 0), max(-rows, 0)), (max(columns, 0), max(-columns, 0))], mode="edge")
-        return np.ascontiguousarray(wide)
+    @property
+    def shift_mm(self) -> np.ndarray:
+        """How far the world of an unplaced picture lies from the patient's, in the picture's plane."""
+        right, up = subject_rng(self.subject, 8).uniform(-SHIFT_MM, SHIFT_MM, 2)
+        return np.array([right, 0.0, up])
 
 
 def observe(case: Case, kind: str) -> list[Evidence]:
@@ -89,9 +91,13 @@ def observe(case: Case, kind: str) -> list[Evidence]:
         "three slices": case.slices,
         "frontal": lambda: case.seen("frontal"),
         "lateral": lambda: case.seen("lateral"),
-        "frontal, unplaced": lambda: case.seen("frontal", placed=False),
+        "unplaced frontal": lambda: case.seen("frontal", placed=False),
     }
-    return [makers[part]() for part in kind.split(" + ")]
+    found = [makers[part]() for part in kind.split(" + ")]
+    there = case.shift_mm if "unplaced" in kind else np.zeros(3)
+    return [
+        replace(each, points_mm=each.points_mm + there) if isinstance(each, Observation) else each for each in found
+    ]
 
 
 KINDS = (
@@ -101,8 +107,7 @@ KINDS = (
     "three slices",
     "frontal + lateral",
     "three slices + frontal + lateral",
-    "frontal, unplaced",
-    "three slices + frontal, unplaced",
+    "three slices + unplaced frontal",
     "left lung's 1,000 points",
     "left lung's 1,000 points + frontal",
     "5,000 points",
@@ -121,7 +126,8 @@ def measure(case: Case, kind: str) -> tuple[str, str, Numbers]:
 
 def scores(fit: Fit, case: Case, kind: str) -> Numbers:
     """Radiographs alone are compared after their middles are laid on each other."""
-    true = case.true
+    there = case.shift_mm if "unplaced" in kind else np.zeros(3)
+    true = {name: WorldMesh(mesh.vertices + there, mesh.faces) for name, mesh in case.true.items()}
     alone = kind.startswith("frontal")
     found = compare(fit.lungs, true).assd_mm if alone else assd(fit.lungs, true, case.subject)
     right = {"right_lung": fit.lungs["right_lung"]}

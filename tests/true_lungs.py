@@ -12,8 +12,8 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from lpm.fitting.fit import shape_of
+from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.pose import world_from_model
-from lpm.fitting.search import FittedShape
 from lpm.geometry.frames import Floats, ModelPoints
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import PARALLEL, VIEW_DEGREES, Beam, View, turned_view

@@ -98,7 +98,8 @@ def test_evidence_goes_together(tiny_model: ModelBundle, labels: Volume, rng: np
     assert set(fit.lungs) == {"left_lung", "right_lung"}
     assert "mask of left_lung" in fit.observed
     assert "200 surface points" in fit.observed
-    sides = fit.shape.structure
+    assert fit.shape.surface is not None
+    sides = fit.shape.surface.structure
     assert (sides == 0).sum() >= len(mask.points_mm)
     assert (sides == 1).sum() > 150
 

@@ -8,10 +8,11 @@ import torch
 
 import lpm
 from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.surface import SurfacePoints
 from lpm.fitting.fit import mean_shape
 from lpm.fitting.initialisation import starts
 from lpm.fitting.pose import rotation_matrix, rotation_vector
-from lpm.fitting.posed import Objective, State
+from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import sample_surface
 from lpm.model.bundle import ModelBundle
@@ -41,8 +42,8 @@ def from_truth(state: State) -> tuple[float, float, float]:
 
 
 def test_one_start_lies_as_the_points_do(lungs: ModelBundle, turned: Floats) -> None:
-    objective = Objective(lungs, turned, np.full(len(turned), -1), FitConfig())
-    degrees, size, place_mm = min(from_truth(state) for state in starts(objective)[1])
+    seen = SurfacePoints.of(turned, np.full(len(turned), -1))
+    degrees, size, place_mm = min(from_truth(state) for state in starts(lungs, seen, FitConfig())[1])
     assert degrees < 9.0
     assert size < 0.08
     assert place_mm < 12.0
@@ -50,8 +51,7 @@ def test_one_start_lies_as_the_points_do(lungs: ModelBundle, turned: Floats) -> 
 
 def test_a_pose_that_is_fixed_stays_as_it_is(lungs: ModelBundle, turned: Floats) -> None:
     config = FitConfig(axis_scale_sd=0.0, rotation_sd=0.0)
-    objective = Objective(lungs, turned, np.full(len(turned), -1), config)
-    first, second = starts(objective)
+    first, second = starts(lungs, SurfacePoints.of(turned, np.full(len(turned), -1)), config)
     assert not second
     assert first
     assert all(not state.log_scale.any() and not state.rotation.any() for state in first)

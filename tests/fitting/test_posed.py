@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import lpm
-from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import mean_shape
-from lpm.fitting.posed import Objective, State
+from lpm.fitting.posed import PosedModel
+from lpm.fitting.state import State
 from lpm.geometry.meshes import sample_surface
 from lpm.model.bundle import ModelBundle
 
@@ -32,16 +32,15 @@ def test_noise_raises_the_values_on_average(lungs: ModelBundle) -> None:
     points = np.concatenate(
         [sample_surface(mesh, 100, rng=rng).points for mesh in mean_shape(lungs, 5.0).meshes.values()]
     )
-    objective = Objective(lungs, points, np.repeat([0, 1], 100), FitConfig())
+    posed, seen, sides = PosedModel(lungs), torch.tensor(points).float(), torch.tensor([0, 1]).repeat_interleave(100)
     k = lungs.latents.n_modes
     state = State(torch.zeros(k), torch.zeros(3), torch.zeros(3), torch.zeros(3))
-    bias = objective.noise_bias(state, objective.structure, 2.0)
+    bias = posed.noise_bias(state, seen, sides, 2.0)
     noise = torch.from_numpy(rng.normal(0.0, 2.0, (1000, 1, 3))).float()
-    there = torch.stack([objective.values(state, objective.points + step) for step in noise])
-    drawn = there.gather(2, objective.structure[None, :, None].expand(1000, -1, 1))[:, :, 0].double().mean(dim=0)
-    drawn = drawn - objective.errors(state, objective.structure)
+    drawn = torch.stack([posed.own_values(state, seen + step, sides) for step in noise]).mean(dim=0)
+    drawn = drawn - posed.own_values(state, seen, sides)
     assert float(bias.mean()) > 0.03  # lungs bulge: most of what is near their surface is outside
     assert float((bias - drawn).abs().mean()) < 0.12  # draws of 1,000 have a mean that is itself 0.06 mm off
     assert float(np.corrcoef(bias, drawn)[0, 1]) > 0.8
     assert float(bias.mean()) == pytest.approx(float(drawn.mean()), abs=0.05)
-    assert float(objective.noise_bias(state, objective.structure, 1e-4).abs().max()) < 1e-3
+    assert float(posed.noise_bias(state, seen, sides, 1e-4).abs().max()) < 1e-3

@@ -9,19 +9,21 @@ import pytest
 import torch
 
 import lpm
-from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import extract_fit
-from lpm.fitting.posed import State
+from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.posterior import vertex_sigma_mm, volume_sd_ml
+from lpm.fitting.search import JointProblem, search
+from lpm.fitting.state import State
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import PARALLEL, Beam, turned_view
 from lpm.xray import rays
-from lpm.xray.rays import FittedPaths, Projection, SeenPaths, fit_paths
+from lpm.xray.rays import FittedRays, RayTerm, SeenPaths, initial_states
 from true_lungs import TrueLungs
 
 CONE = Beam(1800.0, 200.0)
 BOTH = ("frontal", "lateral")
+NO_GAIN = torch.zeros(1, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,13 @@ class Fitted:
     """A fit and its meshes."""
 
     def __init__(self, lungs: TrueLungs, seen: list[SeenPaths]) -> None:
-        self.lungs, self.shape = lungs, fit_paths(lungs.model, seen, FitConfig())
+        self.lungs, terms = lungs, [RayTerm(lungs.model, each) for each in seen]
+        problem = JointProblem(lungs.model, terms, FitConfig())
+        starts = [problem.at(state) for state in initial_states(lungs.model, seen)]
+        found = search(lungs.model, terms, FitConfig(), min(starts, key=problem.energy).state)
+        self.shape = FittedShape.of(found, lungs.model, None)
+        own = zip(terms, found.nuisances, strict=True)
+        self.rays: list[FittedRays] = [term.finished(found.state, nuisance) for term, nuisance in own]
         self.meshes: dict[str, WorldMesh] = extract_fit(
             lungs.model, self.shape, list(lungs.model.structures), 5.0
         ).meshes
@@ -80,7 +88,7 @@ def test_two_views_give_the_lungs_back(lungs: TrueLungs, beam: str, request: pyt
         np.testing.assert_allclose(fitted.meshes[name].centroid, mesh.centroid, atol=3.0)
     assert lungs.dice(fitted.shape) > 0.96
     assert fitted.shape.stop_reason == "plateau"
-    np.testing.assert_allclose(fitted.shape.gains, 0.0, atol=0.03)
+    np.testing.assert_allclose([each.gain for each in fitted.rays], 0.0, atol=0.03)
 
 
 @pytest.mark.parametrize("beam", ["frontal", "frontal_cone"])
@@ -90,23 +98,20 @@ def test_one_view_gives_the_volume_back(lungs: TrueLungs, beam: str, request: py
     assert abs(fitted.volume_ml() - lungs.volume_ml) < 2.0 * fitted.volume_sd_ml()
 
 
-def test_residuals_are_those_of_each_view(lungs: TrueLungs, two: Fitted) -> None:
-    shape = two.shape
-    assert isinstance(shape, FittedPaths)
-    frontal, lateral = shape.by_view_mm()
-    assert (len(frontal), len(lateral)) == shape.n_by_view
+def test_path_errors_are_those_of_each_view(lungs: TrueLungs, two: Fitted) -> None:
+    frontal, lateral = (each.path_errors_mm for each in two.rays)
     assert len(frontal) == 2 * len(lungs.seen("frontal").pixels)
-    np.testing.assert_array_equal(np.concatenate([frontal, lateral]), shape.residuals_mm)
-    projection = Projection(lungs.model, lungs.seen("lateral"), FitConfig())
-    again = projection.paths(State.of(shape.beta, shape.pose)) - projection.seen.flat_mm
+    term = RayTerm(lungs.model, lungs.seen("lateral"))
+    again = term.paths(State.of(two.shape.beta, two.shape.pose), NO_GAIN) - term.seen.flat_mm
     np.testing.assert_allclose(lateral, again.numpy(), atol=0.1)
-    assert np.abs(shape.residuals_mm).mean() < 4.0
+    assert np.abs(np.concatenate([frontal, lateral])).mean() < 4.0
+    assert two.shape.surface is None  # no point was seen
 
 
 def test_a_picture_that_shows_all_lengths_too_long_is_found_out(lungs: TrueLungs) -> None:
     fitted = Fitted(lungs, [lungs.seen("frontal", times=1.1), lungs.seen("lateral", gain_sd=0.02)])
-    assert fitted.shape.gains[0] == pytest.approx(0.1, abs=0.03)
-    assert fitted.shape.gains[1] == pytest.approx(0.0, abs=0.03)
+    assert fitted.rays[0].gain == pytest.approx(0.1, abs=0.03)
+    assert fitted.rays[1].gain == pytest.approx(0.0, abs=0.03)
     assert fitted.volume_ml() == pytest.approx(lungs.volume_ml, rel=0.03)
 
 
@@ -173,14 +178,15 @@ def finely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rays, "_NEAR_MM", 24.0)
 
 
-def wrong_slopes(projection: Projection, state: State, columns: list[tuple[int, float]]) -> dict[int, float]:
+def wrong_slopes(term: RayTerm, state: State, columns: list[tuple[int, float]]) -> dict[int, float]:
     """By column, the share by which derivatives differ from central differences."""
-    gain, found = 0.07, {}
-    slope = projection.linearise(state, gain)[1]
+    nuisance = torch.zeros(len(term.nuisance_sd), dtype=torch.float64)
+    nuisance[0], found = 0.07, {}
+    slope = term.linearise(state, nuisance).by_state
     for column, size in columns:
         step = torch.zeros(slope.shape[1])
         step[column] = size
-        there, back = (projection.errors(state.moved(sign * step), gain) for sign in (1.0, -1.0))
+        there, back = (term.errors(state.moved(sign * step), nuisance) for sign in (1.0, -1.0))
         change = (there - back) / (2.0 * size)
         found[column] = float((change - slope[:, column]).norm() / change.norm())
     return found
@@ -189,7 +195,7 @@ def wrong_slopes(projection: Projection, state: State, columns: list[tuple[int, 
 @pytest.mark.usefixtures("finely")
 @pytest.mark.parametrize(("side", "beam"), [("frontal", PARALLEL), ("lateral", CONE)])
 def test_derivatives_agree_with_finite_differences(lungs: TrueLungs, state: State, side: str, beam: Beam) -> None:
-    projection = Projection(lungs.model, some(lungs.seen(side, beam), 12), FitConfig())
+    projection = RayTerm(lungs.model, some(lungs.seen(side, beam), 12))
     n = lungs.model.latents.n_modes
     columns = [(0, 0.05), (4, 0.05), (n + (0 if side == "frontal" else 1), 0.3), (n + 2, 0.3)]
     columns += [(n + at, 0.003) for at in (3, 4, 5, 6, 7, 8)]
@@ -200,25 +206,29 @@ def test_derivatives_agree_with_finite_differences(lungs: TrueLungs, state: Stat
 
 def test_derivatives_are_good_enough_as_rays_are_marched(lungs: TrueLungs, state: State) -> None:
     n = lungs.model.latents.n_modes
-    projection = Projection(lungs.model, some(lungs.seen("frontal"), 8), FitConfig())
+    projection = RayTerm(lungs.model, some(lungs.seen("frontal"), 8))
     wrong = wrong_slopes(projection, state, [(0, 0.05), (n, 0.3), (n + 2, 0.3), (n + 3, 0.003), (n + 4, 0.003)])
     assert max(wrong.values()) < 0.25, wrong
 
 
 def test_the_derivative_by_the_gain_is_exact(lungs: TrueLungs, state: State) -> None:
-    projection = Projection(lungs.model, some(lungs.seen("frontal", CONE), 8), FitConfig())
-    errors, slope, by_gain = projection.linearise(state, 0.07)
-    assert slope.shape == (len(errors), lungs.model.latents.n_modes + 9)
-    torch.testing.assert_close(errors, projection.errors(state, 0.07), atol=1e-6, rtol=1e-6)
-    change = (projection.errors(state, 0.08) - projection.errors(state, 0.06)) / 0.02
-    torch.testing.assert_close(by_gain, change, atol=1e-6, rtol=1e-6)
+    term = RayTerm(lungs.model, some(lungs.seen("frontal", CONE), 8))
+
+    def errors(gain: float) -> torch.Tensor:
+        return term.errors(state, torch.tensor([gain], dtype=torch.float64))
+
+    found = term.linearise(state, torch.tensor([0.07], dtype=torch.float64))
+    assert found.by_state.shape == (len(found.errors), lungs.model.latents.n_modes + 9)
+    torch.testing.assert_close(found.errors, errors(0.07), atol=1e-6, rtol=1e-6)
+    change = (errors(0.08) - errors(0.06)) / 0.02
+    torch.testing.assert_close(found.by_nuisance[:, 0], change, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("finely")
 def test_a_parallel_beam_says_nothing_of_the_place_along_it(lungs: TrueLungs, state: State) -> None:
     n = lungs.model.latents.n_modes
     for side, along, across in (("frontal", n + 1, n), ("lateral", n, n + 1)):
-        slope = Projection(lungs.model, some(lungs.seen(side), 12), FitConfig()).linearise(state, 0.0)[1]
+        slope = RayTerm(lungs.model, some(lungs.seen(side), 12)).linearise(state, NO_GAIN).by_state
         assert slope[:, along].norm() < 0.03 * slope[:, across].norm()
 
 
@@ -226,17 +236,17 @@ def test_paths_are_those_of_the_shape_but_for_the_softness(lungs: TrueLungs) -> 
     true = State(lungs.beta, torch.zeros(3), torch.tensor(lungs.axis_scale).log(), torch.zeros(3))
     for side in BOTH:
         seen = lungs.seen(side)
-        found = Projection(lungs.model, seen, FitConfig()).paths(true)
+        found = RayTerm(lungs.model, seen).paths(true, NO_GAIN)
         assert float(found.sum()) == pytest.approx(float(seen.flat_mm.sum()), rel=0.03)
         assert float((found - seen.flat_mm).abs().median()) < 3.0
 
 
 def test_channels_add_structures(lungs: TrueLungs, state: State) -> None:
     seen = some(lungs.seen("frontal"), 10)
-    each = Projection(lungs.model, seen, FitConfig()).paths(state).reshape(2, -1)
+    each = RayTerm(lungs.model, seen).paths(state, NO_GAIN).reshape(2, -1)
     one = replace(seen, channels=((0, 1),), paths_mm=seen.paths_mm[:, :1], sd_mm=seen.sd_mm[:, :1])
-    torch.testing.assert_close(Projection(lungs.model, one, FitConfig()).paths(state), each.sum(dim=0))
-    swapped = Projection(lungs.model, replace(seen, channels=((1,), (0,))), FitConfig()).paths(state).reshape(2, -1)
+    torch.testing.assert_close(RayTerm(lungs.model, one).paths(state, NO_GAIN), each.sum(dim=0))
+    swapped = RayTerm(lungs.model, replace(seen, channels=((1,), (0,)))).paths(state, NO_GAIN).reshape(2, -1)
     torch.testing.assert_close(swapped, each.flip(0))
     assert not torch.allclose(swapped, each)
 
@@ -251,8 +261,3 @@ def test_errors_of_neighbours_go_together(lungs: TrueLungs) -> None:
     assert correlation[0, :n][near].min() > 0.5
     assert correlation[0, :n][far].max() < 0.01
     np.testing.assert_allclose(covariance[:n, n:], 0.0)
-
-
-def test_no_radiograph_is_refused(lungs: TrueLungs) -> None:
-    with pytest.raises(InputError, match="no radiograph; expected at least one"):
-        fit_paths(lungs.model, [], FitConfig())

@@ -50,7 +50,8 @@ class Found:
         state: Shape and pose.
         nuisances: Of each term.
         precision: (k + 9, k + 9) of the posterior over shape and pose, nuisance parameters marginalised.
-        shares: Of each term's contribution to the precision, (k + 9, k + 9), and its gradient (k + 9,).
+        shares: Each term's part of the precision, (k + 9, k + 9), and of the gradient (k + 9,) of half the energy.
+        prior_gradient: (k + 9,) the prior's part of the gradient.
         iterations: Steps tried.
         stop_reason: Why it ended.
     """
@@ -59,6 +60,7 @@ class Found:
     nuisances: tuple[Tensor, ...]
     precision: Tensor
     shares: tuple[tuple[Tensor, Tensor], ...]
+    prior_gradient: Tensor
     iterations: int
     stop_reason: StopReason
 
@@ -92,14 +94,15 @@ class JointProblem:
         """Another point."""
         return Unknowns(at.state.moved(step[: self.n_state].float()), at.nuisances + step[self.n_state :])
 
-    def _offsets(self, at: Unknowns) -> Tensor:
+    def offsets(self, at: Unknowns) -> Tensor:
+        """What the prior pulls to zero."""
         return torch.cat([at.state.offsets().double(), at.nuisances])
 
     def energy(self, at: Unknowns) -> float:
         """What the fit minimises, by the weights of the last linearisation."""
         pairs = zip(self.terms, self.split(at.nuisances), strict=True)
         data = sum(float(term.errors(at.state, own).square().sum()) for term, own in pairs)
-        return data + float((self.prior * self._offsets(at).square()).sum())
+        return data + float((self.prior * self.offsets(at).square()).sum())
 
     def contributions(self, at: Unknowns) -> list[NormalEquations]:
         """Each term's part of the equations, over all unknowns."""
@@ -122,7 +125,7 @@ class JointProblem:
 
     def linearise(self, at: Unknowns) -> NormalEquations:
         """The equations of all terms and the prior."""
-        parts, offsets = self.contributions(at), self._offsets(at)
+        parts, offsets = self.contributions(at), self.offsets(at)
         return NormalEquations(
             sum(part.energy for part in parts) + float((self.prior * offsets.square()).sum()),
             sum((part.gradient for part in parts), self.prior * offsets),
@@ -181,6 +184,7 @@ def _found(problem: JointProblem, at: Unknowns, iterations: int, stop_reason: St
         nuisances=problem.split(at.nuisances),
         precision=marginal(whole, problem.n_state),
         shares=tuple((_own_share(problem, normal), gradient[: problem.n_state]) for normal, gradient in parts),
+        prior_gradient=(problem.prior * problem.offsets(at))[: problem.n_state],
         iterations=iterations,
         stop_reason=stop_reason,
     )
