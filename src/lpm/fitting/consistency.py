@@ -52,10 +52,9 @@ def disagreements(model: ModelBundle, found: Found, meshes: Mapping[str, WorldMe
 def _disagreement(found: Found, index: int, jacobian: Tensor) -> Disagreement:
     normal, _ = found.shares[index]
     others = found.precision - normal
-    gradient = found.prior_gradient + sum(
-        (gradient for at, (_, gradient) in enumerate(found.shares) if at != index),
-        torch.zeros_like(found.prior_gradient),
-    )
+    gradient = found.prior_gradient.clone()
+    for at, (_, own) in enumerate(found.shares):
+        gradient += own if at != index else 0.0
     factor = torch.linalg.cholesky(others)
     whitened = torch.linalg.solve_triangular(factor, gradient[:, None], upper=False)[:, 0]  # L'd
     told = torch.linalg.solve_triangular(factor, normal, upper=False)
