@@ -15,7 +15,7 @@ from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_r
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import extract_fit
-from lpm.fitting.search import fit_shape
+from lpm.fitting.fitted_shape import fit_shape
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh, joined

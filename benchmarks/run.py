@@ -237,7 +237,7 @@ def speed(lungs: Path, work: Path) -> Json:
     from lpm.evaluation.evaluate import EvaluationConfig, observed_points
     from lpm.fitting.config import FitConfig
     from lpm.fitting.fit import extract_fit
-    from lpm.fitting.search import fit_shape
+    from lpm.fitting.fitted_shape import fit_shape
     from lpm.preparation.cohort import Cohort
 
     model = lpm.load().bundle

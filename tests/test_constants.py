@@ -33,6 +33,8 @@ STILL_TO_DO = {
     *(f"fitting/{name}.py" for name in ("posed", "posterior", "search", "slices")),
     *(f"segmentation/{name}.py" for name in ("chest_wall", "dense_tissue", "hounsfield", "thresholds")),
     "preparation/cleaning.py",
+    "xray/evidence.py",
+    "xray/pair.py",
     "xray/rays.py",
     "xray/fit.py",
 }

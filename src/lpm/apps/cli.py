@@ -14,6 +14,7 @@ from lpm.apps.verbs.demo import demo
 from lpm.apps.verbs.download import download
 from lpm.apps.verbs.evaluate import evaluate
 from lpm.apps.verbs.evaluate_xray import evaluate_xray
+from lpm.apps.verbs.fit.joint import fit_joint
 from lpm.apps.verbs.fit.mask import fit_mask
 from lpm.apps.verbs.fit.points import fit_points
 from lpm.apps.verbs.fit.xray import fit_xray
@@ -51,7 +52,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "demo": demo,
 }
-FIT_VERBS: dict[str, Callable[..., None]] = {"points": fit_points, "mask": fit_mask, "xray": fit_xray}
+FIT_VERBS: dict[str, Callable[..., None]] = {
+    "points": fit_points,
+    "mask": fit_mask,
+    "xray": fit_xray,
+    "joint": fit_joint,
+}
 for name, verb in VERBS.items():
     app.command(name)(verb)
 for name, verb in FIT_VERBS.items():

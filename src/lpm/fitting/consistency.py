@@ -80,4 +80,5 @@ def _motion_at(model: ModelBundle, found: Found, structure: int, mesh: WorldMesh
     points = torch.tensor(np.asarray(mesh.vertices[::every])).float()
     jacobian = PosedModel(model).linearise(found.state, points, torch.full((len(points),), structure))[1]
     k = model.latents.n_modes
-    return jacobian / jacobian[:, k : k + 3].norm(dim=1, keepdim=True).clamp_min(LEAST_SLOPE)
+    motion: Tensor = jacobian / jacobian[:, k : k + 3].norm(dim=1, keepdim=True).clamp_min(LEAST_SLOPE)
+    return motion

@@ -84,6 +84,12 @@ class Fit:
         """(k,) shape parameters; N(0, I) over the training shapes."""
         return self.shape.beta.double().numpy()
 
+    @property
+    def misfits_mm(self) -> dict[str, Floats]:
+        """By kind of evidence, in words: how far each observation is from what the fitted lungs would give."""
+        surface = self.shape.surface
+        return {} if surface is None else {"distance of the points": surface.residuals_mm}
+
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Interval that holds a measure with the given probability, as far as the model knows (docs/fit.md).
 

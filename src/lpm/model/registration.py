@@ -13,6 +13,7 @@ Levenberg-Marquardt damping makes the distances agree in a band about both surfa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.config import RegistrationConfig
+from lpm.model.levenberg_marquardt import Damping, LevenbergMarquardt, NormalEquations
 from lpm.model.warp import Box, Eigenfunctions, WarpScale, inverted
 
 _CENTERS = count("model.registration_centers")
@@ -43,7 +45,8 @@ _FAR_WEIGHT = number("model.registration_far_weight")
 _STEPS = 11  # at most; the next round goes on where this one ended
 _PLATEAU = 1e-3  # of the energy: a step that gains less is the last
 _LONGEST_STEP_MM = 20.0  # a step's largest displacement: as far as places are looked at
-_TRIES = 4  # of a step, each ten times as damped as the one before
+# an energy whose weights change with each step: damped more carefully than a fit's
+_DAMPING = Damping(shrink=3.0, grow=10.0, least=1e-4, most=math.inf, tries=4)
 
 
 @dataclass(frozen=True)
@@ -180,26 +183,30 @@ def _register(template: Tensor, target: Tensor, box: Box, basis: _Basis, start: 
     goal = box.distance(target, places)
     places, goal = places[goal.abs() < _FAR_MM], goal[goal.abs() < _FAR_MM]
     task = _Task(template, box, places, goal, basis.at(places))
-    coefficients = task.boxes_agree() if start is None else start
-    damping = 1e-2
+    descent = LevenbergMarquardt(task, task.boxes_agree() if start is None else start, _DAMPING)
     for _ in range(_STEPS):
-        before = task.energy(coefficients, task.weights(coefficients))
-        coefficients, damping = task.step(coefficients, damping)
-        if before - task.energy(coefficients, task.weights(coefficients)) < _PLATEAU * before:
+        before = task.reweighted_energy(descent.at)
+        descent.step()
+        if before - task.reweighted_energy(descent.at) < _PLATEAU * before:
             break
     near = goal.abs() < 0.5 * _NEAR_MM
-    return coefficients, float((task.values(coefficients) - goal)[near].abs().mean())
+    return descent.at, float((task.values(descent.at) - goal)[near].abs().mean())
 
 
-@dataclass(frozen=True)
 class _Task:
-    """A registration: template at the displaced places should be what the target is there."""
+    """A registration: template at the displaced places should be what the target is there.
 
-    template: Tensor
-    box: Box
-    places: Tensor
-    goal: Tensor
-    functions: Tensor
+    Args:
+        template: (i, j, k) signed distances, mm.
+        box: Of the template.
+        places: (p, 3) mm.
+        goal: (p,) the target's distances there.
+        functions: (p, 4 + r) of the displacement.
+    """
+
+    def __init__(self, template: Tensor, box: Box, places: Tensor, goal: Tensor, functions: Tensor) -> None:
+        self.template, self.box, self.places, self.goal, self.functions = template, box, places, goal, functions
+        self._weights = torch.ones_like(goal)
 
     def values(self, coefficients: Tensor) -> Tensor:
         """(p,) the template's distances at the displaced places."""
@@ -232,32 +239,35 @@ class _Task:
         prior[:_AFFINE] = _FREE
         return prior
 
-    def energy(self, coefficients: Tensor, weights: Tensor) -> float:
+    def energy(self, at: Tensor) -> float:
         """Weighted squares of the errors, and what the prior makes of the coefficients."""
-        errors = self._errors(self.values(coefficients))
-        return float((weights * errors.square()).sum() + (self._prior() * coefficients.square()).sum())
+        errors = self._errors(self.values(at))
+        return float((self._weights * errors.square()).sum() + (self._prior() * at.square()).sum())
 
-    def step(self, coefficients: Tensor, damping: float) -> tuple[Tensor, float]:
-        """One step down; the coefficients as they are if none is found."""
-        displaced = (self.places + self.functions @ coefficients).requires_grad_()
+    def reweighted_energy(self, at: Tensor) -> float:
+        """The energy by the weights of the same coefficients."""
+        self._weights = self.weights(at)
+        return self.energy(at)
+
+    def linearise(self, at: Tensor) -> NormalEquations:
+        """The equations about coefficients (4 + r, 3), flat and in float64, by their own weights."""
+        displaced = (self.places + self.functions @ at).requires_grad_()
         values = self.box.distance(self.template, displaced)
         (slope,) = torch.autograd.grad(values.sum(), displaced)
-        values, weights, prior = values.detach(), self.weights(coefficients), self._prior()
+        values, prior = values.detach(), self._prior()
+        energy = self.reweighted_energy(at)
         slope = slope * (values.abs() < _BAND_MM)[:, None]
         jacobian = (self.functions[:, :, None] * slope[:, None]).flatten(1)
-        weighted = jacobian * weights[:, None]
-        gradient = weighted.T @ self._errors(values) + (prior * coefficients).flatten()
+        weighted = jacobian * self._weights[:, None]
+        gradient = weighted.T @ self._errors(values) + (prior * at).flatten()
         normal = weighted.T @ jacobian + torch.diag(prior.flatten())
-        before = self.energy(coefficients, weights)
-        for _ in range(_TRIES):
-            damped = normal + damping * torch.diag(normal.diagonal())
-            change = torch.linalg.solve(damped.double(), -gradient.double()).float().reshape(coefficients.shape)
-            longest = float((self.functions @ change).norm(dim=1).max())
-            candidate = coefficients + min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9)) * change
-            if self.energy(candidate, weights) < before:
-                return candidate, max(damping / 3.0, 1e-4)
-            damping *= 10.0
-        return coefficients, damping
+        return NormalEquations(energy, gradient.double(), normal.double())
+
+    def moved(self, at: Tensor, step: Tensor) -> Tensor:
+        """Coefficients a step away, which displaces no place by more than `_LONGEST_STEP_MM`."""
+        change = step.float().reshape(at.shape)
+        longest = float((self.functions @ change).norm(dim=1).max())
+        return at + min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9)) * change
 
 
 def _average(structure: StructureFields, known: Correspondence) -> Tensor:

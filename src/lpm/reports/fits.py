@@ -87,7 +87,7 @@ def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:
     plot_sigma(small, {name: sigma_of(fit, name, mesh) for name, mesh in small.items()}, folder / "uncertainty.png")
     if isinstance(fit, XrayFit):
         draw_views(fit, folder / "views.png")
-    else:
+    if fit.shape.surface is not None:
         plot_slices(_in_colors(fit), folder / "slices.png", seen.scan, seen.points_mm)
 
 
@@ -183,13 +183,18 @@ def _evidence(fit: Fit, seen: Seen, folder: Path) -> list[Section]:
         if seen.views is None:
             draw_views(fit, views)
         caption = "Each radiograph with the lung field that was read (yellow) and the outlines of the fitted lungs."
-        return [Section("The radiographs", [Figure(views, caption)])]
+        shown = [Section("The radiographs", [Figure(views, caption)])]
+        return shown if fit.shape.surface is None else [*shown, _slices(fit, seen, folder)]
+    return [_slices(fit, seen, folder)]
+
+
+def _slices(fit: Fit, seen: Seen, folder: Path) -> Section:
     plot_slices(_in_colors(fit), folder / "slices.png", seen.scan, seen.points_mm)
     shown = [name for name, has in (("the scan", seen.scan), ("points within 2 mm", seen.points_mm)) if has is not None]
     caption = (
         f"Outlines of the fitted lungs over {' and '.join(shown) or 'nothing'}; the patient's right is on the left."
     )
-    return [Section("Slices", [Figure(folder / "slices.png", caption)])]
+    return Section("Slices", [Figure(folder / "slices.png", caption)])
 
 
 def _in_colors(fit: Fit) -> dict[str, Layer]:
@@ -212,14 +217,10 @@ _RELIANCE = ("Not for clinical use.",)
 
 def _distances(fit: Fit) -> str:
     """How well the fit explains each kind of evidence."""
-    kinds = {}
-    if fit.shape.surface is not None:
-        kinds["distance of what was seen from the lungs"] = (fit.shape.surface.residuals_mm, _followed(fit))
-    if isinstance(fit, XrayFit):
-        kinds["error of the rays' lengths"] = (np.concatenate(fit.path_errors_mm), "")
     return " ".join(
-        f"Mean {kind}: {np.abs(errors).mean():.2f} mm (95 % below {np.percentile(np.abs(errors), 95):.2f} mm){more}."
-        for kind, (errors, more) in kinds.items()
+        f"Mean {kind}: {np.abs(errors).mean():.2f} mm (95 % below {np.percentile(np.abs(errors), 95):.2f} mm)"
+        f"{_followed(fit) if kind.startswith('distance') else ''}."
+        for kind, errors in fit.misfits_mm.items()
     )
 
 

@@ -5,7 +5,7 @@ Read `fit_evidence` top to bottom: terms of each kind of evidence, one search, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,15 @@ class XrayFit(Fit):
     def gains(self) -> tuple[float, ...]:
         """Share by which each radiograph shows all lengths too long, as far as the fit can tell."""
         return tuple(each.gain for each in self.rays)
+
+    @property
+    def misfits_mm(self) -> dict[str, Floats]:
+        """By kind of evidence, in words: how far each observation is from what the fitted lungs would give."""
+        rays = {f"error of the lengths of the {each.what}'s rays": errors for each, errors in self._with_errors()}
+        return {**super().misfits_mm, **rays}
+
+    def _with_errors(self) -> Iterator[tuple[XrayObservation, Floats]]:
+        return zip(self.pictures, self.path_errors_mm, strict=True)
 
     @property
     def path_errors_mm(self) -> tuple[Floats, ...]:

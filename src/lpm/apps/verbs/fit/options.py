@@ -96,13 +96,10 @@ def finish(outcome: Outcome, out: Path, files: OutcomeFiles) -> None:
 
 def print_fit(fit: Fit, parts: Mapping[str, WorldMesh]) -> None:
     """Print volumes, how well the lungs follow the evidence, and doubts."""
-    from lpm.xray.fit import XrayFit
-
     if fit.sized:
         screen.print(_volumes(fit, parts))
-    what = "error of the rays' lengths" if isinstance(fit, XrayFit) else "distance of the points"
-    residual = float(np.abs(fit.shape.residuals_mm).mean())
-    screen.print(f"{fit.observed}; mean {what} {residual:.2f} mm; {fit.shape.stop_reason}", soft_wrap=True)
+    misfits = [f"mean {what} {np.abs(errors).mean():.2f} mm" for what, errors in fit.misfits_mm.items()]
+    screen.print("; ".join([fit.observed, *misfits, fit.shape.stop_reason]), soft_wrap=True)
     for note in fit.notes:
         screen.print(f"note: {plain(note)}", soft_wrap=True)
 

@@ -95,7 +95,7 @@ def fit_xray(
     if not files and frontal_mask is None:
         raise MisuseError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
     with options_named():
-        spacing = _spacing(mm_per_px) if mm_per_px is not None else None
+        spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
         placed = views_for(views, {*files, *(["frontal"] if frontal_mask else [])})
         beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
         radiographs = _read(files, frontal_mask, PictureOptions(spacing, beam, placed))
@@ -118,7 +118,7 @@ def _read(files: Mapping[Side, Path], drawn: Path | None, options: PictureOption
     return {each.side: each for each in (found if drawn is None else with_drawn_field(found, drawn, options))}
 
 
-def _spacing(text: str) -> tuple[float, float]:
+def parse_spacing(text: str) -> tuple[float, float]:
     """Rows and columns; one number for both.
 
     Raises:

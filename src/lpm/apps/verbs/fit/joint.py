@@ -1,0 +1,109 @@
+"""`lpm fit joint`: from all that is known of a patient to both lungs, in one fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
+from lpm.apps.verbs.fit.options import (
+    AlsoOption,
+    FacesOption,
+    FiguresOption,
+    MeshOption,
+    PartsOption,
+    ReportOption,
+    SeedOption,
+    SpaceOption,
+    SpacingOption,
+    begin,
+    finish,
+    mesh_files,
+    options_named,
+    tell,
+)
+from lpm.apps.verbs.fit.xray import parse_spacing
+from lpm.errors import MisuseError
+
+if TYPE_CHECKING:
+    from lpm.xray.beam_options import Side
+
+Paths = list[Path] | None
+
+
+def fit_joint(
+    out: OutOption,
+    points: Annotated[
+        Paths, typer.Option("--points", help="Surface points: .ply .xyz .csv .npy .npz, RAS mm; repeatable.")
+    ] = None,
+    mask: Annotated[
+        Paths,
+        typer.Option("--mask", help="Label map, whole, cut off or a few slices, in the points' frame; repeatable."),
+    ] = None,
+    frontal: Annotated[Paths, typer.Option("--frontal", help="PA or AP radiograph; repeatable.")] = None,
+    lateral: Annotated[Paths, typer.Option("--lateral", help="Lateral radiograph, the front on its left.")] = None,
+    also: AlsoOption = None,
+    views: Annotated[
+        Path | None,
+        typer.Option(
+            "--views", help="views.json of `lpm xray`: where radiographs lie in the patient. Else it is fitted."
+        ),
+    ] = None,
+    mm_per_px: Annotated[
+        str | None, typer.Option("--mm-per-px", help="Of the radiographs' pixels: 0.6, or rows and columns: 0.585,0.8.")
+    ] = None,
+    projection: Annotated[Literal["parallel", "cone"], typer.Option("--projection", help="Kind of beam.")] = "cone",
+    source_detector_mm: Annotated[
+        float | None, typer.Option("--source-detector-mm", help="Of a cone beam; default the file's, else 1800.")
+    ] = None,
+    patient_detector_mm: Annotated[
+        float | None,
+        typer.Option("--patient-detector-mm", help="From the patient's middle; default the file's, or 200."),
+    ] = None,
+    values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
+    n: Annotated[int, typer.Option("--n-points", min=10, help="Most points of each file or mask.")] = 5000,
+    grid: Annotated[
+        Path | None, typer.Option(help="Write labels on the grid of this scan; default the mask's.")
+    ] = None,
+    model: ModelOption = None,
+    mesh_format: MeshOption = "ply",
+    mesh_space: SpaceOption = "ras",
+    faces: FacesOption = None,
+    spacing_mm: SpacingOption = 1.5,
+    parts: PartsOption = False,
+    prior_only: PriorOnlyOption = False,
+    seed: SeedOption = 0,
+    report: ReportOption = True,
+    figures: FiguresOption = False,
+) -> None:
+    """Reconstruct lungs from points, masks, slices and radiographs of one patient, all in one fit.
+
+    Every option may be left out. Points and masks share a frame; a radiograph without --views is placed by the fit, and
+    scaled by it where it has no pixel spacing. A note says which kind of evidence contradicts the others.
+
+    Example: lpm fit joint --mask slices.nii.gz --frontal pa.png --mm-per-px 0.4 --out lungs
+    """
+    from lpm.fitting.masks import MaskFitConfig
+    from lpm.workflows.joint import EvidenceFiles, fit_evidence_files
+    from lpm.workflows.outcome import FitRun, OutcomeFiles
+    from lpm.workflows.radiographs import PictureOptions, views_for
+    from lpm.xray.beam_options import BeamOptions
+
+    begin(out, figures=figures)
+    sides = {"frontal": frontal or [], "lateral": lateral or []}
+    pictures: list[tuple[Side, Path]] = [(side, path) for side, paths in sides.items() for path in paths]
+    if not (points or mask or pictures or also):
+        expected = "at least one of them"
+        raise MisuseError("--points, --mask, --frontal, --lateral", "none was given", expected, "--frontal pa.png")
+    with options_named():
+        spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
+        beam = BeamOptions(projection, source_detector_mm, patient_detector_mm)
+        taken = PictureOptions(spacing, beam, views_for(views, {side for side, _ in pictures}))
+    meaning = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n)
+    files = EvidenceFiles(tuple(points or ()), tuple(mask or ()), tuple(pictures), grid, meaning, taken)
+    config = fit_config(prior_only=True) if prior_only else None
+    run = FitRun(load_bundle(model), config, spacing_mm, seed, tuple(also or ()), tell)
+    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    finish(fit_evidence_files(run, files), out, written)
