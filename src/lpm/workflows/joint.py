@@ -80,9 +80,7 @@ def fit_evidence_files(run: FitRun, files: EvidenceFiles) -> Outcome:
         points_mm=together(surfaces).points_mm if surfaces else None,
         scan=None if target is None else read_volume(target),
         radiographs=_by_name(radiographs),
-        notes=tuple(
-            f"{path.name}: {note}" for (_, path), (_, notes) in zip(files.pictures, read, strict=True) for note in notes
-        ),
+        notes=tuple(f"{each.name}: {note}" for each, notes in read for note in notes),
         provenance=provenance(run.model, files.all, seed=run.seed),
     )
 

@@ -92,8 +92,8 @@ def fit_joint(
     from lpm.xray.beam_options import BeamOptions
 
     begin(out, figures=figures)
-    sides = {"frontal": frontal or [], "lateral": lateral or []}
-    pictures: list[tuple[Side, Path]] = [(side, path) for side, paths in sides.items() for path in paths]
+    pictures: list[tuple[Side, Path]] = [("frontal", path) for path in frontal or []]
+    pictures += [("lateral", path) for path in lateral or []]
     if not (points or mask or pictures or also):
         expected = "at least one of them"
         raise MisuseError("--points, --mask, --frontal, --lateral", "none was given", expected, "--frontal pa.png")
