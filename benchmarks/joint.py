@@ -23,9 +23,9 @@ from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_r
 from lpm.evaluation.xrays import compare, read_subject
 from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
+from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.fit import Fit
 from lpm.fitting.masks import observe_mask
-from lpm.fitting.observation import Observation
 from lpm.fitting.points import observe_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle, read_bundle

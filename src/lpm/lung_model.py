@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from lpm.errors import InputError
 from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.fit import Fit, mean_shape, placed_shape
 from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
-from lpm.fitting.observation import Observation
 from lpm.fitting.points import fit_points, observe_points
 from lpm.fitting.pose import Pose, world_from_model
 from lpm.geometry.frames import PointsLike

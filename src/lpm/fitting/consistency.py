@@ -14,13 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.files.points import MIN_POINTS
+from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.fitted_surface import FittedSurface
+from lpm.fitting.evidence.observation import Observation
+from lpm.fitting.evidence.surface import SurfacePoints
+from lpm.fitting.fitted_shape import fit_shape
 from lpm.fitting.posed import PosedModel
 from lpm.fitting.search import Found
+from lpm.fitting.state import State
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
+# training lungs: 0.4 to 0.6 with their own evidence, 0.9 to 1.4 with another patient's
+_MOST_DEVIATIONS = 0.8
 _LEAST_TOLD = 0.3  # information of a term, in units of the others', below which it tells nothing of a direction
+_ODD_MM = 4.0  # rms that the residual makes up for; training lungs reach 3.6 (docs/fit.md)
+_ODD_NOISE_MM = 2.5  # noise of a point, beyond that of a careless hand
+_ODD_SHARE = 0.1  # of points that contradict their neighbours; training lungs reach 0.04
+_CONTRADICTS_MM = 8.0  # mean distance from the others' lungs: beyond what one lung tells of the other (6.5 mm)
+_MOST_POINTS = 1500  # in the comparison of kinds: whether they are of one patient, not where
 _VERTICES = 300  # of each structure, at which displacements are measured
 
 
@@ -47,6 +61,24 @@ def disagreements(model: ModelBundle, found: Found, meshes: Mapping[str, WorldMe
     """
     jacobian = _normal_motion(model, found, meshes)
     return [_disagreement(found, index, jacobian) for index in range(len(found.shares))]
+
+
+def disagreement_notes(what: Sequence[str], found: Sequence[Disagreement]) -> list[str]:
+    """A note on the kind of evidence that contradicts the others most, if one does beyond noise and prior.
+
+    Args:
+        what: Each kind in words.
+        found: How far it moves the lungs.
+    """
+    if len(found) < 2:
+        return []
+    worst = max(range(len(found)), key=lambda index: found[index].deviations)
+    if found[worst].deviations <= _MOST_DEVIATIONS:
+        return []
+    return [
+        f"{what[worst]}: contradicts the other evidence, from whose lungs it moves these by {found[worst].mm:.0f} mm; "
+        "of another patient or breath?"
+    ]
 
 
 def _disagreement(found: Found, index: int, jacobian: Tensor) -> Disagreement:
@@ -82,3 +114,46 @@ def _motion_at(model: ModelBundle, found: Found, structure: int, mesh: WorldMesh
     k = model.latents.n_modes
     motion: Tensor = jacobian / jacobian[:, k : k + 3].norm(dim=1, keepdim=True).clamp_min(LEAST_SLOPE)
     return motion
+
+
+def contradictions(
+    model: ModelBundle, parts: Sequence[Observation], surface: FittedSurface, config: FitConfig
+) -> list[str]:
+    """Notes on kinds of surface points that cannot be of one patient; none where a fit explains them together.
+
+    Only where a fit leaves much unexplained is each kind compared with a fit of the others, which takes seconds.
+
+    Args:
+        model: Trained.
+        parts: Kinds of points.
+        surface: What all of them say of their joint fit.
+        config: Of the fit.
+    """
+    share = surface.n_outliers / len(surface.residuals_mm)
+    is_odd = surface.unexplained_mm > _ODD_MM or surface.noise_mm > _ODD_NOISE_MM or share > _ODD_SHARE
+    if len(parts) < 2 or not is_odd:
+        return []
+    notes = []
+    for index, part in enumerate(parts):
+        away_mm = _from_the_others(model, part, [each for at, each in enumerate(parts) if at != index], config)
+        if away_mm is not None and away_mm > _CONTRADICTS_MM:
+            given = f"lies {away_mm:.0f} mm from the lungs that the other points give"
+            notes.append(f"{part.what}: {given}; of another patient or breath?")
+    return notes
+
+
+def _from_the_others(
+    model: ModelBundle, part: Observation, others: Sequence[Observation], config: FitConfig
+) -> float | None:
+    """Mean distance of points from the lungs that others give, mm; None if these are too few."""
+    known = SurfacePoints.of(
+        np.concatenate([each.points_mm for each in others]), np.concatenate([each.structure for each in others])
+    ).some(_MOST_POINTS)
+    if len(known) < MIN_POINTS:
+        return None
+    shape = fit_shape(model, known.points.double().numpy(), known.structure.numpy(), config)
+    seen, state = SurfacePoints.of(part.points_mm, part.structure).some(_MOST_POINTS), State.of(shape.beta, shape.pose)
+    posed = PosedModel(model)
+    sides = seen.sides(posed, state)
+    values = posed.own_values(state, seen.points, sides) + shape.residual.at(seen.points.double(), sides)
+    return float(values.abs().mean())

@@ -6,13 +6,16 @@ nothing was seen: points there are dropped, and the model says how the lung goes
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from pydantic import Field
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.observation import Observation, digest_of
 from lpm.fitting.fit import Fit
-from lpm.fitting.observation import Observation, fit_observations
+from lpm.fitting.observation import fit_observations
 from lpm.fitting.sides import structure_indices
 from lpm.fitting.slices import contours, drawn_slices
 from lpm.geometry.frames import Floats
@@ -56,7 +59,11 @@ def observe_mask(
     Raises:
         InputError: Empty, unknown label values, exchanged sides.
     """
-    config = config or MaskFitConfig()
+    seen = _observed(model, labels, config or MaskFitConfig(), rng)
+    return replace(seen, source=digest_of(labels.voxels, labels.world_from_voxel))
+
+
+def _observed(model: ModelBundle, labels: Volume, config: MaskFitConfig, rng: np.random.Generator) -> Observation:
     whole = canonical(integer_labels(labels, "mask"))
     drawn = drawn_slices(whole)
     if drawn is None:

@@ -1,63 +1,19 @@
-"""What was seen of a patient's lungs: points, masks, slices, alone or together, are all points on the surface."""
+"""Fits to surface points: of points, masks and slices, alone or together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lpm.errors import InputError
 from lpm.fitting.checks import check_points, doubts, looks_mirrored
 from lpm.fitting.config import FitConfig
+from lpm.fitting.consistency import contradictions
+from lpm.fitting.evidence.observation import UNKNOWN, Observation, once, together
 from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
 from lpm.fitting.fit import Fit, extract_fit
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
 from lpm.fitting.search import search
-from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
-
-UNKNOWN = -1
-
-
-@dataclass(frozen=True)
-class Observation:
-    """Points on the surface of a patient's lungs.
-
-    Args:
-        points_mm: (n, 3) RAS mm.
-        structure: (n,) index of the model's structure that each lies on, `UNKNOWN` if it could be any.
-        what: Where they are from, in words.
-        only: Structures that were looked at, if others are not to be predicted.
-        notes: What a reader must know.
-    """
-
-    points_mm: Floats
-    structure: NDArray[np.int64]
-    what: str
-    only: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-
-
-def together(observations: Sequence[Observation]) -> Observation:
-    """All that was seen of one patient, in one frame.
-
-    Raises:
-        InputError: Nothing was given.
-    """
-    if not observations:
-        raise InputError("fit", "no observation", "points, a mask or slices")
-    limits = [observation.only for observation in observations]
-    only = tuple(dict.fromkeys(name for limit in limits if limit for name in limit))
-    return Observation(
-        np.concatenate([observation.points_mm for observation in observations]),
-        np.concatenate([observation.structure for observation in observations]),
-        "; ".join(observation.what for observation in observations),
-        None if None in limits else only,
-        tuple(note for observation in observations for note in observation.notes),
-    )
 
 
 def fit_observations(
@@ -78,14 +34,21 @@ def fit_observations(
     Raises:
         InputError: Fewer than 10 points, NaN, or points that cannot be lungs in mm.
     """
-    config, seen = config or FitConfig(), together(observations)
+    config = config or FitConfig()
+    parts, twice = once(observations)
+    seen = together(parts)
     config.refuse_unused("surface")
     term, notes = surface_term(model, seen, config)
     found = search(model, [term], config, initial_state(model, term.seen, config))
     shape, names = FittedShape.of(found, model, term), wanted(model, seen)
     extraction = extract_fit(model, shape, names, spacing_mm)
-    fit = Fit(model, config, shape, extraction, seen.what, (*notes, *_unseen(model, names, seen)))
-    return fit.with_notes([*doubts(fit), *looks_mirrored(fit, term.every)])
+    fit = Fit(model, config, shape, extraction, seen.what, (*notes, *twice, *_unseen(model, names, seen)))
+    return fit.with_notes([*doubts(fit), *_contradictions(fit, parts), *looks_mirrored(fit, term.every)])
+
+
+def _contradictions(fit: Fit, parts: Sequence[Observation]) -> list[str]:
+    surface = fit.shape.surface
+    return [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
 
 
 def surface_term(model: ModelBundle, seen: Observation, config: FitConfig) -> tuple[SurfaceTerm, list[str]]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.observation import UNKNOWN, Observation, digest_of
 from lpm.fitting.fit import Fit
-from lpm.fitting.observation import UNKNOWN, Observation, fit_observations
+from lpm.fitting.observation import fit_observations
 from lpm.fitting.sides import structure_indices
 from lpm.geometry.frames import PointsLike, as_points
 from lpm.model.bundle import ModelBundle
@@ -32,7 +33,8 @@ def observe_points(model: ModelBundle, points_mm: PointsLike, structure: Sequenc
         if len(structure) != len(points):
             raise InputError("points", f"{len(structure)} sides for {len(points)} points", "one side a point")
         indices = structure_indices(structure, model, "points")
-    return Observation(points, indices, f"{len(points)} surface points")
+    what = f"{len(points)} surface points"
+    return Observation(points, indices, what, source=digest_of(points, indices))
 
 
 def fit_points(

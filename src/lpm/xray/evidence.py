@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lpm.errors import InputError
+from lpm.fitting.evidence.observation import digest_of
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 from lpm.xray.manual_field import FIELD_HEIGHT_MM, reading_of_field, sides_of, with_field
@@ -50,6 +51,13 @@ class XrayObservation:
     def what(self) -> str:
         """In words."""
         return f"{self.radiograph.side} radiograph"
+
+    @property
+    def source(self) -> str:
+        """Digest of the picture and of where it lies."""
+        view = self.radiograph.view
+        lies = [] if view is None else [view.origin_mm, view.by_column_mm, view.by_row_mm]
+        return digest_of(self.radiograph.pixels, *lies)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from lpm.errors import InputError
-from lpm.fitting.checks import doubts, doubts_about_shape
+from lpm.fitting.checks import doubts
 from lpm.fitting.config import FitConfig
+from lpm.fitting.consistency import contradictions, disagreement_notes, disagreements
+from lpm.fitting.evidence.observation import Observation, once, together
 from lpm.fitting.evidence.term import Term
 from lpm.fitting.fit import Fit, extract_fit
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
-from lpm.fitting.observation import Observation, fit_observations, surface_term, together
+from lpm.fitting.observation import fit_observations, surface_term
 from lpm.fitting.search import Found, JointProblem, search
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
@@ -190,26 +192,44 @@ def _fit_with_pictures(
     alone = not surfaces
     config = config or (_ONE_VIEW if alone and len(pictures) == 1 else FitConfig())
     config.refuse_unused("rays", *([] if alone else ["surface"]))
-    seen = None if alone else together(surfaces)
-    surface, notes = (None, []) if seen is None else surface_term(model, seen, config)
+    parts, twice = once(surfaces)
+    pictures, again = once(pictures)
+    seen = together(parts) if parts else None
+    surface, notes = surface_term(model, seen, config) if seen else (None, [])
     rays, more = _ray_terms(model, pictures, alone=alone)
     terms: list[Term] = [*([surface] if surface else []), *rays]
     start = initial_state(model, surface.seen, config) if surface else _start(model, rays, config)
     found = search(model, terms, config, start)
     shape = FittedShape.of(found, model, surface)
-    said = [*([seen.what] if seen else []), _radiographs(pictures)]
+    what = [*([seen.what] if seen else []), *(each.what for each in pictures)]
     fit = XrayFit(
         model=model,
         config=config,
         shape=shape,
         extraction=extract_fit(model, shape, list(model.structures), spacing_mm),
-        observed="; ".join(said),
+        observed="; ".join([*([seen.what] if seen else []), _radiographs(pictures)]),
         sized=not alone or all(each.radiograph.spacing_mm is not None for each in pictures),
         pictures=tuple(pictures),
         rays=_finished(rays, found),
     )
-    notes = [*notes, *more, *_notes_about_size(fit, alone=alone)]
-    return replace(fit, notes=(*notes, *(doubts_about_shape(fit) if alone else doubts(fit))))
+    notes = [
+        *notes,
+        *more,
+        *twice,
+        *again,
+        *_notes_about_size(fit, alone=alone),
+        *_contradictions(fit, parts, what, found),
+    ]
+    return replace(fit, notes=(*notes, *doubts(fit)))
+
+
+def _contradictions(fit: XrayFit, parts: Sequence[Observation], what: Sequence[str], found: Found) -> list[str]:
+    """Kinds of evidence that cannot be of one patient."""
+    surface = fit.shape.surface
+    if surface is None:  # pictures alone are compared before the fit (`doubts_about_pair`)
+        return []
+    among_points = contradictions(fit.model, parts, surface, fit.config)
+    return [*among_points, *disagreement_notes(what, disagreements(fit.model, found, fit.meshes))]
 
 
 def _radiographs(pictures: Sequence[XrayObservation]) -> str:
