@@ -212,15 +212,8 @@ def _fit_with_pictures(
         pictures=tuple(pictures),
         rays=_finished(rays, found),
     )
-    notes = [
-        *notes,
-        *more,
-        *twice,
-        *again,
-        *_notes_about_size(fit, alone=alone),
-        *_contradictions(fit, parts, what, found),
-    ]
-    return replace(fit, notes=(*notes, *doubts(fit)))
+    notes = [*notes, *more, *twice, *again, *_notes_about_size(fit, alone=alone)]
+    return replace(fit, notes=(*notes, *_contradictions(fit, parts, what, found), *doubts(fit)))
 
 
 def _contradictions(fit: XrayFit, parts: Sequence[Observation], what: Sequence[str], found: Found) -> list[str]:
