@@ -93,11 +93,12 @@ def main() -> None:
     parser.add_argument("--cohort", type=Path, required=True)
     parser.add_argument("--lungs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=SUBJECTS, nargs="+", default=list(SUBJECTS), help="subjects")
     parser.add_argument("--against", type=Path, help="JSON of an earlier run")
     given = parser.parse_args()
     torch.set_num_threads(1)
     cohort = Cohort(given.cohort)
-    found = {subject: measure(cohort, given.lungs, subject) for subject in SUBJECTS}
+    found = {subject: measure(cohort, given.lungs, subject) for subject in given.only}
     write_text(given.out, json.dumps(found, indent=1) + "\n")
     if given.against:
         sys.exit(differ(json.loads(given.against.read_text()), found))
@@ -108,7 +109,7 @@ def differ(before: dict[str, Measured], now: dict[str, Measured]) -> int:
     worse = 0
     for kind in before[SUBJECTS[0]]:
         pair = [
-            {name: float(np.mean([each[s][kind][name] for s in SUBJECTS])) for name in ("assd_mm", "interval_ml")}
+            {name: float(np.mean([each[s][kind][name] for s in now])) for name in ("assd_mm", "interval_ml")}
             for each in (before, now)
         ]
         is_worse = pair[1]["assd_mm"] > WORSE * pair[0]["assd_mm"]
