@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
@@ -20,6 +21,7 @@ def dice(found: Volume, true: Volume, value: int) -> float:
     return float(2.0 * (a & b).sum() / (a.sum() + b.sum()))
 
 
+@pytest.mark.slow
 def test_another_organ_goes_all_the_way(tmp_path: Path) -> None:
     """Kidneys: nothing says lung where it should say structure, and unseen ones are found with their poles."""
     spec = importlib.util.spec_from_file_location("kidneys", KIDNEYS)

@@ -19,6 +19,7 @@ from lpm.preparation.cohort import Cohort
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
+@pytest.mark.slow
 def test_the_readme_runs_as_printed(tiny_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cohort = Cohort(tiny_cohort)

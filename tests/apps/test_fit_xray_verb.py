@@ -88,11 +88,12 @@ def write_dicom(path: Path, picture: Path, **tags: object) -> Path:
 # --- Whole runs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_radiographs_become_lungs(scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pictures = scan / "parallel"
     out = tmp_path / "lungs"
     given = ["--frontal", pictures / "frontal.png", "--lateral", pictures / "lateral.png"]
-    assert fit(out, *given, "--views", pictures / "views.json", "--spacing-mm", "8") == 0
+    assert fit(out, *given, "--views", pictures / "views.json", "--spacing-mm", "5") == 0
     names = {"fit.json", "labels.nii.gz", "left_lung.ply", "report.html", "right_lung.ply", "views.png"}
     assert {path.name for path in out.iterdir()} == names
     summary = json.loads((out / "fit.json").read_text())
@@ -129,7 +130,7 @@ def test_doubts_are_printed_and_no_size_without_a_spacing(
 ) -> None:
     monkeypatch.setattr("lpm.xray.fit.load_reader", Doubtful)
     picture = scan / "parallel" / "frontal.png"
-    assert fit(tmp_path, "--frontal", picture, "--spacing-mm", "10", "--mesh-format", "stl") == 0
+    assert fit(tmp_path, "--frontal", picture, "--spacing-mm", "6", "--mesh-format", "stl") == 0
     printed = capfd.readouterr().err
     assert f"note: frontal: {NO_CHEST}" in printed
     assert "a shape and no size" in printed

@@ -34,10 +34,10 @@ def given(tiny_atlas: ModelBundle, tiny_cohort: Path, tmp_path_factory: pytest.T
 def test_a_model_learns_parts_and_a_fit_writes_them(given: Path, tmp_path: Path) -> None:
     files = sorted(map(str, given.glob("*/parts.nii.gz")))
     out, model = tmp_path / "fit", tmp_path / "with-parts"
-    known = ("--points", "300", "--model", str(given / "model"))
+    known = ("--points", "800", "--model", str(given / "model"))
     assert run(["partition", *files, *LABELS, *PARTS, *known, "--out", str(model)]) == 0
     assert read_bundle(model).manifest.parts_from == tuple(Path(file).parent.name for file in files)
-    how = ("--points", "300", "--spacing-mm", "8", "--no-report", "--model", str(model), "--parts", "--out", str(out))
+    how = ("--points", "500", "--spacing-mm", "6", "--no-report", "--model", str(model), "--parts", "--out", str(out))
     assert run(["fit", "mask", files[0], *LABELS, *how]) == 0
     volumes = json.loads((out / "fit.json").read_text())["part_volume_ml"]
     assert list(volumes) == ["left_top", "left_bottom", "right_top", "right_bottom"]

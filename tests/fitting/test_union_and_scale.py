@@ -17,6 +17,7 @@ from lpm.model.training import Training
 from lpm.preparation.cohort import Cohort, write_manifest
 
 
+@pytest.mark.slow
 def test_a_union_is_trained_fitted_and_scored(tiny_cohort: Path, tiny_config: ModelConfig) -> None:
     cohort, config = Cohort(tiny_cohort), tiny_config.model_copy(update={"structures": "union"})
     training = Training(load_samples(cohort, config, jobs=1), 1, config, "cpu")

@@ -138,6 +138,7 @@ def test_much_gas_in_the_mask_rejects(scan: tuple[Volume, Volume], gas_ml: float
         assert float(finding.what.split(": ")[1].split(" ml")[0]) == pytest.approx(gas_ml, rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_good_lungs_of_a_real_scan_hold_no_gas(real_lungs: Path) -> None:
     folder = real_lungs.parent / "ct" / "LIDC-IDRI-0001"

@@ -50,6 +50,7 @@ def start(folder: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "lpm.apps.cli", *given], start_new_session=True)
 
 
+@pytest.mark.slow
 def test_a_killed_run_on_dicom_is_resumed(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "cohort"
     for number in range(3):
@@ -87,6 +88,7 @@ def test_one_changed_slice_redoes_its_case(tmp_path: Path) -> None:
     assert statuses(again) == {"patient0": "kept", "patient1": "done"}
 
 
+@pytest.mark.slow
 def test_whole_cases_of_a_killed_dask_worker_are_done_by_another(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="extra cluster")
     config = PreparationConfig.model_validate({"sampling": {"n_surface": 2000, "n_off_surface": 2000}})

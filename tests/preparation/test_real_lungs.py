@@ -11,7 +11,7 @@ from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.prepare import finish_cohort, prepare_cases
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def test_a_lung_cut_at_the_base_is_meshed_closed_and_flagged(real_lungs: Path, tmp_path: Path) -> None:

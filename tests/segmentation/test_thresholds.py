@@ -28,7 +28,7 @@ def dice(found: Volume, true: Volume) -> list[float]:
 
 def scan(seed: int = 0, **changes: object) -> tuple[Volume, Volume]:
     rng = np.random.default_rng(seed)
-    return render_scan(PhantomScan(random_lungs(rng=rng), spacing_mm=COARSE, **changes), rng=rng)  # type: ignore[arg-type]
+    return render_scan(PhantomScan(random_lungs(rng=rng), **{"spacing_mm": COARSE, **changes}), rng=rng)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_lungs_that_touch_are_one_piece_of_air_and_two_lungs() -> None:
 
 @pytest.mark.parametrize(("order", "flips"), ORIENTATIONS)
 def test_labels_lie_on_the_scans_own_grid(order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> None:
-    ct, true = scan()
+    ct, true = scan(spacing_mm=(5.0, 5.0, 6.0))
     stored = stored_as(ct, order, flips)
     found = ThresholdSegmenter().segment(hounsfield(stored, "phantom"), "phantom")
     assert found.voxels.shape == stored.voxels.shape
     np.testing.assert_array_equal(found.world_from_voxel, stored.world_from_voxel)
-    assert min(dice(found, stored_as(true, order, flips))) > 0.96
+    assert min(dice(found, stored_as(true, order, flips))) > 0.93
 
 
 def test_the_airway_and_the_stomachs_gas_are_no_lung() -> None:

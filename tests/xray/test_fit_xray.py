@@ -359,6 +359,7 @@ def test_lungs_of_a_patient_taken_in_bed_are_not_mirrored(lungs: TrueLungs) -> N
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_real_patients_lungs(real_lungs: Path) -> None:
     folder = real_lungs / "luna16_0645"  # one of the training subjects
     views = read_views(folder / "views.json")

@@ -18,7 +18,7 @@ from lpm.xray.drr import MarchConfig, attenuation, box_of, path_lengths_of_label
 from lpm.xray.files.reading import read_xray
 from lpm.xray.files.views import read_views
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 EVERY = 5
 
 

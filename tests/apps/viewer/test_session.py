@@ -152,6 +152,7 @@ def test_what_one_client_brings_never_reaches_another(server: ViewServer, points
         assert not any("private name" in text or "120 surface points" in text for text in other.texts())
 
 
+@pytest.mark.slow
 def test_lungs_of_a_picture_without_pixel_size_never_get_one(server: ViewServer, tmp_path: Path) -> None:
     ct, _ = render_scan(
         PhantomScan(random_lungs(rng=np.random.default_rng(0)), (4.0, 4.0, 4.0)), rng=np.random.default_rng(1)
