@@ -174,27 +174,29 @@ def advance(descent: LevenbergMarquardt[Unknowns], terms: Sequence[Term]) -> flo
 
 
 def _found(problem: JointProblem, at: Unknowns, iterations: int, stop_reason: StopReason) -> Found:
+    certain = max(term.posterior_spread for term in problem.terms) ** -2
     parts = [
-        (term.information_share * part.normal, term.information_share * part.gradient)
+        (certain * term.information_share * part.normal, certain * term.information_share * part.gradient)
         for term, part in zip(problem.terms, problem.contributions(at), strict=True)
     ]
-    whole = sum((normal for normal, _ in parts), torch.diag(problem.prior))
+    prior, n = certain * problem.prior, problem.n_state
+    whole = sum((normal for normal, _ in parts), torch.diag(prior))
     return Found(
         state=at.state,
         nuisances=problem.split(at.nuisances),
-        precision=marginal(whole, problem.n_state),
-        shares=tuple((_own_share(problem, normal), gradient[: problem.n_state]) for normal, gradient in parts),
-        prior_gradient=(problem.prior * problem.offsets(at))[: problem.n_state],
+        precision=marginal(whole, n),
+        shares=tuple((_own_share(prior, normal, n), gradient[:n]) for normal, gradient in parts),
+        prior_gradient=(prior * problem.offsets(at))[:n],
         iterations=iterations,
         stop_reason=stop_reason,
     )
 
 
-def _own_share(problem: JointProblem, normal: Tensor) -> Tensor:
+def _own_share(prior: Tensor, normal: Tensor, n: int) -> Tensor:
     """What one term says of shape and pose, its nuisance parameters marginalised."""
-    nuisances = torch.zeros_like(problem.prior)
-    nuisances[problem.n_state :] = problem.prior[problem.n_state :]
-    return marginal(normal + torch.diag(nuisances), problem.n_state)
+    nuisances = prior.clone()
+    nuisances[:n] = 0.0
+    return marginal(normal + torch.diag(nuisances), n)
 
 
 def marginal(normal: Tensor, n: int) -> Tensor:

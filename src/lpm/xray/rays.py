@@ -129,7 +129,8 @@ class RayTerm:
         placement: Of a picture whose place in the patient is unknown; None where the view knows it.
     """
 
-    information_share = _SPREAD**-2
+    information_share = 1.0
+    posterior_spread = _SPREAD
 
     def __init__(self, model: ModelBundle, seen: SeenPaths, placement: ViewPlacement | None = None) -> None:
         self.model, self.seen, self.placement = model, seen, placement

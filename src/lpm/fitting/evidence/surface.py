@@ -77,6 +77,7 @@ class SurfaceTerm:
     """
 
     nuisance_sd = torch.zeros(0, dtype=torch.float64)
+    posterior_spread = 1.0
 
     def __init__(self, model: ModelBundle, every: SurfacePoints, config: FitConfig) -> None:
         self.posed, self.every, self.config = PosedModel(model), every, config

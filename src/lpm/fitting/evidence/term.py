@@ -42,6 +42,11 @@ class Term(Protocol):
         """Share of the Gauss-Newton information that counts in the posterior: neither model nor noise is exact."""
         ...
 
+    @property
+    def posterior_spread(self) -> float:
+        """Factor on the posterior's standard deviations of a fit in which it takes part, by measurement."""
+        ...
+
     def begin(self, state: State) -> None:
         """A search begins at a state."""
         ...
