@@ -215,6 +215,23 @@ def evidence(lungs: Path, work: Path) -> Json:
     return {"subjects": json.loads(out.read_text())}
 
 
+def joint(lungs: Path, work: Path) -> Json:
+    """Several kinds of evidence in one fit, and each alone."""
+    out = work / "joint.raw.json"
+    script = ROOT / "benchmarks" / "joint.py"
+    given = ["--cohort", work / "cohort", "--model", work / "atlas", "--lungs", lungs, "--out", out]
+    subprocess.run([sys.executable, script, *given], check=True)
+    return {"subjects": json.loads(out.read_text())}
+
+
+def golden(lungs: Path, work: Path) -> Json:
+    """Fits of three training subjects beside what they were before the engine was rewritten."""
+    before, out = ROOT / "benchmarks" / "golden.json", work / "golden.raw.json"
+    script = ROOT / "benchmarks" / "golden.py"
+    subprocess.run([sys.executable, script, "--cohort", work / "cohort", "--lungs", lungs, "--out", out], check=True)
+    return {"before": json.loads(before.read_text()), "now": json.loads(out.read_text())}
+
+
 def shape_space(lungs: Path, work: Path) -> Json:
     """Generalisation, specificity and compactness with few modes, beside PCA of SDF grids."""
     from dataclasses import asdict
@@ -397,6 +414,8 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "evaluate": evaluate,
     "atlas": atlas,
     "evidence": evidence,
+    "joint": joint,
+    "golden": golden,
     "shape_space": shape_space,
     "speed": speed,
     "viewer": viewer,

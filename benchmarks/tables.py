@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cells import Json, bars, machine, mean_interval, stamped
+from joint_tables import golden, joint
 from lpm.apps.viewer.debounce import REST_S
 from lpm.evaluation.tables import markdown
 from lpm.files.atomic import write_text
@@ -327,6 +328,8 @@ def viewer(data: Json) -> str:
 
 SECTIONS = (
     ("evidence", "Unseen lungs from every kind of evidence", evidence),
+    ("joint", "Several kinds of evidence in one fit", joint),
+    ("golden", "Golden fits, before and after", golden),
     ("atlas", "Unseen lungs: the atlas, as bundled", atlas),
     ("deepsdf", "Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
     ("pyssam", "Beside a statistical shape model, as pyssam packages it", pyssam),

@@ -132,6 +132,10 @@ def _read_header(path: Path) -> tuple[Floats, int]:
 def write_volume(path: Path, volume: Volume) -> None:
     """Write a volume whole or not at all, in the format that the name ends in.
 
+    Args:
+        path: Ends in .nii.gz, .nii, .nrrd or .mha.
+        volume: Voxels and affine to RAS mm.
+
     Raises:
         FileError: Unknown ending, or the disk refuses.
         InputError: The affine is sheared; the formats hold orthogonal axes only.

@@ -27,8 +27,8 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
-# training lungs: 0.4 to 0.6 with their own evidence, 0.9 to 1.4 with another patient's
-_MOST_DEVIATIONS = 0.8
+# training lungs: 0.4 to 0.5 with their own evidence, 0.9 to 1.0 with another patient's
+_MOST_DEVIATIONS = 0.7
 _LEAST_TOLD = 0.3  # information of a term, in units of the others', below which it tells nothing of a direction
 _ODD_MM = 4.0  # rms that the residual makes up for; training lungs reach 3.6 (docs/fit.md)
 _ODD_NOISE_MM = 2.5  # noise of a point, beyond that of a careless hand
@@ -75,10 +75,11 @@ def disagreement_notes(what: Sequence[str], found: Sequence[Disagreement]) -> li
     worst = max(range(len(found)), key=lambda index: found[index].deviations)
     if found[worst].deviations <= _MOST_DEVIATIONS:
         return []
-    return [
-        f"{what[worst]}: contradicts the other evidence, from whose lungs it moves these by {found[worst].mm:.0f} mm; "
-        "of another patient or breath?"
-    ]
+    if len(found) == 2:
+        apart_mm = max(each.mm for each in found)
+        return [f"{what[0]} and {what[1]}: contradict each other by {apart_mm:.0f} mm; of two patients or breaths?"]
+    moved = f"contradicts the other evidence, from whose lungs it moves these by {found[worst].mm:.0f} mm"
+    return [f"{what[worst]}: {moved}; of another patient or breath?"]
 
 
 def _disagreement(found: Found, index: int, jacobian: Tensor) -> Disagreement:
