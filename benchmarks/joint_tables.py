@@ -59,11 +59,12 @@ def joint(data: Json) -> str:
     header = ["evidence", "ASSD mm", "right lung mm", "interval holds", "its width %", "seconds of one core"]
     return (
         f"The atlas of the training lungs, the {len(subjects)} test subjects that have radiographs, one fit from all "
-        "of the evidence. Points without sides or normals, but for those of the left lung; the radiographs are computed "
-        "from CT by parallel projection and read by the bundled reader, which knows training subjects only; their "
-        "place in the patient is known, but for the unplaced one, whose world is moved by up to 100 mm along its rows and "
-        "columns and whose place is fitted. Radiographs alone are compared after their centroid is laid on the true "
-        f"one's; nothing else is moved. {machine(data)}\n\n{bars(met)}\n{markdown(header, rows)}\n"
+        "of the evidence. Points without sides or normals, but for those of the left lung; the radiographs are "
+        "computed from CT by parallel projection and read by the bundled reader, which knows training subjects only; "
+        "their place in the patient is known, but for the unplaced one, whose world is moved by up to 100 mm along its "
+        "rows and columns and whose place is fitted. Radiographs alone are compared after their centroid is laid on "
+        "the true one's; nothing else is moved. "
+        f"{machine(data)}\n\n{bars(met)}\n{markdown(header, rows)}\n"
         f"ASSD of each subject, mm\n\n{markdown(['subject', *kinds], each)}"
     )
 
