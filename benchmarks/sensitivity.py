@@ -9,6 +9,7 @@ measured again. Numbers of `model` and `preparation` act before a fit, and need 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -57,11 +58,9 @@ def measured(change: tuple[str, float] | None, kind: str, subject: str, cohort: 
 def missing(found: Results, names: Sequence[str], kinds: Sequence[str], subjects: Sequence[str]) -> Iterator[tuple]:
     """Changes, kinds and subjects that were not measured yet."""
     changes = [None, *((name, factor) for name in names for factor in FACTORS)]
-    for change in changes:
-        for kind in kinds:
-            for subject in subjects:
-                if subject not in found.get(title(change), {}).get(kind, {}):
-                    yield change, kind, subject
+    for subject, change, kind in itertools.product(subjects, changes, kinds):
+        if subject not in found.get(title(change), {}).get(kind, {}):
+            yield change, kind, subject
 
 
 def title(change: tuple[str, float] | None) -> str:

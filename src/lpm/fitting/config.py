@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from lpm.calibration import count, number
 from lpm.errors import InputError
 from lpm.fitting.residual import ResidualConfig
 from lpm.records import StrictModel
@@ -20,18 +21,30 @@ class FitConfig(StrictModel):
     noise_mm: float | None = Field(
         None, gt=0, description="standard deviation of a point about the surface; None to estimate it"
     )
-    prior_noise_mm: float = Field(1.0, gt=0, description="a point about the model's best surface, without a residual")
+    prior_noise_mm: float = Field(
+        number("fitting.prior_noise_mm"), gt=0, description="a point about the model's best surface, without a residual"
+    )
     prior_points: float = Field(
-        1500.0, gt=0, description="without a residual, N points count as N / (1 + N / this): their errors go together"
+        number("fitting.prior_points"),
+        gt=0,
+        description="without a residual, N points count as N / (1 + N / this): their errors go together",
     )
     certain_points: float = Field(
-        300.0, gt=0, description="N points make shape and pose as certain as N / (1 + N / this): the model is not exact"
+        number("fitting.certain_points"),
+        gt=0,
+        description="N points make shape and pose as certain as N / (1 + N / this): the model is not exact",
     )
     working_points: int = Field(
-        1200, ge=10, description="clusters of neighbouring points that shape and pose follow; the residual sees more"
+        count("fitting.working_points"),
+        ge=10,
+        description="clusters of neighbouring points that shape and pose follow; the residual sees more",
     )
-    axis_scale_sd: float = Field(0.1, ge=0, description="prior on the log scale of each axis; 0 fixes the scales")
-    rotation_sd: float = Field(0.2, ge=0, description="prior on the rotation about each axis, rad; 0 fixes it")
+    axis_scale_sd: float = Field(
+        number("fitting.axis_scale_sd"), ge=0, description="prior on the log scale of each axis; 0 fixes the scales"
+    )
+    rotation_sd: float = Field(
+        number("fitting.rotation_sd"), ge=0, description="prior on the rotation about each axis, rad; 0 fixes it"
+    )
 
     def used(self, *kinds: str) -> set[str]:
         """Names of the settings that kinds of evidence use: `surface` for points, `rays` for radiographs."""

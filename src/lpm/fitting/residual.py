@@ -28,8 +28,14 @@ _WAVES = 1024  # random Fourier features of a draw: their sum is nearly Gaussian
 class ResidualConfig(StrictModel):
     """The residual's prior; the same for every structure and every amount of evidence."""
 
-    sd_mm: float = Field(5.0, ge=0, description="standard deviation; 0 for the prior alone, which follows no point")
-    length_mm: float = Field(18.0, gt=0, description="correlation length of the Matern 3/2 covariance")
+    sd_mm: float = Field(
+        number("fitting.residual_sd_mm"),
+        ge=0,
+        description="standard deviation; 0 for the prior alone, which follows no point",
+    )
+    length_mm: float = Field(
+        number("fitting.residual_length_mm"), gt=0, description="correlation length of the Matern 3/2 covariance"
+    )
     most_points: int = Field(
         3000, ge=50, le=20_000, description="points of a structure; more are merged with their neighbours first"
     )
