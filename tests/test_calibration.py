@@ -76,3 +76,8 @@ def test_the_page_shows_every_room() -> None:
     shown = re.findall(r"```\{calibrated\} (\w+)\n```", page)
     assert set(shown) >= {name.partition(".")[0] for name in calibration()}
     assert len(shown) == len(set(shown))
+
+
+def test_what_is_said_fits_a_cell_of_a_table() -> None:
+    said = [text for entry in calibration().values() for text in entry.model_dump(exclude={"value"}).values()]
+    assert [text for text in said if "|" in text or "\n" in text or text != text.strip()] == []
