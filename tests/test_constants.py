@@ -29,14 +29,9 @@ ROOMS = (
     "evaluation",
 )
 STILL_TO_DO = {
-    *(f"fitting/{name}.py" for name in ("checks", "disease", "fit", "initialisation", "masks", "observation", "parts")),
-    *(f"fitting/{name}.py" for name in ("posed", "posterior", "search", "slices")),
+    *(f"fitting/{name}.py" for name in ("disease", "masks", "slices")),
     *(f"segmentation/{name}.py" for name in ("chest_wall", "dense_tissue", "hounsfield", "thresholds")),
     "preparation/cleaning.py",
-    "xray/evidence.py",
-    "xray/pair.py",
-    "xray/rays.py",
-    "xray/fit.py",
 }
 TAKERS = ("number", "count", "several", "span")
 _REASON = re.compile(r"#(?!\s*(noqa|type:|pragma|fmt:|mypy:)).*[a-zA-Z]{2}.*")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lpm.calibration import count, number
 from lpm.errors import InputError
 from lpm.files.points import MIN_POINTS, check_extent
 from lpm.fitting.evidence.surface import SurfacePoints
@@ -20,14 +21,15 @@ from lpm.structures import LUNGS_MM
 if TYPE_CHECKING:
     from lpm.fitting.fit import Fit
 
-_LINE_MM = 2.0
-_PLANE_MM = 2.0
-_MOST_UNEXPLAINED_MM = 5.0
-_MOST_SURPRISE = 9.0
-_MOST_LOG_SCALE = 0.45
-_MOST_OUTLIERS, _MOST_HEARD = 0.15, 0.5
-_MIRROR_POINTS = 300
-_MIRROR_RATIO = 0.9
+_LINE_MM = number("fitting.line_mm")
+_PLANE_MM = number("fitting.plane_mm")
+_MOST_UNEXPLAINED_MM = number("fitting.most_unexplained_mm")
+_MOST_SURPRISE = number("fitting.most_surprise")
+_MOST_LOG_SCALE = number("fitting.most_log_scale")
+_MOST_OUTLIERS = number("fitting.doubtful_outliers")
+_MOST_HEARD = number("fitting.contradicting_share")
+_MIRROR_POINTS = count("fitting.mirror_points")
+_MIRROR_RATIO = number("fitting.mirror_ratio")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.calibration import count, number
 from lpm.files.points import MIN_POINTS
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.fitted_surface import FittedSurface
@@ -27,15 +28,14 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
-# training lungs: 0.4 to 0.5 with their own evidence, 0.9 to 1.0 with another patient's
-_MOST_DEVIATIONS = 0.7
-_LEAST_TOLD = 0.3  # information of a term, in units of the others', below which it tells nothing of a direction
-_ODD_MM = 4.0  # rms that the residual makes up for; training lungs reach 3.6 (docs/fit.md)
-_ODD_NOISE_MM = 2.5  # noise of a point, beyond that of a careless hand
-_ODD_SHARE = 0.1  # of points that contradict their neighbours; training lungs reach 0.04
-_CONTRADICTS_MM = 8.0  # mean distance from the others' lungs: beyond what one lung tells of the other (6.5 mm)
+_MOST_DEVIATIONS = number("fitting.most_deviations")
+_LEAST_TOLD = number("fitting.least_told")
+_ODD_MM = number("fitting.odd_mm")
+_ODD_NOISE_MM = number("fitting.odd_noise_mm")
+_ODD_SHARE = number("fitting.odd_share")
+_CONTRADICTS_MM = number("fitting.contradicts_mm")
 _MOST_POINTS = 1500  # in the comparison of kinds: whether they are of one patient, not where
-_VERTICES = 300  # of each structure, at which displacements are measured
+_VERTICES = count("fitting.displaced_vertices")
 
 
 @dataclass(frozen=True)

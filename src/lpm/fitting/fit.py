@@ -35,8 +35,8 @@ from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 
 _FILES = {"fit.json", "labels.nii.gz", "parts.nii.gz", "report.html", "views.png", "figures"}
-BOX_MARGIN = 0.08
-SEEN_MARGIN_MM = 10.0
+BOX_MARGIN = 0.08  # model units around the training shapes in which surfaces are looked for
+SEEN_MARGIN_MM = 10.0  # around what was seen, in which surfaces are looked for
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lpm.calibration import count, number, several
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
 from lpm.fitting.pose import rotation_matrix
@@ -17,15 +18,15 @@ from lpm.fitting.state import State
 from lpm.model.bundle import ModelBundle
 from lpm.model.levenberg_marquardt import LevenbergMarquardt
 
-_POINTS = 300  # by which starts are compared
-_FOLLOWED = 3  # of each kind of start, the nearest to the points
+_POINTS = count("fitting.start_points")
+_FOLLOWED = count("fitting.followed_starts")
 _STEPS = 6  # of each short search
-_UP_MM = (0.0, -60.0, 60.0)  # points that show only the upper or the lower lungs
-_SIZES = (1.0, 0.75, 1.2)
-_TURNS_RAD = (-0.25, 0.0, 0.25)  # about each axis: 14 degrees
+_UP_MM = several("fitting.starts_up_mm")
+_SIZES = several("fitting.starts_sizes")
+_TURNS_RAD = several("fitting.starts_turns_rad")
 _NODES = 28  # along each axis of the grid on which the mean surface is looked for
 _NEAR = 0.03  # of the model's scale: nodes nearer to the mean surface stand for it
-_PRIOR_MM = 0.02  # mm of mean error that one unit of the prior is worth when starts are compared
+_PRIOR_MM = number("fitting.starts_prior_mm")
 
 
 def initial_state(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> State:

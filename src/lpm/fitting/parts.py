@@ -16,7 +16,7 @@ from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.partition import Partition
 
-_CHUNK = 8192
+_CHUNK = 8192  # points at a time: bounds memory, changes nothing
 
 
 def atlas_of(model: ModelBundle, subject: str) -> AtlasDecoder:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.fitting.pose import rotation_matrix
 from lpm.fitting.residual import ResidualField
 from lpm.fitting.state import State
@@ -20,7 +21,7 @@ from lpm.model.warp import Box
 
 _FARTHEST_MM = 25.0  # longest step of a projection: beyond it the field is no longer a distance
 _CHUNK = 16_384  # points a pass; bounds memory
-_SLOPE_STEP_MM = 4.0  # of central differences: above the lattice of the atlas, below the thickness of a recess
+_SLOPE_STEP_MM = number("fitting.slope_step_mm")
 
 
 def slope_of(field: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from lpm.calibration import count
 from lpm.errors import InputError
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.posed import PosedModel
@@ -28,9 +29,10 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
-_VERTICES = 400
-_CHUNK = 2048
-_MOST_ASKED, _NEAREST_ASKED = 2000, 3
+_VERTICES = count("fitting.volume_vertices")
+_CHUNK = 2048  # points at a time: bounds memory, changes nothing
+_MOST_ASKED = 2000  # vertices whose sigma is asked; it varies slowly between them, and costs a lot
+_NEAREST_ASKED = 3  # of them that a vertex is interpolated between: a triangle
 
 
 def vertex_sigma_mm(model: ModelBundle, shape: FittedShape, structure: int, mesh: WorldMesh) -> Floats:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.evidence.observation import digest_of
 from lpm.geometry.frames import Floats
@@ -21,14 +22,14 @@ from lpm.xray.radiograph import Radiograph
 from lpm.xray.rays import SeenPaths
 from lpm.xray.reader import Reading, XrayReader, load_reader
 
-_CELL_MM = 10.0
-_SHOWN_MM = 5.0
-_AROUND_MM = 20.0
-_REACH_MM = 30.0
-_OUTLINE_SD_MM = 3.0
-_FLOOR_MM = 5.0
-_LEAST_SIDE_MM = 60.0
-_MOST_HEIGHT_MM = 700.0
+_CELL_MM = number("xray.cell_mm")
+_SHOWN_MM = number("xray.shown_mm")
+_AROUND_MM = number("xray.around_mm")
+_REACH_MM = number("xray.error_reach_mm")
+_OUTLINE_SD_MM = number("xray.outline_sd_mm")
+_FLOOR_MM = number("xray.floor_mm")
+_LEAST_SIDE_MM = number("xray.least_picture_mm")
+_MOST_HEIGHT_MM = number("xray.most_field_mm")
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.checks import doubts
 from lpm.fitting.config import FitConfig
@@ -36,8 +37,7 @@ from lpm.xray.reader import Reading, XrayReader, load_reader
 __all__ = ["Radiograph", "XrayFit", "fit_evidence", "fit_xray", "source_detector_mm"]
 
 Evidence = Observation | XrayObservation
-# one picture does not show that a patient leans forward or back; people stand and lie straight before the detector
-_ONE_VIEW = FitConfig(rotation_sd=0.05)
+_ONE_VIEW = FitConfig(rotation_sd=number("xray.one_view_rotation_sd"))
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from lpm.calibration import count, number
 from lpm.geometry.frames import Floats
 from lpm.xray.evidence import XrayObservation
 from lpm.xray.rays import SeenPaths
 
-_MOST_SHIFT_MM = 90
-_UNLIKE_VIEWS = 0.12
-_UNLIKE_VOLUMES = 3.0
-_REACHED_MM = 400.0
+_MOST_SHIFT_MM = count("xray.most_shift_mm")
+_UNLIKE_VIEWS = number("xray.unlike_views")
+_UNLIKE_VOLUMES = number("xray.unlike_volumes")
+_REACHED_MM = 400.0  # up and down of the lungs' middle: more than any lungs reach
 
 
 def level(seen: Sequence[SeenPaths], is_placed: Sequence[bool]) -> tuple[list[SeenPaths], float]:

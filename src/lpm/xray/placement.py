@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.fitting.pose import rotation_matrix, rotation_vector
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
 
-_SHIFT_SD_MM = 50.0  # after the middles were laid on each other: wide enough not to matter
-_ROTATION_SD_RAD = 0.05  # 3 degrees: how far a patient who stands straight leans or turns
-_LOG_SCALE_SD = 0.15  # the height of lung fields varies by a seventh between adults
+_SHIFT_SD_MM = number("xray.placement_shift_sd_mm")
+_ROTATION_SD_RAD = number("xray.placement_rotation_sd")
+_LOG_SCALE_SD = number("xray.placement_log_scale_sd")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.calibration import number, several
 from lpm.fitting.evidence.term import Linearised
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posed import PosedModel
@@ -32,17 +33,16 @@ from lpm.model.bundle import ModelBundle
 from lpm.xray.drr import Rays, rays_of
 from lpm.xray.placement import ViewPlacement
 
-_STEP_MM = 6.0
-_SOFT_MM = 2.0
-# volumes of six training subjects, by an atlas of the others: 1.2 (one view) and 1.1 (two) of the stated sd (rms)
-_SPREAD = 1.2
-_NEAR_MM = 4.0 * _SOFT_MM
-_MARGIN_MM = 25.0
-_OWN_SHARE = 0.05
-_CHUNK = 16_384
-_WARP_MM = 16.0  # nodes of the smooth displacements: the shortest change over 35 mm
-_SIZES = (0.85, 1.0, 1.15)
-_DEPTH_WEIGHT = 0.1  # of where the patient should stand, beside where the picture shows that he does
+_STEP_MM = number("xray.ray_step_mm")
+_SOFT_MM = number("xray.softness_mm")
+_SPREAD = number("xray.interval_spread")
+_NEAR_MM = 4.0 * _SOFT_MM  # beyond four times the softness a step is 1 or 0 to 2 %, and does not move
+_MARGIN_MM = 25.0  # around the box of the training shapes, in which rays are marched
+_OWN_SHARE = number("xray.own_share")
+_CHUNK = 16_384  # points at a time: bounds memory, changes nothing
+_WARP_MM = number("xray.ray_warp_mm")
+_SIZES = several("xray.start_sizes")
+_DEPTH_WEIGHT = number("xray.depth_weight")
 
 
 @dataclass(frozen=True, eq=False)

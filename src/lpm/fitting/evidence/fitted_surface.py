@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.fitting.evidence.surface import SurfaceTerm
 from lpm.fitting.noise import Noise, estimate_noise
 from lpm.fitting.residual import Observed, ResidualField, condition
@@ -16,7 +17,7 @@ from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 
 _MOST_PROJECTIONS = 8  # noisy points need six, clean ones one (docs/fit.md)
-_SETTLED_MM = 0.1  # mean move of the places below which the residual no longer changes
+_SETTLED_MM = number("fitting.places_settled_mm")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 
-UNKNOWN = -1
+UNKNOWN = -1  # in place of a structure's index, where a point's side is not known
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lpm.calibration import count, number
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.term import Linearised
 from lpm.fitting.noise import Noise, estimate_noise
@@ -25,9 +26,9 @@ from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 
-_FOLLOWED_POINTS = 8000  # more change shape and pose by nothing: they are gathered into 1,200 clusters
+_FOLLOWED_POINTS = count("fitting.followed_points")
 _SETTLES = 2  # noise is estimated once without the residual's help, and once with it
-_LEAST_TRUST = 20.0  # log of the largest factor on a far point's variance: beyond, it has no pull left
+_LEAST_TRUST = number("fitting.far_point")
 
 
 @dataclass(frozen=True, eq=False)
