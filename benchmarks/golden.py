@@ -21,7 +21,8 @@ import lpm
 from evidence import noisy, three_slices
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import MetricsConfig, score
-from lpm.evaluation.xrays import compare, read_subject
+from lpm.evaluation.xray_subjects import read_subject
+from lpm.evaluation.xrays import compare
 from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
 from lpm.fitting.fit import Fit

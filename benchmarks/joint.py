@@ -20,7 +20,8 @@ import torch
 
 from evidence import assd, certainty, three_slices
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
-from lpm.evaluation.xrays import compare, read_subject
+from lpm.evaluation.xray_subjects import read_subject
+from lpm.evaluation.xrays import compare
 from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
 from lpm.fitting.evidence.observation import Observation

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from joint import Case, observe
 from lobes import LOBES
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
 from lpm.evaluation.xray_subjects import read_subject
@@ -32,9 +33,10 @@ from lpm.preparation.meshing import mesh_structure
 from lpm.reports.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
 from lpm.reports.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.structures import DEFAULT_STRUCTURES
-from lpm.xray.fit import fit_xray
+from lpm.xray.fit import fit_evidence, fit_xray
 
 SUBJECT = "coronacases_002"
+JOINT_SUBJECT = "luna16_7742"  # radiographs are there of LUNA16 subjects only
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 
 
@@ -59,6 +61,7 @@ def main() -> None:
     draw_sweep(model)
     draw_lobes(cohort, arguments.lungs, arguments.work)
     draw_xray(model, arguments.lungs, arguments.work / "xray.json")
+    draw_joint(model, cohort, arguments.lungs)
     for path in sorted((arguments.work / "model").glob("*.png")):
         shutil.copy(path, PICTURES / path.name)
     methods = arguments.work / "atlas_5000" / "methods.png"
@@ -97,6 +100,16 @@ def draw_xray(model: ModelBundle, lungs: Path, measured: Path) -> None:
     fit = fit_xray(model, list(subject.radiographs.values()))
     title = f"{name}, frontal and lateral radiograph"
     plot_reconstruction(onto(fit.lungs, subject.lungs), subject.lungs, PICTURES / "xray.png", title)
+
+
+def draw_joint(model: ModelBundle, cohort: Cohort, lungs: Path) -> None:
+    """One test subject from 50 points, from a frontal radiograph, from three slices, and from several of them."""
+    case = Case(model, cohort, JOINT_SUBJECT, read_subject(lungs / JOINT_SUBJECT).radiographs)
+    kinds = ("50 points", "frontal", "50 points + frontal", "three slices", "three slices + frontal + lateral")
+    found = {kind: fit_evidence(model, observe(case, kind)).lungs for kind in kinds}
+    found["frontal"] = onto(found["frontal"], case.true)
+    titles = {kind: kind.replace(" + ", "\n+ ", 1) for kind in kinds}
+    plot_amounts({titles[kind]: lungs for kind, lungs in found.items()}, case.true, PICTURES / "joint.png")
 
 
 def draw_lobes(cohort: Cohort, lungs: Path, work: Path) -> None:
