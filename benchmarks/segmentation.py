@@ -29,8 +29,9 @@ from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.disease import fill_disease
 from lpm.geometry.phantom_scans import LabelLungs, PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, stored_as
-from lpm.geometry.volumes import Volume, canonical
+from lpm.geometry.volumes import Volume, as_stored, canonical
 from lpm.model.bundle import read_bundle
+from lpm.segmentation.find import LungPolicy, find_lungs
 from lpm.segmentation.hounsfield import Scan, hounsfield
 from lpm.segmentation.thresholds import ThresholdSegmenter
 
@@ -94,7 +95,7 @@ def real(folder: Path) -> dict[str, float]:
     """In this process, alone: its peak memory is the segmenter's."""
     started = time.perf_counter()
     scan = hounsfield(read_volume(folder / "ct.nii.gz"), folder.name)
-    found = ThresholdSegmenter().segment(scan, folder.name)
+    found = as_stored(ThresholdSegmenter().segment(scan, folder.name), scan.volume)
     seconds = time.perf_counter() - started
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     return dice(found, sides_of_lobes(folder, scan)) | {"seconds": seconds, "peak_gib": peak_gib}
@@ -110,7 +111,7 @@ def coarse(folder: Path) -> dict[str, float]:
         affine[:3, axis] *= voxels.shape[axis] / n
         voxels = signal.resample(voxels, n, axis=axis)
     small = Volume(voxels.astype(np.float32), affine)
-    found = ThresholdSegmenter().segment(hounsfield(small, folder.name), folder.name)
+    found = lungs_of(hounsfield(small, folder.name), folder.name)
     to_fine = np.linalg.inv(affine) @ scan.volume.world_from_voxel
     factors, shape = np.diag(to_fine)[:3], scan.volume.voxels.shape
     shares = [
@@ -134,8 +135,16 @@ def painted(scan: Scan, true: Volume, side: int, *, rng: np.random.Generator) ->
 def before_and_after(model: Path, scan: Scan, name: str) -> tuple[Volume, Volume]:
     """Labels without and with what disease hides."""
     torch.set_num_threads(1)
-    found = ThresholdSegmenter().segment(scan, name)
-    return found, fill_disease(read_bundle(model), scan, found, rng=np.random.default_rng(0)).labels
+    plain = find_lungs(scan, LungPolicy(), name)
+    hidden = {side: lung for side, lung in plain.ribs.items() if lung.is_hidden}
+    if not hidden:
+        return plain.labels, plain.labels
+    filled = fill_disease(read_bundle(model), scan, plain.upright, hidden, rng=np.random.default_rng(0))
+    return plain.labels, as_stored(filled, scan.volume)
+
+
+def lungs_of(scan: Scan, name: str) -> Volume:
+    return find_lungs(scan, LungPolicy(), name).labels
 
 
 def compared(model: Path, scan: Scan, true: Volume, name: str) -> dict[str, Any]:
@@ -168,12 +177,12 @@ def written_and_read(folder: Path) -> dict[str, Any]:
     from dicom_writing import Writing, write_scan
 
     ct, rng = canonical(read_volume(folder / "ct.nii.gz")), np.random.default_rng(0)
-    expected = canonical(ThresholdSegmenter().segment(hounsfield(ct, folder.name), folder.name)).voxels
+    expected = canonical(lungs_of(hounsfield(ct, folder.name), folder.name)).voxels
     rows: dict[str, Any] = {}
 
     def look(name: str, path: Path) -> None:
         scan = read_scan(path)
-        found = canonical(ThresholdSegmenter().segment(hounsfield(scan.volume, name), name)).voxels
+        found = canonical(lungs_of(hounsfield(scan.volume, name), name)).voxels
         rows[name] = {"differ": int((found != expected).sum()), "notes": list(scan.notes)}
         print(name, rows[name], flush=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 from lpm.errors import InputError
 from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
+from lpm.fitting.ct import CtFitConfig, fit_ct
+from lpm.fitting.disease import fill_disease
 from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.fit import Fit, mean_shape, placed_shape
 from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
@@ -28,12 +30,15 @@ from lpm.population.generation import GeneratedLungs, GenerationConfig, Generato
 from lpm.population.knobs import Knobs
 from lpm.population.population import Population, Range
 from lpm.population.shape import Shape
+from lpm.segmentation.chest_wall import LungBeforeRibs
+from lpm.segmentation.hounsfield import Scan
 from lpm.xray.evidence import XrayObservation, observe_radiograph
 from lpm.xray.fit import Evidence, XrayFit, fit_evidence, fit_xray
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import XrayReader
 
 BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
+_FILL_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,22 @@ class LungModel:
         """
         return fit_mask(self.bundle, labels, rng=rng, config=config)
 
+    def fit_ct(self, ct: Volume, *, rng: np.random.Generator, config: CtFitConfig | None = None) -> Fit:
+        """Reconstruct lungs from a chest CT: find them as `lpm segment` does, then fit their surface.
+
+        Args:
+            ct: In HU, with any axis order and flips.
+            rng: Draws the points on the lungs' surface.
+            config: Segmenter, filling, and how the lungs are fitted; default `CtFitConfig()`.
+
+        Returns:
+            Closed outward meshes in RAS mm; the notes say what dense disease hid.
+
+        Raises:
+            InputError: Not in HU, no lung was found, or this is no model of lungs.
+        """
+        return fit_ct(self.bundle, ct, fill_hidden, rng=rng, config=config)
+
     def fit_xray(
         self,
         radiographs: Sequence[Radiograph],
@@ -270,3 +291,11 @@ def load(source: str | Path = BUNDLED) -> LungModel:
     """
     folder = fetch_repository(str(source)) if str(source).startswith(PREFIX) else Path(source)
     return LungModel(read_bundle(folder))
+
+
+def fill_hidden(scan: Scan, labels: Volume, hidden: Mapping[str, LungBeforeRibs]) -> Volume:
+    """Add lung that dense disease hides, as the bundled model expects it: the `Filler` of every command.
+
+    It takes no rng: a CT's labels are the same whoever asks for them, and whatever model is then fitted.
+    """
+    return fill_disease(load().bundle, scan, labels, hidden, rng=np.random.default_rng(_FILL_SEED))

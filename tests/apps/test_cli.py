@@ -324,7 +324,9 @@ def test_disease_that_hides_a_lung_is_told_of_and_filled(tmp_path: Path, capfd: 
         assert run(["segment", str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "labels.nii.gz"), *more]) == 0
         labels = read_volume(tmp_path / "labels.nii.gz")
         volumes_ml.append([float((labels.voxels == side).sum()) * labels.voxel_ml for side in (1, 2)])
-        assert ("right_lung: dense tissue before" in capfd.readouterr().err) == (not more)
+        printed = capfd.readouterr().err
+        assert "right_lung: dense tissue before" in printed
+        assert ("none of it was added" in printed) == bool(more)
     assert volumes_ml[0][0] == volumes_ml[1][0]
     assert volumes_ml[0][1] > 1.2 * volumes_ml[1][1]
 

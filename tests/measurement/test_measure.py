@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from skimage.measure import marching_cubes
 
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import write_mesh
@@ -122,6 +123,20 @@ def test_one_mesh_of_two_pieces_is_left_and_right(lungs: dict[str, WorldMesh], t
     found = read_shapes(find_subjects([tmp_path / "both.ply"])[0], {})
     assert found.meshes["left_lung"].volume_ml == pytest.approx(lungs["left_lung"].volume_ml, rel=1e-6)
     assert found.meshes["right_lung"].volume_ml == pytest.approx(lungs["right_lung"].volume_ml, rel=1e-6)
+
+
+def test_both_lungs_of_a_mesh_on_a_grid_are_kept(tmp_path: Path) -> None:
+    """Raw marching cubes: coordinates of one lung occur in the other as well, in other vertices."""
+    left, right = (Ellipsoid((x, 0.0, 0.0), (radius,) * 3) for x, radius in ((-50.0, 44.0), (60.0, 48.0)))
+    grid = Volume(np.zeros((120, 60, 60)), np.array([[2.0, 0, 0, -119], [0, 2, 0, -59], [0, 0, 2, -59], [0, 0, 0, 1]]))
+    places = grid.to_world(np.argwhere(grid.voxels == 0).astype(float))
+    inside = np.minimum(left.field(places), right.field(places)).reshape(grid.voxels.shape) < 0
+    vertices, faces, _, _ = marching_cubes(inside.astype(np.float32), 0.5, allow_degenerate=False)
+    write_mesh(tmp_path / "both.ply", WorldMesh(grid.to_world(vertices), faces[:, ::-1]).outward())
+    (found,) = measure_subjects(find_subjects([tmp_path / "both.ply"]))
+    assert found.flags == ()
+    assert found.values["left_lung_volume_ml"] == pytest.approx(left.volume_ml, rel=0.02)
+    assert found.values["right_lung_volume_ml"] == pytest.approx(right.volume_ml, rel=0.02)
 
 
 def test_a_mask_of_one_value_is_both_lungs(phantom_labels: Volume, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from lpm.apps.verbs.demo import demo
 from lpm.apps.verbs.download import download
 from lpm.apps.verbs.evaluate import evaluate
 from lpm.apps.verbs.evaluate_xray import evaluate_xray
+from lpm.apps.verbs.fit.ct import fit_ct
 from lpm.apps.verbs.fit.joint import fit_joint
 from lpm.apps.verbs.fit.mask import fit_mask
 from lpm.apps.verbs.fit.points import fit_points
@@ -53,6 +54,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
 }
 FIT_VERBS: dict[str, Callable[..., None]] = {
+    "ct": fit_ct,
     "points": fit_points,
     "mask": fit_mask,
     "xray": fit_xray,

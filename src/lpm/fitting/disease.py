@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from lpm.fitting.config import FitConfig
@@ -24,16 +23,16 @@ from lpm.fitting.residual import ResidualConfig
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
-from lpm.geometry.volumes import Volume, canonical
+from lpm.geometry.masks import Mask, grown, nearest_on, pieces_touching, refined, shrunk
+from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
-from lpm.preparation.cleaning import clean_labels
+from lpm.preparation.cleaning import cleaned
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.sampling import sample_surfaces
-from lpm.segmentation.chest_wall import LungBeforeRibs, labels_on, lungs_before_ribs
+from lpm.segmentation.chest_wall import LungBeforeRibs
 from lpm.segmentation.dense_tissue import settled_border
 from lpm.segmentation.hounsfield import Scan
-from lpm.segmentation.thresholds import Mask, as_stored, averaged, grown, refined, shrunk
 from lpm.structures import DEFAULT_STRUCTURES
 
 _POINTS = 2500
@@ -43,19 +42,6 @@ _STIFF = FitConfig(residual=ResidualConfig(sd_mm=0.0), prior_noise_mm=4.0, prior
 _GRID_MM = 2.0
 _SLIVER_MM, _LEAST_ML = 2.5, 10.0
 _STEP_MM, _STEEP = 3.0, 0.6
-
-
-@dataclass(frozen=True)
-class Filled:
-    """Labels with what disease hid.
-
-    Args:
-        labels: On the scan's grid.
-        added_ml: By structure, of the lungs that hide something.
-    """
-
-    labels: Volume
-    added_ml: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -84,43 +70,33 @@ def fill_disease(
     model: ModelBundle,
     scan: Scan,
     labels: Volume,
-    hidden: Mapping[int, LungBeforeRibs] | None = None,
+    hidden: Mapping[str, LungBeforeRibs],
     *,
     rng: np.random.Generator,
-) -> Filled:
-    """Add lung that dense disease hides.
+) -> Volume:
+    """Add lung that dense disease hides; a `Filler` but for the model.
 
     Args:
         model: Of the left and the right lung.
         scan: In HU.
-        labels: Of a segmenter, on the scan's grid: 1 left, 2 right.
-        hidden: What `lungs_before_ribs` says of them; None to look.
+        labels: Of a segmenter, on the grid of the scan's upright volume: 1 left, 2 right.
+        hidden: The lungs that dense tissue parts from their ribs, by structure; the others stay as they are.
         rng: Draws the points on the labels' surface.
 
     Returns:
-        The labels as they were but for lungs that dense tissue parts from their ribs.
+        The labels with what was added.
     """
-    hidden = lungs_before_ribs(scan, labels) if hidden is None else hidden
-    sick = {name: hidden[value] for name, (value, *_) in DEFAULT_STRUCTURES.items() if _is_sick(hidden, value)}
-    if not sick:
-        return Filled(labels, {})
-    seen = _surface(model, labels, sick, rng)
-    hidden_part = _hidden_part(model, scan, labels, seen, list(sick))
-    found, hu = canonical(labels), canonical(scan.volume).voxels
-    more = refined(found, hidden_part).voxels
-    more[(found.voxels > 0) | (hu < _TISSUE_HU[0]) | (hu > _TISSUE_HU[1])] = 0
-    added = {name: float((more == DEFAULT_STRUCTURES[name][0]).sum()) * found.voxel_ml for name in sick}
-    return Filled(as_stored(found.with_voxels(np.maximum(found.voxels, more)), labels), added)
-
-
-def _is_sick(hidden: Mapping[int, LungBeforeRibs], value: int) -> bool:
-    return value in hidden and hidden[value].is_hidden
+    seen = _surface(model, labels, hidden, rng)
+    hu = scan.upright.voxels
+    more = refined(_hidden_part(model, scan, labels, seen, list(hidden)), labels).voxels
+    more[(labels.voxels > 0) | (hu < _TISSUE_HU[0]) | (hu > _TISSUE_HU[1])] = 0
+    return labels.with_voxels(np.maximum(labels.voxels, more))
 
 
 def _surface(
     model: ModelBundle, labels: Volume, sick: Mapping[str, LungBeforeRibs], rng: np.random.Generator
 ) -> _Surface:
-    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), "labels", need_all=False, plain=False)
+    clean = cleaned(labels, DEFAULT_STRUCTURES, "labels")
     meshes = {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
     samples = sample_surfaces(meshes, _POINTS, rng=rng)
     order = np.array([model.structures.index(name) for name in meshes], dtype=np.int64)
@@ -160,8 +136,8 @@ def _is_pleura(model: ModelBundle, shape: FittedShape, seen: _Surface, within_mm
 def _hidden_part(model: ModelBundle, scan: Scan, labels: Volume, seen: _Surface, sick: list[str]) -> Volume:
     """Labels of what is hidden alone, on a coarse grid."""
     shape, own = _fit_of_own(model, seen, [model.structures.index(name) for name in sick])
-    grid = averaged(canonical(scan.volume), _GRID_MM)
-    lungs = labels_on(canonical(labels), grid)
+    grid = scan.averaged(_GRID_MM)
+    lungs = nearest_on(labels, grid)
     is_free = (lungs == 0) & (grid.voxels > _TISSUE_HU[0]) & (grid.voxels < _TISSUE_HU[1])
     hidden = np.zeros_like(lungs)
     for name, mesh in extract_fit(model, shape, sick, _GRID_MM).meshes.items():
@@ -190,8 +166,4 @@ def _is_hidden(voxels: np.ndarray, grid: Volume, points_mm: Floats, own: Mask) -
 def _beside(more: Mask, lung: Mask, grid: Volume) -> Mask:
     """Pieces that touch the lung and are large and thick enough to matter."""
     thick = grown(shrunk(more | lung, _SLIVER_MM, grid), _SLIVER_MM, grid) & more
-    pieces, _ = ndimage.label(thick)
-    touching = np.unique(pieces[ndimage.binary_dilation(lung) & thick])
-    sizes = np.bincount(pieces.ravel()) * grid.voxel_ml
-    kept = [number for number in touching if number > 0 and sizes[number] >= _LEAST_ML]
-    return np.isin(pieces, kept)
+    return pieces_touching(thick, lung, _LEAST_ML / grid.voxel_ml)

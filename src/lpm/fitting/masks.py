@@ -19,9 +19,9 @@ from lpm.fitting.observation import fit_observations
 from lpm.fitting.sides import structure_indices
 from lpm.fitting.slices import contours, drawn_slices
 from lpm.geometry.frames import Floats
-from lpm.geometry.volumes import Volume, canonical
+from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
-from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels
+from lpm.preparation.cleaning import CleanLabels, check_sides, check_values, cleaned, told_apart, upright_labels
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.cuts import Cut
 from lpm.preparation.meshing import mesh_structure
@@ -64,12 +64,13 @@ def observe_mask(
 
 
 def _observed(model: ModelBundle, labels: Volume, config: MaskFitConfig, rng: np.random.Generator) -> Observation:
-    whole = canonical(integer_labels(labels, "mask"))
+    whole, values = upright_labels(labels, "mask"), label_values(model, config)
     drawn = drawn_slices(whole)
     if drawn is None:
-        return _observe_surface(model, labels, config, rng)
-    values = label_values(model, config)
-    clean_labels(labels, values, "mask", need_all=False)  # refuses what is no label map of the structures
+        clean = cleaned(told_apart(whole, values, "mask"), values, "mask")
+        return _observe_surface(model, clean, config, rng)
+    check_values(whole, values, "mask", need_all=False)
+    check_sides(whole, {name: np.isin(whole.voxels, own) for name, own in values.items()}, "mask")
     points, names = contours(drawn, values)
     if len(points) > config.n_points:
         chosen = np.sort(rng.choice(len(points), config.n_points, replace=False))
@@ -88,9 +89,8 @@ def label_values(model: ModelBundle, config: MaskFitConfig) -> dict[str, tuple[i
 
 
 def _observe_surface(
-    model: ModelBundle, labels: Volume, config: MaskFitConfig, rng: np.random.Generator
+    model: ModelBundle, clean: CleanLabels, config: MaskFitConfig, rng: np.random.Generator
 ) -> Observation:
-    clean = clean_labels(labels, label_values(model, config), "mask", need_all=False)
     meshes = {name: mesh_structure(mask, config.meshing)[0] for name, mask in clean.masks.items()}
     samples = sample_surfaces(meshes, config.n_points, rng=rng)
     present = list(meshes)

@@ -105,15 +105,19 @@ class Mesh:
         """Number of pieces that share no vertex."""
         return self._piece_of_face[0]
 
+    def pieces(self) -> list[Self]:
+        """Return each piece, with only its own vertices."""
+        n_pieces, piece_of_face = self._piece_of_face
+        return [self.with_faces(self.faces[piece_of_face == piece]) for piece in range(n_pieces)]
+
     def largest_piece(self) -> Self:
         """Keep the piece that encloses the most volume; unused vertices go."""
         return self.largest_pieces(1)
 
     def largest_pieces(self, n: int) -> Self:
         """Keep the n pieces that enclose the most volume, without crumbs under 5 % of the first."""
-        n_pieces, piece_of_face = self._piece_of_face
-        pieces = [self.with_faces(self.faces[piece_of_face == piece]) for piece in range(n_pieces)]
-        volumes = np.array([abs(piece.enclosed_volume) for piece in pieces])
+        _, piece_of_face = self._piece_of_face
+        volumes = np.array([abs(piece.enclosed_volume) for piece in self.pieces()])
         largest = np.argsort(-volumes, kind="stable")[:n]
         kept = largest[volumes[largest] >= 0.05 * volumes.max()]
         return self.with_faces(self.faces[np.isin(piece_of_face, kept)])

@@ -92,6 +92,19 @@ def canonical(volume: Volume) -> Volume:
     return Volume(np.ascontiguousarray(voxels), affine)
 
 
+def as_stored(volume: Volume, stored: Volume) -> Volume:
+    """Undo `canonical`: the same image with the voxel axes of the volume that it was made of.
+
+    Args:
+        volume: On the grid of ``canonical(stored)``.
+        stored: Its axes count, its values do not.
+    """
+    back = np.rint(np.linalg.inv(stored.world_from_voxel) @ volume.world_from_voxel).astype(int)
+    order = np.abs(back[:3, :3]).argmax(axis=0)
+    flips = tuple(axis for axis in range(3) if back[axis, :3].sum() < 0)
+    return stored.with_voxels(np.ascontiguousarray(np.flip(volume.voxels.transpose(np.argsort(order)), flips)))
+
+
 def on_grid(volume: Volume, grid: Volume) -> Volume:
     """Values on a grid whose voxels are those of the volume, cropped or padded by whole voxels; 0 beyond.
 

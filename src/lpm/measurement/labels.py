@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.masks import block_means
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface, level_that_keeps_volume, smooth_mask
 from lpm.geometry.volumes import Volume, canonical, cropped
@@ -120,12 +120,5 @@ def _reach(outermost: int, next_to_it: int) -> float:
 def _gathered(mask: Volume) -> Volume:
     """Shares of fine voxels in blocks of about `_FINE_MM`: as exact, and several times fewer."""
     n = np.maximum(np.floor(_FINE_MM / mask.spacing_mm + 1e-3).astype(int), 1)
-    pad = [(0, int(-size % k) + k * _MARGIN) for size, k in zip(mask.voxels.shape, n, strict=True)]
-    shares: NDArray[np.floating[Any]] = np.pad(mask.voxels, pad).astype(np.float32)
-    for axis, k in enumerate(n.tolist()):
-        blocks = np.moveaxis(shares, axis, 0)
-        shares = np.moveaxis(np.mean([blocks[start::k] for start in range(k)], axis=0), 0, axis)
-    affine = mask.world_from_voxel.copy()
-    affine[:3, :3] *= n
-    affine[:3, 3] = mask.to_world((n - 1.0)[None] / 2.0)[0]
-    return Volume(np.ascontiguousarray(shares), affine)
+    padding = [(0, int(-size % k) + k * _MARGIN) for size, k in zip(mask.voxels.shape, n, strict=True)]
+    return block_means(mask.with_voxels(np.pad(mask.voxels, padding)), n)

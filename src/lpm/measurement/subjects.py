@@ -14,12 +14,12 @@ from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume
 from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.sides import is_exchanged, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.structure import Box, box_of
 
 _SIDES = ("left_", "right_")
 _SHAPE = "shape"
-_LARGE = number("measurement.large_piece")
 _SCRAPS_ML = number("measurement.scraps_ml")
 _AGREE_MM = number("measurement.ends_agree_mm")
 _POINTS = 2000  # vertices, at least, that tell a mesh's extent
@@ -178,24 +178,10 @@ def _scraps(name: str, n: int, less_ml: float) -> list[str]:
 
 def _told_apart(meshes: Mapping[str, WorldMesh]) -> dict[str, WorldMesh]:
     """One mesh of two large pieces side by side is both lungs."""
-    if len(meshes) != 1:
-        return dict(meshes)
-    (mesh,) = meshes.values()
-    both = mesh.largest_pieces(2) if mesh.n_pieces > 1 else mesh
-    if both.n_pieces != 2:
-        return dict(meshes)
-    one = both.largest_piece()
-    other = both.with_faces(both.faces[~np.isin(both.vertices[both.faces[:, 0]], one.vertices).all(axis=1)])
-    small, large = sorted(abs(part.enclosed_volume) for part in (one, other))
-    if small < _LARGE * large:
-        return dict(meshes)
-    left, right = sorted((one, other), key=lambda part: float(part.vertices[:, 0].mean()))
-    return {"left_lung": left, "right_lung": right}
+    (mesh, *others) = meshes.values()
+    return (None if others else split_mesh(mesh)) or dict(meshes)
 
 
 def _exchanged(meshes: Mapping[str, WorldMesh]) -> list[str]:
-    """Whether left lies right of right: exchanged labels, or an image stored wrongly."""
-    if not {"left_lung", "right_lung"} <= set(meshes):
-        return []
-    left, right = (meshes[name].centroid[0] for name in ("left_lung", "right_lung"))
-    return ["the left lung lies on the patient's right"] if left > right else []
+    is_odd = is_exchanged({name: float(mesh.centroid[0]) for name, mesh in meshes.items()})
+    return ["the left lung lies on the patient's right"] if is_odd else []

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, center_of_mass, find_objects
-from scipy.ndimage import label as label_pieces
 
 from lpm.errors import InputError
+from lpm.geometry.masks import Mask, pieces
+from lpm.geometry.sides import is_exchanged, split_mask
 from lpm.geometry.volumes import Volume, canonical, cropped
 from lpm.preparation.cuts import Cut, find_cuts
+from lpm.structures import DEFAULT_STRUCTURES
 
-Mask = NDArray[np.bool_]
 _SAMPLES, _MOST_LABELS, _LARGEST_LABEL = 1_000_000, 256, 65535
 
 
@@ -102,42 +103,61 @@ def clean_labels(
     Raises:
         InputError: Empty, a structure missing, label values that no structure claims, or sides exchanged.
     """
-    labels = canonical(integer_labels(volume, subject))
-    labels = _split_plain_mask(labels, structures, subject) if plain else labels
-    _check_values(labels, structures, subject, need_all=need_all)
+    labels = upright_labels(volume, subject)
+    labels = told_apart(labels, structures, subject) if plain else labels
+    return cleaned(labels, structures, subject, need_all=need_all)
+
+
+def upright_labels(volume: Volume, subject: str) -> Volume:
+    """A label map with a small integer type and its axes along R, A, S.
+
+    Raises:
+        InputError: No label map; see `integer_labels`.
+    """
+    return canonical(integer_labels(volume, subject))
+
+
+def cleaned(
+    labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool = False
+) -> CleanLabels:
+    """One clean mask a structure of upright labels; arguments and errors are those of `clean_labels`."""
+    check_values(labels, structures, subject, need_all=need_all)
     masks: dict[str, Mask] = {}
     reports: dict[str, CleaningReport] = {}
     for name, values in structures.items():
         mask = np.isin(labels.voxels, values)
         if mask.any():
             masks[name], reports[name] = _clean_mask(labels.with_voxels(mask))
-    _check_sides(labels, masks, subject)
+    check_sides(labels, masks, subject)
     return _crop_together(labels, masks, reports)
 
 
-def _split_plain_mask(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str) -> Volume:
-    """A mask of one value that holds two large separate pieces is both lungs: tell them apart by their side."""
+def told_apart(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str) -> Volume:
+    """A mask of one value that holds two large separate pieces is both lungs: tell them apart by their side.
+
+    Raises:
+        InputError: One piece, of a value that no structure claims.
+    """
     values = set(np.unique(labels.voxels).tolist()) - {0}
-    if set(structures) != {"left_lung", "right_lung"} or len(values) != 1:
+    if set(structures) != set(DEFAULT_STRUCTURES) or len(values) != 1:
         return labels
-    pieces, _ = label_pieces(labels.voxels > 0)
-    sizes = np.bincount(pieces.ravel())[1:]
-    largest = np.argsort(sizes)[::-1][:2]
-    if len(largest) < 2 or sizes[largest[1]] < 0.1 * sizes[largest[0]]:
-        if values & {value for labels_of in structures.values() for value in labels_of}:
-            return labels
-        raise InputError(
-            subject, f"one piece of value {values.pop()}", "left and right apart", "name the value with --labels"
-        )
-    centers = [center_of_mass(pieces == piece + 1)[0] for piece in largest]
-    left, right = largest if centers[0] < centers[1] else largest[::-1]
-    voxels = np.zeros_like(labels.voxels)
-    voxels[pieces == left + 1] = structures["left_lung"][0]
-    voxels[pieces == right + 1] = structures["right_lung"][0]
-    return labels.with_voxels(voxels)
+    sides = split_mask(labels.voxels > 0)
+    if sides is not None:
+        meant = np.array([0, structures["left_lung"][0], structures["right_lung"][0]], dtype=labels.voxels.dtype)
+        return labels.with_voxels(meant[sides])
+    if values & {value for claimed in structures.values() for value in claimed}:
+        return labels
+    raise InputError(
+        subject, f"one piece of value {values.pop()}", "left and right apart", "name the value with --labels"
+    )
 
 
-def _check_values(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool) -> None:
+def check_values(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str, *, need_all: bool) -> None:
+    """Check that labels have values of the structures, and no others.
+
+    Raises:
+        InputError: Empty, a structure missing, or label values that no structure claims.
+    """
     present = set(np.unique(labels.voxels).tolist()) - {0}
     if not present:
         raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the structures")
@@ -154,25 +174,32 @@ def _check_values(labels: Volume, structures: Mapping[str, tuple[int, ...]], sub
 
 
 def _clean_mask(mask: Volume) -> tuple[Mask, CleaningReport]:
-    pieces, n_pieces = label_pieces(mask.voxels)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
+    numbers, sizes = pieces(mask.voxels)
     largest = int(sizes.argmax())
-    box = find_objects(pieces)[largest - 1]
+    box = find_objects(numbers)[largest - 1]
     kept = np.zeros(mask.voxels.shape, dtype=bool)
-    kept[box] = binary_fill_holes(pieces[box] == largest)
+    kept[box] = binary_fill_holes(numbers[box] == largest)
     removed = int(sizes.sum() - sizes[largest])
     filled = int(np.count_nonzero(kept)) - int(sizes[largest])
     cuts = tuple(find_cuts(mask.with_voxels(kept)))
-    report = CleaningReport(n_pieces - 1, removed * mask.voxel_ml, filled * mask.voxel_ml, cuts)
+    report = CleaningReport(len(sizes) - 2, removed * mask.voxel_ml, filled * mask.voxel_ml, cuts)
     return kept, report
 
 
-def _check_sides(labels: Volume, masks: Mapping[str, Mask], subject: str) -> None:
-    if not {"left_lung", "right_lung"} <= set(masks):
-        return
-    center = {name: labels.to_world(np.array([center_of_mass(masks[name])]))[0] for name in ("left_lung", "right_lung")}
-    if center["left_lung"][0] > center["right_lung"][0]:
+def check_sides(labels: Volume, masks: Mapping[str, Mask], subject: str) -> None:
+    """Check that the left lung lies on the patient's left.
+
+    Args:
+        labels: Whose grid the masks lie on.
+        masks: By structure.
+        subject: Case name for messages.
+
+    Raises:
+        InputError: Sides are exchanged.
+    """
+    lungs = {name: masks[name] for name in DEFAULT_STRUCTURES if name in masks and masks[name].any()}
+    across = {name: labels.to_world(np.array([center_of_mass(mask)]))[0, 0] for name, mask in lungs.items()}
+    if is_exchanged(across):
         raise InputError(
             subject,
             "the left lung lies on the patient's right",

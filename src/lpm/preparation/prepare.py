@@ -22,9 +22,9 @@ from lpm.files.scans import read_scan
 from lpm.files.volumes import write_volume
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.volumes import Volume, canonical, on_grid
+from lpm.geometry.volumes import Volume, on_grid
 from lpm.preparation.cases import Case
-from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, is_label_map
+from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, cleaned, is_label_map
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
     UNIT_BALL_MARGIN,
@@ -43,9 +43,9 @@ from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
 from lpm.preparation.workers import LocalWorkers, Workers
 from lpm.records import made_with, now, read_json_model
-from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
+from lpm.segmentation.chest_wall import LungBeforeRibs
+from lpm.segmentation.find import LungPolicy, find_lungs
 from lpm.segmentation.hounsfield import hounsfield
-from lpm.segmentation.segmenters import segmenter
 from lpm.structures import DEFAULT_STRUCTURES
 
 
@@ -128,13 +128,12 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     if set(config.structures) != set(DEFAULT_STRUCTURES):
         given = f"a scan, with the structures {', '.join(config.structures)}"
         raise InputError(case.subject, given, "left_lung and right_lung, which segmenters find", "give label maps")
-    checked, chosen = hounsfield(scan.volume, case.subject), segmenter(config.segmenter)
-    labels = chosen.segment(checked, case.subject)
-    clean = clean_labels(labels, dict(DEFAULT_STRUCTURES), case.subject, plain=False)
-    hu = on_grid(canonical(checked.volume), clean.labels)
-    found = lungs_before_ribs(checked, labels)
-    hidden = {name: found[value] for name, (value,) in DEFAULT_STRUCTURES.items() if value in found}
-    return _Seen(clean, hu, f"segmented by {chosen.name}", scan.notes, hidden)
+    checked = hounsfield(scan.volume, case.subject)
+    # nothing is filled: a model must not learn from what a model expected; the gate says what is hidden
+    found = find_lungs(checked, LungPolicy(config.segmenter), case.subject)
+    clean = cleaned(found.upright, DEFAULT_STRUCTURES, case.subject, need_all=True)
+    hu = on_grid(checked.upright, clean.labels)
+    return _Seen(clean, hu, f"segmented by {found.segmenter}", scan.notes, found.ribs)
 
 
 def _write_samples(folder: Path, surface: StructureSurfaces, off: SdfSamples) -> None:

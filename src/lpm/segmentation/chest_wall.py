@@ -15,9 +15,11 @@ from numpy.polynomial.chebyshev import chebvander2d
 from numpy.typing import NDArray
 
 from lpm.geometry.frames import Floats
-from lpm.geometry.volumes import Volume, canonical
+from lpm.geometry.masks import Mask, grown, nearest_on, shrunk
+from lpm.geometry.sides import LEFT
+from lpm.geometry.volumes import Volume
 from lpm.segmentation.hounsfield import Scan
-from lpm.segmentation.thresholds import LEFT, RIGHT, Mask, SegmentationConfig, averaged, find_body, grown, shrunk
+from lpm.structures import DEFAULT_STRUCTURES
 
 _SPACING_MM, _STEP_MM, _FARTHEST_MM, _NEAREST_MM = 3.0, 2.0, 180.0, 25.0
 _ANGLES = np.radians(np.arange(-30.0, 101.0, 5.0))  # from the side, to the back
@@ -71,35 +73,25 @@ class _Rays:
     is_soft: Mask
 
 
-def lungs_before_ribs(scan: Scan, labels: Volume) -> dict[int, LungBeforeRibs]:
+def lungs_before_ribs(scan: Scan, labels: Volume) -> dict[str, LungBeforeRibs]:
     """Look for dense tissue between each lung and the ribs behind it.
 
     Args:
         scan: In HU.
-        labels: On its grid: 1 left, 2 right.
+        labels: On the grid of its upright volume: 1 left, 2 right.
 
     Returns:
-        By label, of the lungs that there are. Where no rib cage is seen, nothing is hidden.
+        By structure, of the lungs that there are. Where no rib cage is seen, nothing is hidden.
     """
-    grid = averaged(canonical(scan.volume), _SPACING_MM)
-    lungs, body = labels_on(canonical(labels), grid), find_body(grid, SegmentationConfig())
-    sides = [side for side in (LEFT, RIGHT) if (lungs == side).any()]
+    grid = scan.averaged(_SPACING_MM)
+    lungs, body = nearest_on(labels, grid), nearest_on(scan.body, grid)
+    sides = {name: value for name, (value,) in DEFAULT_STRUCTURES.items() if (lungs == value).any()}
     slices = np.flatnonzero((lungs > 0).any(axis=(0, 1)))
     ribs = _ribs(grid, body)
-    rays = {side: _rays(grid, lungs, ribs, side) for side in sides}
-    walls = {side: _wall(each.bone_mm, slices) for side, each in rays.items()}
-    gap_mm = min((_gap(rays[side], walls[side]) for side in sides), default=np.inf)
-    return {side: _before_ribs(rays[side], walls[side] - gap_mm, gap_mm, grid, slices) for side in sides}
-
-
-def labels_on(labels: Volume, grid: Volume) -> NDArray[np.uint8]:
-    """The nearest labels at the voxels of a coarser grid, which `averaged` made of the same scan."""
-    corner, far = (labels.to_voxel(grid.to_world(np.array([each])))[0] for each in ([0, 0, 0], [1, 1, 1]))
-    places = [
-        np.clip(np.rint(first + np.arange(n) * step), 0, most - 1).astype(int)
-        for first, step, n, most in zip(corner, far - corner, grid.voxels.shape, labels.voxels.shape, strict=True)
-    ]
-    return np.asarray(labels.voxels[np.ix_(*places)])
+    rays = {name: _rays(grid, lungs, ribs, side) for name, side in sides.items()}
+    walls = {name: _wall(each.bone_mm, slices) for name, each in rays.items()}
+    gap_mm = min((_gap(rays[name], walls[name]) for name in sides), default=np.inf)
+    return {name: _before_ribs(rays[name], walls[name] - gap_mm, gap_mm, grid, slices) for name in sides}
 
 
 def _ribs(grid: Volume, body: Mask) -> Mask:

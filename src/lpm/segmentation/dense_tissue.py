@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lpm.geometry.frames import Floats
+from lpm.geometry.masks import Mask, pieces_touching, signed_distance_mm
 from lpm.geometry.volumes import Volume
-from lpm.segmentation.thresholds import Mask
 
 _SOFT_HU, _ORGAN_HU = (-150.0, 250.0), -30.0
 _LOGIT = 1.7  # the logistic function of 1.7 x is nearly the normal distribution's
@@ -42,7 +42,7 @@ def settled_border(grid: Volume, lungs: Mask, lung: Mask, guess: Mask) -> Mask:
     box = _box_around(guess, grid)
     hu, lungs, lung, guess_there = grid.voxels[box], lungs[box], lung[box], guess[box]
     soft = (hu > _SOFT_HU[0]) & (hu < _SOFT_HU[1]) & ~lungs
-    outside_mm = _signed_mm(guess_there | lung, grid.spacing_mm)
+    outside_mm = signed_distance_mm(guess_there | lung, grid.spacing_mm)
     away_mm = ndimage.distance_transform_edt(~lungs, sampling=grid.spacing_mm)
     smooth, _ = _means(hu, soft, _SMOOTH_MM, grid.spacing_mm)
     core = guess_there & soft & (outside_mm < -_SURE_MM) & (away_mm > 2.0 * _SMOOTH_MM)
@@ -61,12 +61,6 @@ def _box_around(mask: Mask, grid: Volume) -> tuple[slice, ...]:
     margin = np.ceil((_BESIDE_MM + _REGION_MM) / grid.spacing_mm).astype(int)
     (found,) = ndimage.find_objects(mask.astype(np.uint8))
     return tuple(slice(max(one.start - m, 0), one.stop + m) for one, m in zip(found, margin, strict=True))
-
-
-def _signed_mm(mask: Mask, spacing_mm: Floats) -> Floats:
-    """How far voxels lie outside a mask; negative within."""
-    outside, inside = (ndimage.distance_transform_edt(each, sampling=spacing_mm) for each in (~mask, mask))
-    return np.asarray(outside - inside)
 
 
 def _means(values: NDArray[np.floating[Any]], of: Mask, width_mm: float, spacing_mm: Floats) -> tuple[Floats, Floats]:
@@ -94,7 +88,4 @@ def _evidence(smooth: Floats, core: Mask, beside: Mask, spacing_mm: Floats) -> F
 def _in_one_piece(dense: Mask, soft: Mask, lung: Mask) -> Mask:
     """Without specks and holes, and what touches the lung only."""
     opened = ndimage.binary_opening(dense | lung) & dense
-    closed = ndimage.binary_closing(opened | lung) & soft
-    pieces, _ = ndimage.label(closed)
-    touching = np.unique(pieces[ndimage.binary_dilation(lung) & closed])
-    return np.isin(pieces, touching[touching > 0])
+    return pieces_touching(ndimage.binary_closing(opened | lung) & soft, lung)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
-from lpm.geometry.volumes import Volume
+from lpm.geometry.masks import averaged
+from lpm.geometry.volumes import Volume, canonical
+from lpm.segmentation.body import find_body
 
 AIR_HU = -1000.0
+BODY_GRID_MM = 1.5  # voxels of about this size show body, airway and lungs, and take little time
 _PADDING_HU = -1200.0
 _LOWEST_HU, _HIGHEST_HU = -1024.0, 3071.0
 _SAMPLES = 2_000_000
@@ -18,9 +22,9 @@ _LEAST_AIR, _LEAST_TISSUE = 0.01, 0.05
 _STORED_OFFSET = 1024.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scan:
-    """A CT whose values are Hounsfield units.
+    """A CT whose values are Hounsfield units; what several steps need of it is made once, when first asked for.
 
     Args:
         volume: float32 HU between -1024 and 3071; padding set to air.
@@ -29,6 +33,24 @@ class Scan:
 
     volume: Volume
     padding_share: float
+    _coarse: dict[float, Volume] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def upright(self) -> Volume:
+        """The CT with its axes along R, A, S (`canonical`)."""
+        return canonical(self.volume)
+
+    def averaged(self, spacing_mm: float) -> Volume:
+        """The upright CT as block means of about a spacing."""
+        if spacing_mm not in self._coarse:
+            self._coarse[spacing_mm] = averaged(self.upright, spacing_mm)
+        return self._coarse[spacing_mm]
+
+    @cached_property
+    def body(self) -> Volume:
+        """Whether a voxel of ``averaged(BODY_GRID_MM)`` lies in the patient."""
+        coarse = self.averaged(BODY_GRID_MM)
+        return coarse.with_voxels(find_body(coarse))
 
 
 def hounsfield(volume: Volume, subject: str) -> Scan:

@@ -13,9 +13,10 @@ import numpy as np
 from lpm.errors import FileError, InputError, MissingExtraError
 from lpm.extras import import_extra
 from lpm.files.volumes import to_itk
-from lpm.geometry.volumes import Volume
+from lpm.geometry.sides import LEFT, RIGHT
+from lpm.geometry.volumes import Volume, canonical
 from lpm.segmentation.hounsfield import Scan
-from lpm.segmentation.thresholds import LEFT, RIGHT, Segmenter, ThresholdSegmenter
+from lpm.segmentation.thresholds import Segmenter, ThresholdSegmenter
 from lpm.structures import SegmenterName
 
 _LOBES = {
@@ -48,7 +49,7 @@ def _no_weights(package: str, error: Exception, instead: str) -> FileError:
 
 
 def _checked(values: np.ndarray, grid: Volume, who: str, subject: str) -> Volume:
-    """Labels on the scan's grid.
+    """Labels on the grid of a scan, made upright.
 
     Raises:
         InputError: None, or not on that grid.
@@ -57,7 +58,7 @@ def _checked(values: np.ndarray, grid: Volume, who: str, subject: str) -> Volume
         raise InputError(subject, f"{who} gave an image of {values.shape}", f"one of {grid.voxels.shape}")
     if not values.any():
         raise InputError(subject, f"{who} found no lung", "a chest CT", "look at the scan")
-    return grid.with_voxels(values.astype(np.uint8))
+    return canonical(grid.with_voxels(values.astype(np.uint8)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class LungmaskSegmenter:
         return f"lungmask {version('lungmask')} {self.model}"
 
     def segment(self, scan: Scan, subject: str) -> Volume:
-        """Labels on the scan's own grid; see `Segmenter`.
+        """Labels on the grid of `Scan.upright`; see `Segmenter`.
 
         Raises:
             MissingExtraError: lungmask is not installed.
@@ -114,7 +115,7 @@ class TotalSegmentatorSegmenter:
         return f"TotalSegmentator {version('TotalSegmentator')}{' fast' if self.fast else ''}"
 
     def segment(self, scan: Scan, subject: str) -> Volume:
-        """Labels on the scan's own grid; see `Segmenter`.
+        """Labels on the grid of `Scan.upright`; see `Segmenter`.
 
         Raises:
             MissingExtraError: TotalSegmentator is not installed, or its torchvision does not fit the installed torch.

@@ -18,22 +18,21 @@ from skimage.segmentation import watershed
 
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
-from lpm.geometry.volumes import Volume, canonical
+from lpm.geometry.masks import Mask, distance_mm, grown, largest_piece, pieces, refined, shrunk
+from lpm.geometry.sides import LEFT, RIGHT, left_share, lies_across
+from lpm.geometry.volumes import Volume
 from lpm.records import StrictModel
-from lpm.segmentation.hounsfield import Scan
+from lpm.segmentation.hounsfield import BODY_GRID_MM, Scan
 
-Mask = NDArray[np.bool_]
-LEFT, RIGHT = 1, 2
 _SEAM_REACH_MM, _SEAM_HU = 60.0, -250.0
+_JOINED_SHARE = 0.3  # of all lung: a piece across the middle that is larger is both lungs
+_CRUMB_SHARE = 0.02  # of all lung: smaller pieces join the lung that they lie beside
 
 
 class SegmentationConfig(StrictModel):
     """What can be chosen in the built-in segmenter; lengths in mm, densities in HU."""
 
-    spacing_mm: float = Field(1.5, gt=0, description="voxels are averaged to about this size first")
     air_hu: float = Field(-400.0, description="below: air or lung; above: tissue")
-    body_hu: float = Field(-300.0, description="above: the patient, the table, clothes")
-    table_mm: float = Field(6.0, gt=0, description="what is thinner than this is table or sheet, not patient")
     airway_hu: float = Field(-880.0, description="the airway's lumen is below, lung mostly above")
     gas_hu: float = Field(-960.0, description="mean of a pocket of gas in stomach or bowel is below")
     least_ml: float = Field(60.0, gt=0, description="smallest piece taken for a part of a lung")
@@ -50,7 +49,7 @@ class Segmenter(Protocol):
         ...
 
     def segment(self, scan: Scan, subject: str) -> Volume:
-        """Labels on the scan's own grid: 1 left lung, 2 right lung.
+        """Labels on the grid of `Scan.upright`: 1 left lung, 2 right lung.
 
         Raises:
             InputError: No lung was found.
@@ -74,7 +73,7 @@ class ThresholdSegmenter:
         return "thresholds"
 
     def segment(self, scan: Scan, subject: str) -> Volume:
-        """Labels on the scan's own grid: 1 left lung, 2 right lung.
+        """Labels on the grid of `Scan.upright`: 1 left lung, 2 right lung.
 
         Args:
             scan: In HU, at least from the apices to the bases for whole lungs.
@@ -83,67 +82,14 @@ class ThresholdSegmenter:
         Raises:
             InputError: Nothing like a lung was found.
         """
-        config = self.config
-        whole = canonical(scan.volume)
-        coarse = averaged(whole, config.spacing_mm)
-        body = find_body(coarse, config)
-        air = body & (coarse.voxels < config.air_hu)
+        config, body = self.config, scan.body
+        coarse, in_body = scan.averaged(BODY_GRID_MM), body.voxels
+        air = in_body & (coarse.voxels < config.air_hu)
         airway = find_airway(coarse, air, config)
-        lungs = find_lungs(coarse, air & ~grown(airway, 1.5 * config.spacing_mm, coarse), config, subject)
-        labels = left_and_right(coarse, lungs, body)
-        labels = filled(coarse, labels, body & ~airway, config)
-        return as_stored(refined(whole, coarse.with_voxels(labels)), scan.volume)
-
-
-def averaged(volume: Volume, spacing_mm: float) -> Volume:
-    """Average blocks of voxels to about a spacing; an axis that is coarser already is left alone."""
-    factors = np.maximum(np.round(spacing_mm / volume.spacing_mm), 1).astype(int)
-    shape = np.array(volume.voxels.shape)
-    padding = [(0, int(-n % f)) for n, f in zip(shape, factors, strict=True)]
-    padded = np.pad(volume.voxels, padding, mode="edge")
-    for axis, factor in enumerate(factors):
-        split = list(padded.shape)
-        split[axis : axis + 1] = [split[axis] // factor, int(factor)]
-        padded = padded.reshape(split).mean(axis=axis + 1, dtype=np.float32)
-    affine = volume.world_from_voxel.copy()
-    affine[:3, :3] = affine[:3, :3] * factors
-    affine[:3, 3] = volume.to_world((factors - 1)[None] / 2.0)[0]
-    return Volume(padded, affine)
-
-
-def distance_mm(mask: Mask, grid: Volume) -> Floats:
-    """How far each voxel lies from the mask, mm."""
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm), dtype=np.float32)
-
-
-def grown(mask: Mask, by_mm: float, grid: Volume) -> Mask:
-    """The mask and all within a distance."""
-    return distance_mm(mask, grid) <= by_mm if mask.any() else mask
-
-
-def shrunk(mask: Mask, by_mm: float, grid: Volume) -> Mask:
-    """What of the mask lies farther than a distance from its border; the image's border is none."""
-    return distance_mm(~mask, grid) > by_mm
-
-
-def pieces(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Connected pieces, numbered from 1, and the voxels of each; number 0 counts none."""
-    found, n = ndimage.label(mask)
-    sizes = np.bincount(found.ravel(), minlength=n + 1)
-    sizes[0] = 0
-    return found, sizes
-
-
-def find_body(scan: Volume, config: SegmentationConfig) -> Mask:
-    """The patient, with all that the skin encloses; without table, sheets and arms that lie apart."""
-    solid = scan.voxels > config.body_hu
-    core = shrunk(solid, 0.5 * config.table_mm, scan)
-    found, sizes = pieces(core)
-    if not sizes.any():
-        return solid
-    body = solid & grown(found == sizes.argmax(), 0.5 * config.table_mm + max(scan.spacing_mm), scan)
-    enclosed = np.stack([ndimage.binary_fill_holes(body[:, :, k]) for k in range(body.shape[2])], axis=2)
-    return np.asarray(enclosed | ndimage.binary_fill_holes(body))
+        lungs = aerated_lungs(coarse, air & ~grown(airway, 1.5 * BODY_GRID_MM, coarse), config, subject)
+        labels = left_and_right(coarse, lungs, in_body)
+        labels = closed(coarse, labels, in_body & ~airway, config)
+        return refined(coarse.with_voxels(labels), scan.upright)
 
 
 def find_airway(scan: Volume, air: Mask, config: SegmentationConfig) -> Mask:
@@ -206,7 +152,7 @@ def _holes(
             yield (i, j, k), center
 
 
-def find_lungs(scan: Volume, air: Mask, config: SegmentationConfig, subject: str) -> Mask:
+def aerated_lungs(scan: Volume, air: Mask, config: SegmentationConfig, subject: str) -> Mask:
     """Pieces of the body's air that are lung: large enough, and not pure gas as in stomach and bowel.
 
     Raises:
@@ -269,8 +215,7 @@ def _whole_pieces(sides: NDArray[np.int64]) -> NDArray[np.int32]:
     """Only the largest piece of each side is sure; the rest is left open."""
     sure = np.zeros(sides.shape, dtype=np.int32)
     for side in (LEFT, RIGHT):
-        found, sizes = pieces(sides == side)
-        sure[found == sizes.argmax()] = side if sizes.any() else 0
+        sure[largest_piece(sides == side)] = side
     return sure
 
 
@@ -281,28 +226,24 @@ def _middle(body: Mask) -> float:
 
 
 def _sides(found: NDArray[np.int32], sizes: NDArray[np.int64], middle: float) -> NDArray[np.int32] | None:
-    """Pieces marked left and right by where they lie; None while one piece reaches far into both sides."""
-    marks = np.zeros(len(sizes), dtype=np.int32)
-    total = sizes.sum()
-    for number in np.flatnonzero(sizes > 0.02 * total):
-        columns = np.bincount(np.nonzero(found == number)[0], minlength=found.shape[0])
-        share_left = columns[: round(middle)].sum() / columns.sum()
-        if 0.2 < share_left < 0.8 and sizes[number] > 0.3 * total:
-            return None
-        marks[number] = LEFT if share_left > 0.5 else RIGHT
-    return marks[found]
+    """Pieces marked left and right by where they lie; None while a large one reaches far into both sides."""
+    share, total = left_share(found, sizes, middle), sizes.sum()
+    if (lies_across(share) & (sizes > _JOINED_SHARE * total)).any():
+        return None
+    marks = np.where(sizes > _CRUMB_SHARE * total, np.where(share > 0.5, LEFT, RIGHT), 0)
+    return np.asarray(marks, dtype=np.int32)[found]
 
 
-def filled(scan: Volume, labels: NDArray[np.uint8], allowed: Mask, config: SegmentationConfig) -> NDArray[np.uint8]:
+def closed(scan: Volume, labels: NDArray[np.uint8], allowed: Mask, config: SegmentationConfig) -> NDArray[np.uint8]:
     """Close each lung over vessels, nodules and small consolidations; sides do not overlap."""
     whole = labels.copy()
     for side in (LEFT, RIGHT):
         lung = labels == side
         if not lung.any():
             continue
-        closed = ~grown(~grown(lung, config.closing_mm, scan), config.closing_mm, scan) | lung
-        closed = ndimage.binary_fill_holes(closed) | _small_holes(closed, scan, config.hole_cm2)
-        whole[closed & allowed & (whole == 0)] = side
+        solid = ~grown(~grown(lung, config.closing_mm, scan), config.closing_mm, scan) | lung
+        solid = ndimage.binary_fill_holes(solid) | _small_holes(solid, scan, config.hole_cm2)
+        whole[solid & allowed & (whole == 0)] = side
     return whole
 
 
@@ -315,26 +256,3 @@ def _small_holes(mask: Mask, grid: Volume, most_cm2: float) -> Mask:
         found, sizes = pieces(inside)
         holes[:, :, k] = inside & (sizes[found] <= most)
     return holes
-
-
-def refined(whole: Volume, labels: Volume) -> Volume:
-    """Labels on a finer grid that covers the same: each side's mask interpolated between its voxels."""
-    to_coarse = np.linalg.inv(labels.world_from_voxel) @ whole.world_from_voxel
-    factors, offset = np.diag(to_coarse[:3, :3]), to_coarse[:3, 3]
-    fine = np.zeros(whole.voxels.shape, dtype=np.uint8)
-    for side in (LEFT, RIGHT):
-        mask = (labels.voxels == side).astype(np.float32)
-        share = ndimage.affine_transform(mask, factors, offset, output_shape=fine.shape, order=1, mode="nearest")
-        fine[share >= 0.5] = side
-    return whole.with_voxels(fine)
-
-
-def as_stored(labels: Volume, stored: Volume) -> Volume:
-    """Labels of a `canonical` volume back in the order of the voxels that it was made of."""
-    voxels = np.zeros(stored.voxels.shape, dtype=labels.voxels.dtype)
-    back = np.rint(np.linalg.inv(stored.world_from_voxel) @ labels.world_from_voxel).astype(int)
-    order = np.abs(back[:3, :3]).argmax(axis=0)
-    found = labels.voxels.transpose(np.argsort(order))
-    flips = tuple(axis for axis in range(3) if back[axis, :3].sum() < 0)
-    voxels[...] = np.flip(found, flips)
-    return stored.with_voxels(voxels)

@@ -8,27 +8,32 @@ from pathlib import Path
 import numpy as np
 
 from lpm.files.scans import read_scan
-from lpm.fitting.masks import observe_mask
+from lpm.fitting.ct import CtFitConfig, observe_lungs
+from lpm.lung_model import fill_hidden
+from lpm.segmentation.find import find_lungs
 from lpm.segmentation.hounsfield import hounsfield
-from lpm.segmentation.segmenters import segmenter
 from lpm.workflows.outcome import FitRun, Outcome
-from lpm.workflows.surfaces import fit_observed
+from lpm.workflows.surfaces import fit_observed, read_further
 
 
-def fit_ct_file(run: FitRun, path: Path) -> Outcome:
+def fit_ct_file(run: FitRun, path: Path, config: CtFitConfig | None = None, *, series: str | None = None) -> Outcome:
     """Fit lungs to those that are found in a CT.
 
     Args:
-        run: How to fit.
+        run: How to fit, and further evidence.
         path: NIfTI, NRRD, MHA, a DICOM folder or a zip of one.
+        config: How lungs are found, and how many points are drawn on them.
+        series: Which DICOM series; None for the thin axial chest CT.
 
     Raises:
-        LpmError: The file is damaged or of another kind, or shows no lungs.
+        LpmError: A file is damaged or of another kind, or shows no lungs.
     """
+    config = config or CtFitConfig()
     run.tell(f"reading {path.name}", 0.05)
-    read = read_scan(path)
+    read = read_scan(path, series)
     scan = hounsfield(read.volume, path.name)
     run.tell("finding the lungs in the CT", 0.1)
-    labels = segmenter("thresholds").segment(scan, path.name)
-    observed = observe_mask(run.model, labels, rng=np.random.default_rng(run.seed))
-    return replace(fit_observed(run, [observed], [path]), scan=scan.volume, is_ct=True, notes=read.notes)
+    found = find_lungs(scan, config.policy(fill_hidden), path.name)
+    first = observe_lungs(run.model, found, rng=np.random.default_rng(run.seed), config=config.mask)
+    outcome = fit_observed(run, [first, *read_further(run, config.mask)], [path, *run.also])
+    return replace(outcome, scan=scan.volume, is_ct=True, notes=read.notes)

@@ -20,6 +20,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.grids import grid_around, voxelise
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import PARALLEL, View, turned_view
+from lpm.geometry.sides import LEFT, RIGHT, split_at_middle
 from lpm.model.bundle import ModelBundle
 from lpm.xray.drr import MarchConfig, path_lengths_of_labels
 from lpm.xray.projected_field import visible_field
@@ -49,18 +50,9 @@ def sides_of(mask: Field) -> Field:
     """
     if not mask.any():
         raise InputError("lung field", "an empty mask", "the field of both lungs")
-    columns = np.arange(mask.shape[1])
-    middle = float(np.average(columns, weights=mask.sum(axis=0)))
-    pieces, count = ndimage.label(mask)
-    sides = np.zeros((2, *mask.shape), dtype=bool)
-    for piece in range(1, count + 1):
-        own = pieces == piece
-        across = float(np.mean(np.nonzero(own)[1] < middle))
-        if 0.2 < across < 0.8:
-            sides[0] |= own & (columns >= middle)
-            sides[1] |= own & (columns < middle)
-        else:
-            sides[0 if across < 0.5 else 1] |= own
+    across = np.flip(mask, axis=1).T  # first axis towards the patient's right
+    found = np.flip(split_at_middle(across, float(np.nonzero(across)[0].mean())).T, axis=1)
+    sides = np.stack([found == LEFT, found == RIGHT])
     if not sides.any(axis=(1, 2)).all():
         raise InputError("lung field", "lung on one side only", "the field of both lungs")
     return sides

@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lpm.calibration import number
 from lpm.geometry.grids import voxelise_on
+from lpm.geometry.masks import largest_piece
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import View
 from lpm.geometry.volumes import Volume
@@ -49,14 +49,9 @@ def visible_field(lungs: Mapping[str, WorldMesh], view: View) -> NDArray[np.bool
             )[0]
             for each in shapes
         )
-        fields.append(_largest_piece((own > _SHARE * rib_cage) & (own > _LEAST_MM)))
+        # without islands: deep in the recesses lung and hull are both thin
+        fields.append(largest_piece((own > _SHARE * rib_cage) & (own > _LEAST_MM)))
     return np.stack(fields)
-
-
-def _largest_piece(field: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Without islands: deep in the recesses lung and hull are both thin."""
-    pieces, n = ndimage.label(field)
-    return np.asarray(pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])) if n else field
 
 
 def overlap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

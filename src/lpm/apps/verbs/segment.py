@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +10,16 @@ import typer
 
 from lpm.apps.terminal import plain, progress, screen
 from lpm.errors import FileError
-from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
+from lpm.structures import SegmenterName
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from lpm.geometry.volumes import Volume
+    from lpm.segmentation.chest_wall import LungBeforeRibs
     from lpm.segmentation.hounsfield import Scan
 
+CtArgument = Annotated[
+    Path, typer.Argument(metavar="CT", help="A CT: .nii.gz .nii .nrrd .mha, a DICOM folder, or a zip of one.")
+]
 SegmenterOption = Annotated[
     SegmenterName,
     typer.Option("--segmenter", help="thresholds is built in; lungmask and totalsegmentator are extras with networks."),
@@ -27,22 +30,21 @@ SeriesOption = Annotated[
         "--series", help="DICOM series: number or end of UID (2:1: acquisition 1); default thin axial chest CT."
     ),
 ]
+FillOption = Annotated[
+    bool,
+    typer.Option(
+        "--fill/--no-fill",
+        help="Where dense tissue parts a lung from its ribs, add what the bundled model expects there.",
+    ),
+]
 
 
 def segment(
-    scan: Annotated[
-        Path, typer.Argument(metavar="CT", help="A CT: .nii.gz .nii .nrrd .mha, a DICOM folder, or a zip of one.")
-    ],
+    scan: CtArgument,
     out: Annotated[Path, typer.Option("--out", help="Label map to write, such as labels.nii.gz.")],
     segmenter: SegmenterOption = "thresholds",
     series: SeriesOption = None,
-    fill: Annotated[
-        bool,
-        typer.Option(
-            "--fill/--no-fill",
-            help="Where dense tissue parts a lung from its ribs, add what the bundled model expects there.",
-        ),
-    ] = True,
+    fill: FillOption = True,
     preview: Annotated[
         Path | None, typer.Option(help="A .png: three slices with the contours of the lungs over the CT.")
     ] = None,
@@ -56,26 +58,25 @@ def segment(
     Example: lpm segment ct.nii.gz --out labels.nii.gz --preview labels.png
     """
     from lpm.files.volumes import write_volume
-    from lpm.geometry.volumes import canonical
     from lpm.preparation.preview import draw_preview, write_png
-    from lpm.segmentation.segmenters import segmenter as find_segmenter
+    from lpm.segmentation.find import LungPolicy, find_lungs
 
     _check_label_name(out)
     if preview and preview.suffix.lower() != ".png":
         raise FileError(str(preview), f"unknown kind {preview.suffix!r}", ".png")
     with progress() as bar:
         task = bar.add_task(f"read {scan.name}", total=3)
-        checked = _read(scan, series, bar)
+        read = _read(scan, series, lambda line: bar.console.print(plain(line), soft_wrap=True))
         bar.update(task, advance=1, description="find the lungs")
-        labels = find_segmenter(segmenter).segment(checked, scan.name)
-        if fill:
-            labels = _filled(checked, labels, bar)
+        found = find_lungs(read, LungPolicy(segmenter, _fill if fill else None), scan.name)
+        for note in found.notes:
+            bar.console.print(f"{note}{' (--no-fill leaves it out)' if fill else ''}", soft_wrap=True)
         bar.update(task, advance=1, description=f"write {out.name}")
-        write_volume(out, labels)
+        write_volume(out, found.labels)
         if preview:
-            write_png(draw_preview(canonical(labels), canonical(checked.volume)), preview)
+            write_png(draw_preview(found.upright, read.upright), preview)
         bar.advance(task)
-    _print_volumes(out, labels)
+    _print_volumes(out, found.upright)
 
 
 def _check_label_name(out: Path) -> None:
@@ -90,15 +91,15 @@ def _check_label_name(out: Path) -> None:
         raise FileError(str(out), f"unknown kind {out.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
 
 
-def _read(scan: Path, series: str | None, bar: Progress) -> Scan:
-    """A CT in Hounsfield units, and lines that say what had to be chosen or mended."""
+def _read(path: Path, series: str | None, say: Callable[[str], None]) -> Scan:
+    """A CT in Hounsfield units, with a line for what had to be chosen or mended."""
     from lpm.files.scans import read_scan
     from lpm.segmentation.hounsfield import hounsfield
 
-    read = read_scan(scan, series)
+    read = read_scan(path, series)
     for note in read.notes:
-        bar.console.print(plain(f"{scan.name}: {note}"), soft_wrap=True)
-    return hounsfield(read.volume, scan.name)
+        say(f"{path.name}: {note}")
+    return hounsfield(read.volume, path.name)
 
 
 def _print_volumes(out: Path, labels: Volume) -> None:
@@ -109,21 +110,8 @@ def _print_volumes(out: Path, labels: Volume) -> None:
     screen.print(f"{out}: {volumes}", soft_wrap=True)
 
 
-def _filled(scan: Scan, labels: Volume, bar: Progress) -> Volume:
-    """Labels with what disease hid, and a line that says of each such lung how much."""
-    import numpy as np
+def _fill(scan: Scan, labels: Volume, hidden: Mapping[str, LungBeforeRibs]) -> Volume:
+    """The filler, imported where a lung is hidden only: healthy lungs need no model, and no torch."""
+    from lpm.lung_model import fill_hidden
 
-    from lpm.segmentation.chest_wall import lungs_before_ribs
-
-    hidden = lungs_before_ribs(scan, labels)
-    if not any(lung.is_hidden for lung in hidden.values()):
-        return labels  # healthy lungs need no model, and no torch
-    from lpm.fitting.disease import fill_disease
-    from lpm.lung_model import load
-
-    found = fill_disease(load().bundle, scan, labels, hidden, rng=np.random.default_rng(0))
-    for name, added_ml in found.added_ml.items():
-        share = hidden[DEFAULT_STRUCTURES[name][0]].hidden_share
-        line = f"{name}: dense tissue before {share:.0%} of the ribs at its back"
-        bar.console.print(f"{line}; added {added_ml:,.0f} ml of it (--no-fill leaves it out)", soft_wrap=True)
-    return found.labels
+    return fill_hidden(scan, labels, hidden)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from lpm.apps.viewer.scene.shown_lungs import Meshes
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.volumes import count_voxels, is_volume_name, read_volume
-from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.sides import split_mesh
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
@@ -94,26 +92,8 @@ def read_truth(path: Path) -> Meshes:
         return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
     if path.suffix.lower() not in MESH_SUFFIXES:
         raise FileError(path.name, f"unknown kind {path.suffix!r}", f"a label map, or {', '.join(MESH_SUFFIXES)}")
-    return _sides(read_mesh(path))
-
-
-def _sides(mesh: WorldMesh) -> Meshes:
-    """The two largest pieces, told apart by where they lie; the patient's right is where x is larger."""
-    pieces = _two_pieces(mesh.outward())
-    if len(pieces) == 1:
-        return {"lungs": pieces[0]}
-    left, right = sorted(pieces, key=lambda piece: float(piece.centroid[0]))
-    return {"left_lung": left, "right_lung": right}
-
-
-def _two_pieces(mesh: WorldMesh) -> list[WorldMesh]:
-    both = mesh.largest_pieces(2)
-    if both.n_pieces == 1:
-        return [both]
-    first = both.largest_piece()
-    own = {tuple(vertex) for vertex in first.vertices.tolist()}
-    is_first = np.array([tuple(vertex) in own for vertex in both.vertices.tolist()])
-    return [first, both.with_faces(both.faces[~is_first[both.faces[:, 0]]])]
+    mesh = read_mesh(path).outward()
+    return split_mesh(mesh) or {"lungs": mesh.largest_piece()}
 
 
 def check_size(path: Path) -> None:

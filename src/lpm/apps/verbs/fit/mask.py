@@ -10,10 +10,12 @@ import typer
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
     AlsoOption,
+    CompleteOption,
     FacesOption,
     FiguresOption,
     MeshOption,
     PartsOption,
+    PointsOnMaskOption,
     ReportOption,
     SeedOption,
     SpaceOption,
@@ -29,11 +31,9 @@ def fit_mask(
     labels: Annotated[Path, typer.Argument(help="Label map: 1 = left, 2 = right, or --labels.")],
     out: OutOption,
     model: ModelOption = None,
-    n: Annotated[int, typer.Option("--points", min=10, help="Points drawn on the mask's surface.")] = 10_000,
+    n: PointsOnMaskOption = 10_000,
     also: AlsoOption = None,
-    complete: Annotated[
-        bool, typer.Option("--complete", help="Also predict a lung that the mask does not hold.")
-    ] = False,
+    complete: CompleteOption = False,
     values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
     mesh_format: MeshOption = "ply",
     mesh_space: SpaceOption = "ras",

@@ -40,6 +40,8 @@ AlsoOption = Annotated[
     list[Path] | None,
     typer.Option("--also", help="More of the same patient in the same frame: a point file or a label map; repeatable."),
 ]
+PointsOnMaskOption = Annotated[int, typer.Option("--points", min=10, help="Points drawn on the lungs' surface.")]
+CompleteOption = Annotated[bool, typer.Option("--complete", help="Also predict a lung that was not found.")]
 ReportOption = Annotated[
     bool, typer.Option("--report/--no-report", help="OUT/report.html: lungs in 3D, slices, numbers.")
 ]
