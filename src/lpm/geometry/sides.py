@@ -15,7 +15,8 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, pieces
 from lpm.geometry.meshes import WorldMesh
 
-LEFT, RIGHT = 1, 2
+LEFT = 1  # the value of the left lung in label maps
+RIGHT = 2  # that of the right lung
 _LEFT_LUNG, _RIGHT_LUNG = "left_lung", "right_lung"
 _LEAST_SHARE = number("geometry.second_lung")
 # share of a piece on its smaller side: one lung reaches past the middle by less, two lungs that touch by more

@@ -68,9 +68,9 @@ def prepare(
 ) -> None:
     """Turn chest CTs or label maps into a cohort: clean meshes, surface and signed-distance samples, a manifest.
 
-    Any axis order, flip, spacing or oblique affine. Lungs are found in a CT as by `lpm segment --no-fill`. Every case gets a
-    verdict (good, doubtful, rejected); OUT/sheet.html shows all, worst first. One bad case never stops the others: it
-    is named at the end and the exit code is 1.
+    Any axis order, flip, spacing or oblique affine. Lungs of a CT are found as by `lpm segment --no-fill`. Every
+    case gets a verdict (good, doubtful, rejected); OUT/sheet.html shows all, worst first. One bad case never stops
+    the others: it is named at the end and the exit code is 1.
 
     Example: lpm prepare masks/ --out cohort
     """
