@@ -70,6 +70,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
+@pytest.fixture
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of a sixteenth of the pixels: they take most of the time of whatever writes a report."""
+    monkeypatch.setattr("lpm.reports.scenes._DPI", 38)
+    monkeypatch.setattr("lpm.reports.scenes._RENDER_PX", 225)
+    monkeypatch.setattr("lpm.reports.xray_pictures._DPI", 38)
+
+
 @pytest.fixture(scope="session")
 def phantom() -> PhantomLungs:
     return PhantomLungs(center_mm=(5.0, -10.0, 20.0))

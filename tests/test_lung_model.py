@@ -10,6 +10,7 @@ import pytest
 
 import lpm
 from lpm.errors import FileError, InputError
+from lpm.fitting.masks import MaskFitConfig
 from lpm.fitting.pose import Pose
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.lung_model import BUNDLED
@@ -38,7 +39,7 @@ def test_a_loaded_model_gives_mean_lungs_and_fits_masks(tiny_model: ModelBundle,
     assert all(mesh.is_closed for mesh in mean.values())
     assert mean["left_lung"].centroid[0] < mean["right_lung"].centroid[0]
     labels = to_labels(random_lungs(rng=np.random.default_rng(3)), 6.0)
-    fit = model.fit_mask(labels, rng=np.random.default_rng(0))
+    fit = model.fit_mask(labels, rng=np.random.default_rng(0), config=MaskFitConfig(n_points=400, spacing_mm=6.0))
     assert set(fit.lungs) == {"left_lung", "right_lung"}
 
 

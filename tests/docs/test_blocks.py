@@ -19,6 +19,8 @@ from doc_blocks import (
     run_python,
 )
 
+from lpm.lung_model import LungModel
+
 PAGES = [page for page in pages() if python_of(page, slow=False)]
 BLOCKS = [block for page in pages() for block in blocks_of(page)]
 
@@ -27,6 +29,15 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.fixture
+def coarse_lattices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits on 6 mm unless the page says otherwise; `make test-slow` and `make docs-blocks` run them on the default."""
+    defaults = LungModel.fit_points.__kwdefaults__
+    assert defaults["spacing_mm"] == 1.5
+    monkeypatch.setitem(defaults, "spacing_mm", 6.0)
+
+
+@pytest.mark.usefixtures("small_pictures", "coarse_lattices")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
     blocks = python_of(page, slow=False)

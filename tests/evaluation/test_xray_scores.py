@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -202,12 +203,19 @@ def test_every_method_is_scored_on_every_view_count(subjects: Path, tiny_atlas: 
     assert regression.dice is None
 
 
+@pytest.mark.usefixtures("small_pictures")
 def test_the_verb_writes_tables_and_pictures(
-    subjects: Path, tmp_path: Path, tiny_atlas: ModelBundle, capsys: pytest.CaptureFixture[str]
+    subjects: Path,
+    tmp_path: Path,
+    tiny_atlas: ModelBundle,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    quick = partial(XrayEvaluationConfig, fit=FitConfig(max_iterations=4), metrics=COARSE)  # no options of the verb
+    monkeypatch.setattr("lpm.evaluation.xrays.XrayEvaluationConfig", quick)
     write_bundle(tmp_path / "model", tiny_atlas)
     given = ["evaluate-xray", str(subjects), "--model", str(tmp_path / "model"), "--out", str(tmp_path)]
-    assert run([*given, "--no-baselines", "--spacing-mm", "6"]) == 0
+    assert run([*given, "--no-baselines", "--spacing-mm", "8"]) == 0
     printed = capsys.readouterr().err
     assert "four, LPM, frontal + lateral: Dice" in printed
     assert "not unseen" not in printed

@@ -24,7 +24,7 @@ def lungs(tiny_cohort: Path) -> Floats:
 
 
 def test_lungs_raise_no_doubt(tiny_atlas: ModelBundle, lungs: Floats) -> None:
-    assert fit_points(tiny_atlas, lungs, spacing_mm=5.0).notes == ()
+    assert fit_points(tiny_atlas, lungs, spacing_mm=8.0).notes == ()
 
 
 def test_points_on_a_line_are_refused(lungs: Floats) -> None:
@@ -54,12 +54,12 @@ def test_another_object_is_flagged(tiny_atlas: ModelBundle, rng: np.random.Gener
     """A slab of the size of a person."""
     sides = rng.uniform(-1, 1, (400, 3))
     sides[np.arange(400), rng.integers(0, 3, 400)] = rng.choice([-1.0, 1.0], 400)
-    fit = fit_points(tiny_atlas, sides * np.array([230.0, 60.0, 330.0]), spacing_mm=6.0)
+    fit = fit_points(tiny_atlas, sides * np.array([230.0, 60.0, 330.0]), spacing_mm=8.0)
     assert any("unlike the model's shapes" in note for note in fit.notes)
 
 
 def test_a_mirrored_patient_is_flagged(tiny_atlas: ModelBundle, lungs: Floats) -> None:
-    fit = fit_points(tiny_atlas, lungs * np.array([-1.0, 1.0, 1.0]), spacing_mm=5.0)
+    fit = fit_points(tiny_atlas, lungs * np.array([-1.0, 1.0, 1.0]), spacing_mm=8.0)
     assert any("possibly mirrored" in note for note in fit.notes)
 
 
@@ -75,4 +75,4 @@ def test_evidence_that_contradicts_itself_is_flagged(tiny_atlas: ModelBundle, lu
     """A quarter of the points from the same lungs, 60 mm away."""
     torn = lungs.copy()
     torn[::4] += np.array([60.0, 0.0, 0.0])
-    assert fit_points(tiny_atlas, torn, spacing_mm=6.0).notes
+    assert fit_points(tiny_atlas, torn, spacing_mm=8.0).notes

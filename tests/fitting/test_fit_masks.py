@@ -11,7 +11,7 @@ from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
 
-QUICK = MaskFitConfig(n_points=800, spacing_mm=4.0)
+QUICK = MaskFitConfig(n_points=400, spacing_mm=5.0)
 
 
 @pytest.fixture(scope="module")

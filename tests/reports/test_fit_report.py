@@ -19,6 +19,8 @@ from lpm.reports.document import Table
 from lpm.reports.fits import SIGMA, Seen, _measures, draw_fit_figures, view_of, write_fit_report
 from lpm.reports.provenance import provenance
 
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
 
 @pytest.fixture(scope="module")
 def points(tiny_cohort: Path) -> np.ndarray:
