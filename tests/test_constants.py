@@ -28,11 +28,6 @@ ROOMS = (
     "population",
     "evaluation",
 )
-STILL_TO_DO = {
-    *(f"fitting/{name}.py" for name in ("disease", "masks", "slices")),
-    *(f"segmentation/{name}.py" for name in ("chest_wall", "dense_tissue", "hounsfield", "thresholds")),
-    "preparation/cleaning.py",
-}
 TAKERS = ("number", "count", "several", "span")
 _REASON = re.compile(r"#(?!\s*(noqa|type:|pragma|fmt:|mypy:)).*[a-zA-Z]{2}.*")
 
@@ -94,8 +89,6 @@ FILES = sorted(path for room in ROOMS for path in (SOURCE / room).rglob("*.py"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_every_constant_has_its_reason(path: Path) -> None:
-    if str(path.relative_to(SOURCE)) in STILL_TO_DO:
-        return
     assert unexplained(path.read_text(encoding="utf-8")) == []
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from lpm.calibration import count, number, several, span
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import extract_fit
 from lpm.fitting.fitted_shape import FittedShape, fit_shape
@@ -35,13 +36,22 @@ from lpm.segmentation.dense_tissue import settled_border
 from lpm.segmentation.hounsfield import Scan
 from lpm.structures import DEFAULT_STRUCTURES
 
-_POINTS = 2500
-_DEEP_MM, _PLEURA_WITHIN_MM, _BESIDE_MM = (10.0, 6.0), (20.0, 12.0), 8.0
-_TISSUE_HU = (-300.0, 200.0)
-_STIFF = FitConfig(residual=ResidualConfig(sd_mm=0.0), prior_noise_mm=4.0, prior_points=300.0)
-_GRID_MM = 2.0
-_SLIVER_MM, _LEAST_ML = 2.5, 10.0
-_STEP_MM, _STEEP = 3.0, 0.6
+_POINTS = count("fitting.disease_points")
+_DEEP_MM = several("fitting.disease_deep_mm")
+_PLEURA_WITHIN_MM = several("fitting.disease_pleura_within_mm")
+_BESIDE_MM = number("fitting.disease_beside_mm")
+_TISSUE_HU = span("fitting.disease_tissue_hu")
+# without a residual, so that the fit cannot follow a face that no lung has
+_STIFF = FitConfig(
+    residual=ResidualConfig(sd_mm=0.0),
+    prior_noise_mm=number("fitting.disease_stiff_noise_mm"),
+    prior_points=number("fitting.disease_stiff_points"),
+)
+_GRID_MM = number("fitting.disease_grid_mm")
+_SLIVER_MM = number("fitting.disease_sliver_mm")
+_LEAST_ML = number("fitting.disease_least_ml")
+_STEP_MM = number("fitting.disease_step_mm")
+_STEEP = number("fitting.disease_steep")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from pydantic import Field
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.observation import Observation, digest_of
@@ -29,7 +30,8 @@ from lpm.preparation.sampling import sample_surfaces
 from lpm.records import StrictModel
 from lpm.structures import DEFAULT_STRUCTURES, UNION
 
-_CUT_VOXELS, _CUT_MM = 2.0, 0.5
+_CUT_VOXELS = number("fitting.cut_voxels")
+_CUT_MM = number("fitting.cut_mm")
 
 
 class MaskFitConfig(StrictModel):

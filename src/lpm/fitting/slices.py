@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.measure import find_contours
 
+from lpm.calibration import count, number
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
-_EXPLAINED = 0.98
-_LEAST_VOXELS = 20
-_LEAST_SHARE = 0.05
-_SIGMA_PIXELS = 0.7
-_STEP_MM = 1.5
+_EXPLAINED = number("fitting.slices_explained")
+_LEAST_VOXELS = count("fitting.slice_voxels")
+_LEAST_SHARE = number("fitting.slice_share")
+_SIGMA_PIXELS = number("fitting.outline_sigma_px")
+_STEP_MM = number("fitting.outline_step_mm")
 
 
 @dataclass(frozen=True)

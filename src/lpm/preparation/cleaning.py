@@ -17,7 +17,9 @@ from lpm.geometry.volumes import Volume, canonical, cropped
 from lpm.preparation.cuts import Cut, find_cuts
 from lpm.structures import DEFAULT_STRUCTURES
 
-_SAMPLES, _MOST_LABELS, _LARGEST_LABEL = 1_000_000, 256, 65535
+_SAMPLES = 1_000_000  # voxels, at least, that tell labels from a scan
+_MOST_LABELS = 256  # different values of a label map, at most: more are those of a scan
+_LARGEST_LABEL = 65535  # what 16 bits hold
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from lpm.calibration import number
 from lpm.geometry.masks import Mask, grown, largest_piece, shrunk
 from lpm.geometry.volumes import Volume
 
-_DENSE_HU = -300.0  # above: the patient, the table, clothes
-_TABLE_MM = 6.0  # what is thinner is table or sheet, not patient
+_DENSE_HU = number("segmentation.dense_hu")
+_TABLE_MM = number("segmentation.table_mm")
 
 
 def find_body(ct: Volume) -> Mask:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.polynomial.chebyshev import chebvander2d
 from numpy.typing import NDArray
 
+from lpm.calibration import number, span
 from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, grown, nearest_on, shrunk
 from lpm.geometry.sides import LEFT
@@ -21,15 +22,25 @@ from lpm.geometry.volumes import Volume
 from lpm.segmentation.hounsfield import Scan
 from lpm.structures import DEFAULT_STRUCTURES
 
-_SPACING_MM, _STEP_MM, _FARTHEST_MM, _NEAREST_MM = 3.0, 2.0, 180.0, 25.0
+_SPACING_MM = number("segmentation.wall_spacing_mm")
+_STEP_MM = number("segmentation.wall_step_mm")
+_FARTHEST_MM = number("segmentation.wall_farthest_mm")
+_NEAREST_MM = number("segmentation.wall_nearest_mm")
 _ANGLES = np.radians(np.arange(-30.0, 101.0, 5.0))  # from the side, to the back
-_BACK = np.radians(34.0)  # farther in front, heart and liver may lie between lung and ribs
-_BONE_HU, _SOFT_HU, _RIB_MM = 150.0, (-60.0, 150.0), 7.5
-_DEGREES, _ROUNDS, _INWARDS_MM, _OUTWARDS_MM = (4, 5), 12, 6.0, 3.0
-_APEX_SHARE, _BASE_MM = 0.25, 25.0
-_FAR_MM, _MOST_GAP_MM, _LEAST_SOFT = 15.0, 25.0, 0.6
-# over generated CTs of six subjects and a real one: at most 0.05 in health, 0.36 and more with 30 % of a lung dense
-_SICK_SHARE = 0.10
+_BACK = np.radians(number("segmentation.back_deg"))
+_BONE_HU = number("segmentation.bone_hu")
+_SOFT_HU = span("segmentation.wall_soft_hu")
+_RIB_MM = number("segmentation.rib_mm")
+_DEGREES = (4, 5)  # of the polynomials of the smooth surface through the ribs, by angle and height
+_ROUNDS = 12  # of reweighting
+_INWARDS_MM = number("segmentation.wall_inwards_mm")
+_OUTWARDS_MM = number("segmentation.wall_outwards_mm")
+_APEX_SHARE = number("segmentation.apex_share")
+_BASE_MM = number("segmentation.base_mm")
+_FAR_MM = number("segmentation.far_mm")
+_MOST_GAP_MM = number("segmentation.most_gap_mm")
+_LEAST_SOFT = number("segmentation.least_soft")
+_SICK_SHARE = number("segmentation.sick_share")
 
 
 @dataclass(frozen=True)

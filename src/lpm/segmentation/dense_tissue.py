@@ -13,15 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lpm.calibration import count, number, span
 from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, pieces_touching, signed_distance_mm
 from lpm.geometry.volumes import Volume
 
-_SOFT_HU, _ORGAN_HU = (-150.0, 250.0), -30.0
+_SOFT_HU = span("segmentation.border_soft_hu")
+_ORGAN_HU = number("segmentation.organ_hu")
 _LOGIT = 1.7  # the logistic function of 1.7 x is nearly the normal distribution's
-_GUESS_SD_MM, _BAND_MM, _SURE_MM = 6.0, 15.0, 8.0
-_SMOOTH_MM, _REGION_MM, _BESIDE_MM = 2.5, 15.0, 30.0
-_LEAST_SD_HU, _MOST_EVIDENCE, _LEAST_VOXELS = 1.5, 6.0, 50
+_GUESS_SD_MM = number("segmentation.guess_sd_mm")
+_BAND_MM = number("segmentation.border_band_mm")
+_SURE_MM = number("segmentation.border_sure_mm")
+_SMOOTH_MM = number("segmentation.border_smooth_mm")
+_REGION_MM = number("segmentation.border_region_mm")
+_BESIDE_MM = number("segmentation.border_beside_mm")
+_LEAST_SD_HU = number("segmentation.border_least_sd_hu")
+_MOST_EVIDENCE = number("segmentation.border_most_evidence")
+_LEAST_VOXELS = count("segmentation.border_least_voxels")
 
 
 def settled_border(grid: Volume, lungs: Mask, lung: Mask, guess: Mask) -> Mask:

@@ -8,18 +8,21 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.masks import averaged
 from lpm.geometry.volumes import Volume, canonical
 from lpm.segmentation.body import find_body
 
-AIR_HU = -1000.0
-BODY_GRID_MM = 1.5  # voxels of about this size show body, airway and lungs, and take little time
-_PADDING_HU = -1200.0
-_LOWEST_HU, _HIGHEST_HU = -1024.0, 3071.0
-_SAMPLES = 2_000_000
-_LEAST_AIR, _LEAST_TISSUE = 0.01, 0.05
-_STORED_OFFSET = 1024.0
+AIR_HU = -1000.0  # by definition
+BODY_GRID_MM = number("segmentation.body_grid_mm")
+_PADDING_HU = number("segmentation.padding_hu")
+_LOWEST_HU = -1024.0  # the least that 12 bits hold
+_HIGHEST_HU = 3071.0  # the most that 12 bits hold
+_SAMPLES = 2_000_000  # voxels, at least, that tell what a scan's values are
+_LEAST_AIR = number("segmentation.least_air")
+_LEAST_TISSUE = number("segmentation.least_tissue")
+_STORED_OFFSET = 1024.0  # the usual intercept of stored values
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from pydantic import Field
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, distance_mm, grown, largest_piece, pieces, refined, shrunk
@@ -24,9 +25,10 @@ from lpm.geometry.volumes import Volume
 from lpm.records import StrictModel
 from lpm.segmentation.hounsfield import BODY_GRID_MM, Scan
 
-_SEAM_REACH_MM, _SEAM_HU = 60.0, -250.0
-_JOINED_SHARE = 0.3  # of all lung: a piece across the middle that is larger is both lungs
-_CRUMB_SHARE = 0.02  # of all lung: smaller pieces join the lung that they lie beside
+_SEAM_REACH_MM = number("segmentation.seam_reach_mm")
+_SEAM_HU = number("segmentation.seam_hu")
+_JOINED_SHARE = number("segmentation.joined_share")
+_CRUMB_SHARE = number("segmentation.crumb_share")
 
 
 class SegmentationConfig(StrictModel):
@@ -139,8 +141,8 @@ def _holes(
 ) -> Iterator[tuple[tuple[int, int, int], Floats]]:
     """Round holes of a trachea's size near the middle of an axial slice."""
     found, _ = ndimage.label(slice_air)
-    for number, box in enumerate(ndimage.find_objects(found), start=1):
-        hole = found[box] == number
+    for index, box in enumerate(ndimage.find_objects(found), start=1):
+        hole = found[box] == index
         area = hole.sum() * pixel_mm2
         sides = np.array(hole.shape) * scan.spacing_mm[:2]
         if not 60.0 <= area <= 900.0 or sides.max() > 2.5 * sides.min() or area < 0.5 * sides.prod():
