@@ -13,7 +13,7 @@ from chromium import Server, Viewer, browser, executable
 from PIL import Image
 
 import lpm
-from lpm.fitting.fit import labels_of
+from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import PhantomLungs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from lpm.geometry.grids import VoxelGrid, grid_nodes, odd_grid, trilinear, voxelise_on
+from lpm.geometry.grids import VoxelGrid, grid_nodes, labels_of, odd_grid, trilinear, voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 
@@ -57,3 +57,15 @@ def test_trilinear_is_exact_for_a_linear_field() -> None:
     slopes = np.einsum("ne,nea->na", field.ravel()[around.node], around.slope)
     np.testing.assert_allclose(slopes, np.tile((1.0, -2.0, 0.5), (50, 1)), atol=1e-9)
     assert isinstance(grid, VoxelGrid)
+
+
+def test_a_voxel_in_two_meshes_belongs_to_the_first(egg: WorldMesh) -> None:
+    """One rule for every label map, on a given grid and on one around the meshes."""
+    moved = WorldMesh(egg.vertices + (15.0, 0.0, 0.0), egg.faces)
+    for grid in (None, Volume(np.zeros((60, 50, 60)), np.diag([2.0, 2.0, 2.0, 1.0]) + np.eye(4, k=3) * -40.0)):
+        for first, second in ((egg, moved), (moved, egg)):
+            labels = labels_of({"a": first, "b": second}, grid, 2.0)
+            np.testing.assert_array_equal(labels.voxels == 1, voxelise_on(first, labels))
+            both = voxelise_on(first, labels) & voxelise_on(second, labels)
+            assert both.any()
+            np.testing.assert_array_equal(labels.voxels == 2, voxelise_on(second, labels) & ~both)

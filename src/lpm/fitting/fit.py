@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
 from lpm.geometry.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
-from lpm.geometry.grids import voxelise_on
+from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.measurement.shapes import measure_shapes
@@ -375,20 +375,3 @@ def placed_shape(model: ModelBundle, beta: Tensor, pose: WorldFromModel, spacing
         model_lattice(model, pose, spacing_mm),
         pieces_each=model.pieces_each,
     )
-
-
-def labels_of(meshes: Mapping[str, WorldMesh], grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
-    """Label map of meshes: 1, 2, ... in their order, on a grid's voxels or on a grid of `spacing_mm` around them."""
-    target = _grid_around(meshes.values(), spacing_mm) if grid is None else grid
-    labels = np.zeros(target.voxels.shape, dtype=np.uint8)
-    for index, mesh in enumerate(meshes.values(), start=1):
-        labels[voxelise_on(mesh, target)] = index
-    return target.with_voxels(labels)
-
-
-def _grid_around(meshes: Iterable[WorldMesh], spacing_mm: float) -> Volume:
-    vertices = np.concatenate([mesh.vertices for mesh in meshes])
-    lower, upper = vertices.min(axis=0) - 3 * spacing_mm, vertices.max(axis=0) + 3 * spacing_mm
-    affine = np.diag([spacing_mm] * 3 + [1.0])
-    affine[:3, 3] = lower
-    return Volume(np.zeros(np.ceil((upper - lower) / spacing_mm).astype(int), dtype=np.uint8), affine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,26 @@ def voxelise_on(mesh: WorldMesh, volume: Volume) -> Mask:
     i, j, k = volume.voxels.shape
     # one slice more takes the crossings beyond the last
     return voxelise(in_voxels, VoxelGrid(np.zeros(3), 1.0, (i, j, k + 1)))[..., :k]
+
+
+def labels_of(meshes: Mapping[str, WorldMesh], grid: Volume | None = None, spacing_mm: float = 1.5) -> Volume:
+    """Label map of meshes: 1, 2, ... in their order; a voxel in two of them belongs to the first.
+
+    Args:
+        meshes: Closed and outward, RAS mm.
+        grid: Take its voxels and affine; default a grid of `spacing_mm` around the meshes.
+        spacing_mm: Voxel size of the default grid.
+
+    Raises:
+        InputError: An open mesh.
+    """
+    if grid is None:
+        around = grid_around(list(meshes.values()), spacing_mm)
+        grid = around.volume(np.zeros(around.shape, dtype=np.uint8))
+    labels = np.zeros(grid.voxels.shape, dtype=np.uint8)
+    for index, mesh in reversed(list(enumerate(meshes.values(), start=1))):
+        labels[voxelise_on(mesh, grid)] = index
+    return grid.with_voxels(labels)
 
 
 def _columns_under(corners: Floats, shape: tuple[int, int, int]) -> tuple[Indices, Indices]:

@@ -18,9 +18,7 @@ from lpm.errors import FileError, MisuseError
 from lpm.files.atomic import atomic_folder, write_text
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
-from lpm.geometry.grids import grid_around, voxelise_on
-from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.volumes import Volume
+from lpm.geometry.grids import labels_of
 from lpm.measurement.table import AttributeTable
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
 from lpm.population.population import Range
@@ -132,7 +130,7 @@ class DataSet:
         with atomic_folder(folder) as temporary:
             for structure, mesh in drawn.meshes.items():
                 write_mesh(temporary / f"{structure}.ply", mesh)
-            labels = labels_of(drawn.meshes, self.request.labels_mm)
+            labels = labels_of(drawn.meshes, spacing_mm=self.request.labels_mm)
             write_volume(temporary / "labels.nii.gz", labels)
             if self.request.scans != "none":
                 pixels = self.request.xray_mm_per_px if "radiographs" in self.request.scans else None
@@ -160,15 +158,6 @@ def _finished(folder: Path, digest: str) -> Lungs | None:
     except FileError:  # absent, damaged, or of another version: not finished, so it is done again
         return None
     return found if found.digest == digest else None
-
-
-def labels_of(meshes: dict[str, WorldMesh], spacing_mm: float) -> Volume:
-    """Label map of structures: 1, 2, ... in their order; where two overlap, the first."""
-    grid = grid_around(list(meshes.values()), spacing_mm)
-    volume = grid.volume(np.zeros(grid.shape, dtype=np.uint8))
-    for index, mesh in reversed(list(enumerate(meshes.values(), start=1))):
-        volume.voxels[voxelise_on(mesh, volume)] = index
-    return volume
 
 
 def _table(lungs: Sequence[Lungs]) -> str:

@@ -18,7 +18,7 @@ from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.volumes import write_volume
-from lpm.fitting.fit import labels_of
+from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.reports.fits import write_fit_report
