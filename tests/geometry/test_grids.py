@@ -61,7 +61,7 @@ def test_trilinear_is_exact_for_a_linear_field() -> None:
 
 def test_a_voxel_in_two_meshes_belongs_to_the_first(egg: WorldMesh) -> None:
     """One rule for every label map, on a given grid and on one around the meshes."""
-    moved = WorldMesh(egg.vertices + (15.0, 0.0, 0.0), egg.faces)
+    moved = WorldMesh(egg.vertices + np.array([15.0, 0.0, 0.0]), egg.faces)
     for grid in (None, Volume(np.zeros((60, 50, 60)), np.diag([2.0, 2.0, 2.0, 1.0]) + np.eye(4, k=3) * -40.0)):
         for first, second in ((egg, moved), (moved, egg)):
             labels = labels_of({"a": first, "b": second}, grid, 2.0)
