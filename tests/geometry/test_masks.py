@@ -47,9 +47,15 @@ def test_pieces_that_touch_and_are_large_enough_stay() -> None:
     assert pieces_touching(mask, other, 2).astype(int).tolist() == [[1, 1, 0, 0, 0, 0, 0]]
 
 
+def with_a_point() -> Volume:
+    whole = grid()
+    voxels = whole.voxels.copy()
+    voxels[10, 8, 6] = True
+    return whole.with_voxels(voxels)
+
+
 def test_distances_are_millimetres_along_each_axis() -> None:
-    mask = grid()
-    mask.voxels[10, 8, 6] = True
+    mask = with_a_point()
     found = distance_mm(mask.voxels, mask)
     assert (found[13, 8, 6], found[10, 10, 6], found[10, 8, 8]) == (3.0, 4.0, 6.0)
     assert signed_distance_mm(~mask.voxels, mask.spacing_mm)[10, 8, 6] == 1.0
@@ -57,8 +63,7 @@ def test_distances_are_millimetres_along_each_axis() -> None:
 
 
 def test_growing_and_shrinking_are_balls() -> None:
-    point = grid()
-    point.voxels[10, 8, 6] = True
+    point = with_a_point()
     ball = grown(point.voxels, 6.0, point)
     assert ball.sum(axis=0).any()
     assert np.flatnonzero(ball[:, 8, 6]).tolist() == list(range(4, 17))
@@ -77,8 +82,9 @@ def test_averaging_keeps_the_place() -> None:
 
 
 def test_block_means_of_a_mask_are_shares() -> None:
-    mask = Volume(np.zeros((6, 4, 2), dtype=bool), np.eye(4))
-    mask.voxels[0, 0, 0] = True
+    voxels = np.zeros((6, 4, 2), dtype=bool)
+    voxels[0, 0, 0] = True
+    mask = Volume(voxels, np.eye(4))
     shares = block_means(mask, np.array([3, 2, 2]))
     assert shares.voxels.shape == (2, 2, 1)
     assert shares.voxels[0, 0, 0] == pytest.approx(1.0 / 12.0)
@@ -86,8 +92,9 @@ def test_block_means_of_a_mask_are_shares() -> None:
 
 
 def test_labels_of_a_coarser_grid() -> None:
-    labels = Volume(np.zeros((6, 6, 6), dtype=np.uint8), np.eye(4))
-    labels.voxels[4:, :, :3] = 2
+    voxels = np.zeros((6, 6, 6), dtype=np.uint8)
+    voxels[4:, :, :3] = 2
+    labels = Volume(voxels, np.eye(4))
     found = nearest_on(labels, averaged(labels, 2.0))
     assert found.shape == (3, 3, 3)
     assert (found[2, :, 0] == 2).all()

@@ -27,7 +27,7 @@ def test_a_training_subjects_code_gives_its_distances(tiny_atlas: ModelBundle, t
     cohort = Cohort(tiny_cohort)
     for subject, code in zip(cohort.subjects("train"), tiny_atlas.codes, strict=True):
         points = cohort.off_surface(subject).points_mm[:400]
-        inside = torch.from_numpy(cohort.world_from_model(subject).inverse(WorldPoints(points)).xyz).float()
+        inside = torch.tensor(cohort.world_from_model(subject).inverse(WorldPoints(points)).xyz).float()
         found = cohort.manifest.scale_mm * tiny_atlas.decoder(code[None], inside).numpy()
         for column, name in enumerate(cohort.structures):
             true = signed_distance(cohort.mesh(subject, name), points)

@@ -60,7 +60,7 @@ def look(degrees: float, beam: Beam, shape: tuple[int, int] = (16, 14)) -> View:
 
 
 def integrals(of: Volume, view: View, **config: object) -> np.ndarray:
-    tensor = torch.from_numpy(np.ascontiguousarray(of.voxels))[None]
+    tensor = torch.tensor(np.ascontiguousarray(of.voxels))[None]
     return line_integrals(tensor, of.world_from_voxel, view, MarchConfig.model_validate(config))[0].numpy()
 
 
@@ -117,7 +117,7 @@ def test_parts_are_the_whole(rough: Volume) -> None:
 
 
 def test_the_march_is_differentiable(rough: Volume) -> None:
-    values = torch.from_numpy(rough.voxels)[None].double().requires_grad_()
+    values = torch.tensor(rough.voxels)[None].double().requires_grad_()
     view = look(28.0, CONE, (5, 4))
     weights = torch.linspace(-1.0, 2.0, 20, dtype=torch.float64).reshape(5, 4)
 
@@ -231,8 +231,9 @@ def test_path_lengths_follow_the_shape() -> None:
 
 
 def test_a_field_and_its_labels_have_the_same_shadows() -> None:
-    grid = Volume(np.zeros((70, 70, 70), dtype=np.uint8), np.diag([2.0, 2.0, 2.0, 1.0]))
-    grid.world_from_voxel[:3, 3] = CENTER - 69.0
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = CENTER - 69.0
+    grid = Volume(np.zeros((70, 70, 70), dtype=np.uint8), affine)
     points = grid.to_world(np.indices((70, 70, 70)).reshape(3, -1).T)
     balls, view = Balls(), look(28.0, CONE)
     inside = (balls(torch.from_numpy(points)).detach().numpy() < 0).T.reshape(2, 70, 70, 70)

@@ -13,6 +13,7 @@ from pydantic import Field
 from lpm.errors import InputError
 from lpm.evaluation.poisson import PoissonReconstruction
 from lpm.files.points import MIN_POINTS
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import closest_points, sdf_on_grid
 from lpm.geometry.frames import Floats, as_points
 from lpm.geometry.grids import Trilinear, VoxelGrid, grid_nodes, odd_grid, trilinear
@@ -102,7 +103,8 @@ def _moved(mesh: WorldMesh, by_mm: Floats) -> WorldMesh:
 # Grids of signed distances
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class SdfGrids:
     """Signed distances of training subjects on one grid, each subject about its centre.
 
@@ -170,7 +172,8 @@ def fit_field(mean: Grids, modes: Grids, grid: VoxelGrid, points_mm: Floats, con
     return Fit(b, center_mm, float(np.abs(error).mean()))
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Fit:
     """How a field was fitted.
 

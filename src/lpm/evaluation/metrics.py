@@ -10,6 +10,7 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import Mask, grid_around, voxelise
@@ -205,7 +206,8 @@ def _paper_scores(to_true: Floats, to_predicted: Floats, threshold: float) -> tu
 # Points to triangles
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class _Directed:
     """Distances and normal agreement of one direction."""
 

@@ -110,8 +110,8 @@ def surface_variances(model: ModelBundle, points: Floats, structure: np.ndarray)
         points: (n, 3) points on the mean surface, model frame.
         structure: (n,) structure of each.
     """
-    there = torch.from_numpy(points).float()
-    motion = outward_motion(model.decoder, model.latents.mean, there, torch.from_numpy(structure))
+    there = torch.tensor(points).float()
+    motion = outward_motion(model.decoder, model.latents.mean, there, torch.tensor(structure))
     along = motion @ model.latents.basis.double() * model.manifest.scale_mm
     return np.asarray(along.square().mean(dim=0).numpy())
 

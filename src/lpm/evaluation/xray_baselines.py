@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lpm.evaluation.baselines import BaselinesConfig, SdfGrids, train_grids
 from lpm.fitting.fit import mean_shape
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder, whitened_components
@@ -34,7 +35,8 @@ def field_size_mm(reading: Reading, radiograph: Radiograph) -> Floats:
     return np.array([np.ptp(columns) * column_mm, np.ptp(rows) * row_mm, shown.sum() * row_mm * column_mm])
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class XrayBaselines:
     """Learned from the training subjects' frontal pictures and lungs.
 

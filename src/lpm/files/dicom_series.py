@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 
 SAME_PLACE_MM = 0.01  # between images at one place: no scanner's slices lie so near
@@ -18,7 +19,8 @@ _LEAST_UID = 6  # characters of a UID's end that name a series: fewer would be a
 _ROUNDED = 0.2  # of a step between slices: as far off, a place was stored roundly, and is no gap
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Slice:
     """One image of a series.
 
@@ -33,7 +35,8 @@ class Slice:
     acquisition: int
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Series:
     """Images that make one volume.
 

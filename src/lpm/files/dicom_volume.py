@@ -18,6 +18,7 @@ from scipy.ndimage import shift
 
 from lpm.errors import FileError, InputError
 from lpm.files.dicom_series import Series
+from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
@@ -78,7 +79,7 @@ def read_series(series: Series, subject: str) -> DicomVolume:
     affine[:3, 2] = series.normal * series.step_mm
     affine[:3, 3] = origin
     affine[:3] *= _RAS_FROM_LPS[:, None]
-    return DicomVolume(Volume(pixels, affine), series, (*notes, *more))
+    return DicomVolume(Volume(handed_over(pixels), affine), series, (*notes, *more))
 
 
 def _pixels(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:

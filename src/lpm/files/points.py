@@ -16,6 +16,7 @@ from scipy.spatial import ConvexHull, QhullError
 from lpm.errors import FileError, InputError, LpmError
 from lpm.files.atomic import atomic_file
 from lpm.files.mesh_space import Space, in_space, space_of
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 from lpm.structures import LUNGS_MM
 
@@ -28,7 +29,8 @@ _SIDE_COLUMNS = ("structure", "side", "lung")
 _AXES: tuple[tuple[str, Space], ...] = (("xyz", "RAS"), ("ras", "RAS"), ("lps", "LPS"))
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class PointFile:
     """Points of one file.
 

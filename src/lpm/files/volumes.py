@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
+from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
@@ -54,7 +55,7 @@ def read_volume(path: Path) -> Volume:
     voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
     if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
         _refuse_not_finite(path, int(np.count_nonzero(~np.isfinite(voxels))))
-    return Volume(voxels, affine)
+    return Volume(handed_over(voxels), affine)
 
 
 def count_voxels(path: Path) -> int:

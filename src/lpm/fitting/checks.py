@@ -15,6 +15,7 @@ from lpm.errors import InputError
 from lpm.files.points import MIN_POINTS, check_extent
 from lpm.fitting.evidence.surface import SurfacePoints
 from lpm.fitting.initialisation import rough_cost
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 from lpm.structures import LUNGS_MM
 
@@ -32,7 +33,8 @@ _MIRROR_POINTS = count("fitting.mirror_points")
 _MIRROR_RATIO = number("fitting.mirror_ratio")
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class CheckedPoints:
     """Points that can be of the model's shapes.
 

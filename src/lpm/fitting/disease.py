@@ -22,6 +22,7 @@ from lpm.fitting.fitted_shape import FittedShape, fit_shape
 from lpm.fitting.posed import PosedModel
 from lpm.fitting.residual import ResidualConfig
 from lpm.fitting.state import State
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.masks import Mask, grown, nearest_on, pieces_touching, refined, shrunk
@@ -54,7 +55,8 @@ _STEP_MM = number("fitting.disease_step_mm")
 _STEEP = number("fitting.disease_steep")
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class _Surface:
     """What was seen of the lungs.
 

@@ -73,7 +73,7 @@ class LatticeResidual:
 
 def asked(residual: ResidualField, points_mm: Floats, structure: int) -> NDArray[np.float32]:
     """(m,) residual of a structure at (m, 3) points, mm, without a lattice."""
-    return np.asarray(residual(torch.from_numpy(np.ascontiguousarray(points_mm)), structure).float().numpy())
+    return np.asarray(residual(torch.tensor(np.ascontiguousarray(points_mm)), structure).float().numpy())
 
 
 def followed(decoder: Field, residual: ResidualField, lattice: Lattice | None = None) -> Field:

@@ -37,7 +37,7 @@ _FIRST_NOISE_MM = number("fitting.first_noise_mm")
 _SD_PRIOR = number("fitting.residual_sd_prior")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Noise:
     """What the points' own neighbours say of them.
 
@@ -100,7 +100,7 @@ class _Sizes:
         return [replace(self, noise=n, sd=s) for n, s in found if n in _NOISE_STEPS and s in _SD_STEPS]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Blocks:
     """Neighbouring points, b blocks of at most m; places that hold no point are padded.
 

@@ -19,6 +19,7 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.fitted_shape import fit_shape
 from lpm.fitting.masks import MaskFitConfig, observe_mask
 from lpm.fitting.parts import atlas_of, placed
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle
@@ -64,7 +65,8 @@ class PartitionConfig(StrictModel):
         return [structure for structure in self.structures if self.parts_of(structure)]
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class CarriedParts:
     """A subject's parts, carried into the template of each structure that is divided.
 

@@ -51,7 +51,7 @@ def placed(model: ModelBundle, shape: FittedShape, structure: str, points_mm: Fl
     """(n, 3) where points of the world (n, 3) lie in a structure's template, model units."""
     decoder, pose = atlas_of(model, "parts"), world_from_model(model, shape.pose)
     latent, index = model.latents.to_latent(shape.beta)[None], model.structures.index(structure)
-    points = torch.from_numpy(pose.inverse(WorldPoints(points_mm)).xyz).float()
+    points = torch.tensor(pose.inverse(WorldPoints(points_mm)).xyz).float()
     with torch.inference_mode():
         places = [decoder.places(latent, part)[index] for part in points.split(_CHUNK)]
     return torch.cat(places).double().numpy()

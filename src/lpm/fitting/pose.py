@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.geometry.arrays import ComparedByContent, read_only_arrays
 from lpm.geometry.frames import Floats, WorldFromModel
 from lpm.model.bundle import ModelBundle
 
 
-@dataclass(frozen=True)
-class Pose:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class Pose(ComparedByContent):
     """Where the shape lies, and how its axes are stretched.
 
     Args:
@@ -52,5 +54,5 @@ def rotation_vector(rotation: Tensor) -> Tensor:
 
 def world_from_model(model: ModelBundle, pose: Pose) -> WorldFromModel:
     """The pose as a transform."""
-    rotation = rotation_matrix(torch.from_numpy(pose.rotation_rad)).numpy()
+    rotation = rotation_matrix(torch.tensor(pose.rotation_rad)).numpy()
     return replace(model.world_from_model(pose.translation_mm, pose.axis_scale), rotation=rotation)

@@ -47,7 +47,7 @@ def vertex_sigma_mm(model: ModelBundle, shape: FittedShape, structure: int, mesh
     Returns:
         (v,) mm.
     """
-    vertices = torch.from_numpy(mesh.vertices)
+    vertices = torch.tensor(mesh.vertices)
     parts = [_diagonal(model, shape, structure, part) for part in vertices.split(_CHUNK)]
     return np.asarray(torch.cat(parts).numpy())
 

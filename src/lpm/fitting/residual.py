@@ -57,7 +57,7 @@ def _matern(scaled: Tensor) -> Tensor:
     return decay.addcmul_(scaled, decay)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Waves:
     """A draw from the residual's prior as a sum of waves (Rahimi and Recht 2007, random Fourier features).
 
@@ -86,7 +86,7 @@ class Waves:
         return self.height_mm * torch.cat([part.sum(dim=1) for part in parts]).to(points_mm)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ResidualField:
     """The residual given observed points.
 
@@ -150,7 +150,7 @@ class ResidualField:
         return min(_MARGIN * largest + self.config.sd_mm, _REACH_MM)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observed:
     """What a residual is conditioned on.
 
@@ -200,7 +200,7 @@ def cells(points: Tensor, most: int) -> Tensor:
         cell_mm *= 1.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clusters:
     """Neighbouring points that count as one, as precise as those it stands for.
 

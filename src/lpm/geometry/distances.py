@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import zoom
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import handed_over, read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 from lpm.geometry.grids import VoxelGrid, grid_nodes
 from lpm.geometry.meshes import Indices, Mesh, WorldMesh
@@ -42,7 +43,8 @@ def signed_distance(mesh: Mesh, points: Floats) -> Floats:
     return distance
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class ClosestPoints:
     """Where points are closest to a mesh.
 
@@ -69,7 +71,8 @@ def closest_points(mesh: Mesh, points: Floats) -> ClosestPoints:
     squared, face, closest = igl.point_mesh_squared_distance(points[order], mesh.vertices, mesh.faces)
     back = np.argsort(order)
     distance = np.sqrt(np.maximum(squared, 0.0))
-    return ClosestPoints(distance[back], np.asarray(face, dtype=np.int64)[back], np.asarray(closest)[back])
+    found = (distance[back], np.asarray(face, dtype=np.int64)[back], np.asarray(closest)[back])
+    return ClosestPoints(*map(handed_over, found))
 
 
 def morton_order(points: Floats) -> Indices:

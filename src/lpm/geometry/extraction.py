@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError, NoSurfaceError
+from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface
@@ -26,8 +27,9 @@ _REACH = (1.08, 1.08, 0.87, 0.5)
 _LEVELS = np.array([0.0, 1e-3, -1e-3, 4e-3, -4e-3])
 
 
-@dataclass(frozen=True)
-class Lattice:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class Lattice(ComparedByContent):
     """A regular grid of nodes in the world, along R, A, S.
 
     Args:
@@ -75,7 +77,8 @@ def lattice_over(lower_mm: Floats, upper_mm: Floats, spacing_mm: float) -> Latti
     return Lattice(np.asarray(lower_mm - slack / 2), spacing_mm, shape)
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class SparseField:
     """A field known where the surface can be; elsewhere only its sign is right.
 
@@ -117,7 +120,7 @@ def evaluate_sparse(field: Field, lattice: Lattice) -> SparseField:
         values[(slice(None), *nodes.T)] = field(lattice.points_mm(step * nodes)).T
         known[tuple(nodes.T)] = True
         n_evaluated += len(nodes)
-    return SparseField(lattice, values, n_evaluated)
+    return SparseField(lattice, handed_over(values), n_evaluated)
 
 
 def _nodes_of(shape: Sequence[int]) -> NDArray[np.int64]:
@@ -208,7 +211,7 @@ def extract_meshes(field: Field, structures: Sequence[str], lattice: Lattice, *,
 
 
 def _extract_one(sparse: SparseField, index: int, name: str, n_pieces: int) -> WorldMesh:
-    values = sparse.values_mm[index]
+    values = sparse.values_mm[index].copy()
     if values.min() >= 0 or values.max() <= 0:
         raise NoSurfaceError(
             name, f"the field runs from {values.min():.3g} to {values.max():.3g} mm", "a change of sign"
@@ -217,7 +220,7 @@ def _extract_one(sparse: SparseField, index: int, name: str, n_pieces: int) -> W
         for end in (0, -1):
             border = np.moveaxis(values, axis, 0)[end]
             np.maximum(border, sparse.lattice.spacing_mm, out=border)
-    volume = sparse.lattice.volume(values)
+    volume = sparse.lattice.volume(handed_over(values))
     for level_mm in _LEVELS * sparse.lattice.spacing_mm:
         mesh = extract_surface(volume, float(level_mm), inside_is_above=False).largest_pieces(n_pieces).outward()
         if mesh.is_closed:

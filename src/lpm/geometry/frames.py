@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lpm.errors import FrameError, InputError
+from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
 
 Floats = NDArray[np.float64]
 
@@ -69,8 +70,9 @@ def as_points(array: PointsLike, subject: str = "points", *, at_least: int = 0) 
     return points
 
 
-@dataclass(frozen=True)
-class WorldPoints:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class WorldPoints(ComparedByContent):
     """Points of the patient: (n, 3), RAS, mm."""
 
     xyz_mm: Floats
@@ -82,8 +84,9 @@ class WorldPoints:
         return len(self.xyz_mm)
 
 
-@dataclass(frozen=True)
-class ModelPoints:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class ModelPoints(ComparedByContent):
     """Points of the network's input frame: (n, 3), dimensionless, training shapes inside the unit ball."""
 
     xyz: Floats
@@ -95,8 +98,9 @@ class ModelPoints:
         return len(self.xyz)
 
 
-@dataclass(frozen=True)
-class WorldFromModel:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class WorldFromModel(ComparedByContent):
     """Takes model points to the world: ``world = rotation @ (axis_scale_mm * model) + center_mm``.
 
     One cohort has one scale, so size stays in the shape; a subject has its centre. A fit may stretch the three
@@ -138,13 +142,13 @@ class WorldFromModel:
         """Take model points to the world; refuses world points."""
         if not isinstance(points, ModelPoints):
             raise FrameError("world_from_model", f"got {type(points).__name__}", "ModelPoints")
-        return WorldPoints((points.xyz * self.axis_scale_mm) @ self.rotation.T + self.center_mm)
+        return WorldPoints(handed_over((points.xyz * self.axis_scale_mm) @ self.rotation.T + self.center_mm))
 
     def inverse(self, points: WorldPoints) -> ModelPoints:
         """Take world points to the model; refuses model points."""
         if not isinstance(points, WorldPoints):
             raise FrameError("model_from_world", f"got {type(points).__name__}", "WorldPoints")
-        return ModelPoints((points.xyz_mm - self.center_mm) @ self.rotation / self.axis_scale_mm)
+        return ModelPoints(handed_over((points.xyz_mm - self.center_mm) @ self.rotation / self.axis_scale_mm))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON."""

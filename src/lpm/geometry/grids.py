@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh
 from lpm.geometry.volumes import Volume
@@ -17,8 +18,9 @@ from lpm.geometry.volumes import Volume
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class VoxelGrid:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class VoxelGrid(ComparedByContent):
     """An axis-aligned grid of voxel centres in the world.
 
     Args:
@@ -158,7 +160,8 @@ def grid_nodes(grid: VoxelGrid) -> Floats:
     return np.asarray(grid.origin_mm + grid.spacing_mm * nodes)
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Trilinear:
     """How values at points follow from the eight nodes around each.
 
@@ -191,4 +194,4 @@ def trilinear(points_mm: Floats, grid: VoxelGrid) -> Trilinear:
     node = np.ravel_multi_index(tuple(np.moveaxis(base[:, None, :] + corner, -1, 0)), grid.shape)
     others = np.stack([share[..., [1, 2]].prod(-1), share[..., [0, 2]].prod(-1), share[..., [0, 1]].prod(-1)], axis=-1)
     slope = (2.0 * corner - 1.0) * others * is_inside[:, None, :] / grid.spacing_mm
-    return Trilinear(np.asarray(node), share.prod(axis=-1), slope)
+    return Trilinear(*map(handed_over, (np.asarray(node), share.prod(axis=-1), slope)))

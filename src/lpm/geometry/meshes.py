@@ -15,13 +15,15 @@ from scipy.sparse.csgraph import connected_components
 
 from lpm.errors import InputError
 from lpm.extras import import_extra
+from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Mesh:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class Mesh(ComparedByContent):
     """Vertices and triangles; counter-clockwise seen from outside. In the patient it is a `WorldMesh`.
 
     Args:
@@ -51,12 +53,12 @@ class Mesh:
     @cached_property
     def corners(self) -> Floats:
         """(f, 3, 3) the three corners of each triangle."""
-        return self.vertices[self.faces]
+        return handed_over(self.vertices[self.faces])
 
     @cached_property
     def _cross(self) -> Floats:
         a, b, c = self.corners[:, 0], self.corners[:, 1], self.corners[:, 2]
-        return np.asarray(np.cross(b - a, c - a))
+        return handed_over(np.asarray(np.cross(b - a, c - a)))
 
     @property
     def face_areas(self) -> Floats:
@@ -98,7 +100,7 @@ class Mesh:
         graph = coo_matrix((np.ones(len(start), dtype=bool), (start, end)), shape=(n, n))
         _, piece_of_vertex = connected_components(graph, directed=False)
         pieces, piece_of_face = np.unique(piece_of_vertex[self.faces[:, 0]], return_inverse=True)
-        return len(pieces), piece_of_face
+        return len(pieces), handed_over(piece_of_face)
 
     @property
     def n_pieces(self) -> int:
@@ -125,7 +127,7 @@ class Mesh:
     def with_faces(self, faces: Indices) -> Self:
         """Return a mesh of these faces with only the vertices that they use."""
         used, renumbered = np.unique(faces, return_inverse=True)
-        return type(self)(self.vertices[used], renumbered.reshape(-1, 3))
+        return type(self)(handed_over(self.vertices[used]), renumbered.reshape(-1, 3))
 
     def flipped(self) -> Self:
         """Return the mesh with inside and outside exchanged."""
@@ -176,7 +178,8 @@ def joined(meshes: Iterable[WorldMesh]) -> WorldMesh:
     return WorldMesh(np.concatenate([mesh.vertices for mesh in parts]), np.concatenate(faces))
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class SurfaceSamples:
     """Points drawn uniformly by area from a mesh.
 

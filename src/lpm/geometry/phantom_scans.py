@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
+from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.phantoms import PHANTOM_STRUCTURES, PhantomLungs
 from lpm.geometry.volumes import Volume, canonical
@@ -126,7 +127,7 @@ def render_scan(phantom: PhantomScan, *, rng: np.random.Generator) -> tuple[Volu
     image += rng.normal(0.0, phantom.noise_hu, image.shape).astype(np.float32)
     if phantom.padding_hu is not None:
         image[_outside_circle(grid)] = phantom.padding_hu
-    return grid.with_voxels(np.round(image).astype(np.float32)), grid.with_voxels(labels)
+    return grid.with_voxels(handed_over(np.round(image).astype(np.float32))), grid.with_voxels(labels)
 
 
 def _met(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.arrays import ComparedByContent, read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 
 USUAL_SOURCE_DETECTOR_MM = number("geometry.usual_source_detector_mm")
@@ -21,8 +22,9 @@ USUAL_PATIENT_DETECTOR_MM = number("geometry.usual_patient_detector_mm")
 _DOWN = (0.0, 0.0, -1.0)  # towards the feet, RAS
 
 
-@dataclass(frozen=True)
-class View:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class View(ComparedByContent):
     """A radiograph's geometry.
 
     Args:

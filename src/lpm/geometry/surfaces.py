@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
 from lpm.errors import NoSurfaceError
+from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.meshes import WorldMesh
@@ -41,7 +42,8 @@ def adaptive_sigma_mm(spacing_mm: Floats, sigma_voxels: float, sigma_min_mm: flo
 
 def smooth_mask(mask: Volume, sigma_mm: Floats) -> Volume:
     """Filter a mask to a field between 0 and 1 whose 0.5 level is its surface."""
-    return mask.with_voxels(gaussian_filter(mask.voxels.astype(np.float32), sigma_mm / mask.spacing_mm, truncate=3.0))
+    blurred = gaussian_filter(mask.voxels.astype(np.float32), sigma_mm / mask.spacing_mm, truncate=3.0)
+    return mask.with_voxels(handed_over(blurred))
 
 
 def level_that_keeps_volume(field: Volume, n_voxels: float) -> float:
@@ -86,7 +88,7 @@ def extract_surface(field: Volume, level: float, *, inside_is_above: bool = True
         raise NoSurfaceError(
             "surface", f"values from {low:.4g} to {high:.4g} never cross {level:.4g}", "both sides of it"
         )
-    values = np.ascontiguousarray(field.voxels, dtype=np.float32)
+    values = np.array(field.voxels, dtype=np.float32, order="C")  # marching_cubes takes no read-only array
     direction = "ascent" if inside_is_above else "descent"
     vertices, faces, _, _ = marching_cubes(values, level, gradient_direction=direction, allow_degenerate=False)
     mesh = WorldMesh(field.to_world(vertices.astype(np.float64)), faces.astype(np.int64))
@@ -137,6 +139,6 @@ def decimate(mesh: WorldMesh, target_faces: int) -> WorldMesh:
 
 def _reduced(mesh: WorldMesh, target_faces: int, aggressiveness: float) -> WorldMesh:
     vertices, faces = fast_simplification.simplify(
-        mesh.vertices, mesh.faces.astype(np.int32), target_count=target_faces, agg=aggressiveness
+        mesh.vertices.copy(), mesh.faces.astype(np.int32), target_count=target_faces, agg=aggressiveness
     )
     return WorldMesh(np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64))

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
 from lpm.geometry.frames import Floats
 
 
-@dataclass(frozen=True)
-class Volume:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class Volume(ComparedByContent):
     """A 3-D image in the patient.
 
     Args:
@@ -89,7 +91,7 @@ def canonical(volume: Volume) -> Volume:
             affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
             affine[:3, axis] *= -1
             voxels = np.flip(voxels, axis)
-    return Volume(np.ascontiguousarray(voxels), affine)
+    return Volume(handed_over(np.ascontiguousarray(voxels)), affine)
 
 
 def as_stored(volume: Volume, stored: Volume) -> Volume:
@@ -125,7 +127,7 @@ def on_grid(volume: Volume, grid: Volume) -> Volume:
     kept = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(start, stop, shape, strict=True))
     target = tuple(slice(k.start - a, k.stop - a) for k, a in zip(kept, start, strict=True))
     found[target] = volume.voxels[kept]
-    return grid.with_voxels(found)
+    return grid.with_voxels(handed_over(found))
 
 
 def cropped(volume: Volume, inside: NDArray[np.bool_], margin: int) -> Volume:
@@ -149,4 +151,4 @@ def cropped(volume: Volume, inside: NDArray[np.bool_], margin: int) -> Volume:
     widths = [(max(-a, 0), max(b - n, 0)) for a, b, n in zip(lower, upper, shape, strict=True)]
     affine = volume.world_from_voxel.copy()
     affine[:3, 3] = volume.to_world(lower[None].astype(float))[0]
-    return Volume(np.pad(volume.voxels[kept], widths), affine)
+    return Volume(handed_over(np.pad(volume.voxels[kept], widths)), affine)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.masks import block_means
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface, level_that_keeps_volume, smooth_mask
@@ -25,7 +26,8 @@ _FLAT = number("measurement.flat_end")
 _ALONG = 1e-3  # of a unit vector: less than this off, an image's axis is the patient's
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class LabelSurfaces:
     """What a label map holds.
 

@@ -13,6 +13,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.sides import is_exchanged, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
@@ -38,7 +39,8 @@ class Subject:
     files: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Shapes:
     """What files of a subject hold.
 

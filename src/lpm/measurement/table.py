@@ -11,13 +11,15 @@ import numpy as np
 from scipy.special import fdtrc
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 
 Values = Mapping[str, float]
 _LEAST_SUBJECTS = 3  # that have an attribute: of fewer there is no spread to compare with
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class AttributeTable:
     """Attributes of a population's subjects.
 

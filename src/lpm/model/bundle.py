@@ -77,7 +77,7 @@ class BundleManifest(StrictModel):
     parts_from: tuple[str, ...] = Field((), description="subjects whose parts were given")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelBundle:
     """A trained model: the network, the shape parameters, and where its frame lies.
 
@@ -145,7 +145,7 @@ class ModelBundle:
         latent = self.latents.to_latent(beta)[None]
         points = world_from_model.inverse(WorldPoints(points_mm)).xyz
         with torch.inference_mode():
-            parts = [self.decoder(latent, part) for part in torch.from_numpy(points).to(latent).split(_CHUNK)]
+            parts = [self.decoder(latent, part) for part in torch.tensor(points).to(latent).split(_CHUNK)]
         return world_from_model.scale_mm * torch.cat(parts).numpy().astype(np.float64)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import ModelPoints, WorldFromModel
 from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.meshes import Indices, WorldMesh
@@ -37,7 +38,8 @@ _WARP_NODES_A_LENGTH = number("model.warp_nodes_a_length")
 _REACH = 0.25  # model units around the average in which the warp is known: room for what it displaces
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class TemplateSurfaces:
     """The surfaces of an atlas's average, ready to be carried to any shape.
 
@@ -60,7 +62,7 @@ class TemplateSurfaces:
             faces_each: Triangles of each structure, at most, as far as closed surfaces have so few.
         """
         meshes = [decimate(smooth_surface(mesh, 2), faces_each) for mesh in _average(decoder)]
-        vertices = tuple(torch.from_numpy(mesh.vertices).float() for mesh in meshes)
+        vertices = tuple(torch.tensor(mesh.vertices).float() for mesh in meshes)
         return cls(decoder, vertices, tuple(mesh.faces for mesh in meshes))
 
     def carried(self, latent: Tensor) -> tuple[Tensor, ...]:
@@ -131,7 +133,7 @@ class TemplateSurfaces:
         return points
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Displacement:
     """(3, i, j, k) displacements on a grid."""
 

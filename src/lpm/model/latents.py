@@ -13,7 +13,7 @@ from lpm.errors import InputError
 LEAST_SLOPE = number("model.least_slope")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentSpace:
     """z = mean + basis @ beta with beta ~ N(0, I) over the training shapes.
 

@@ -18,7 +18,7 @@ from lpm.errors import InputError
 P = TypeVar("P")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NormalEquations:
     """An energy about a point: E(s) = energy + 2 gradient's + s'normal s.
 

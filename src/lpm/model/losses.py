@@ -11,7 +11,7 @@ from lpm.model.config import LossConfig
 from lpm.model.decoder import AutoDecoder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Points of some training shapes, in the model frame.
 
@@ -36,7 +36,7 @@ class Batch:
         return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Losses:
     """The weighted total and the unweighted parts."""
 

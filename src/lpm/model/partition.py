@@ -24,7 +24,7 @@ from lpm.model.warp import Box
 _PREFIX = "partition."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructureParts:
     """The parts of one structure.
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lpm.calibration import count, number
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import sdf_on_grid
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid
@@ -49,7 +50,8 @@ _LONGEST_STEP_MM = 20.0  # a step's largest displacement: as far as places are l
 _DAMPING = Damping(shrink=3.0, grow=10.0, least=1e-4, most=math.inf, tries=4)
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class StructureFields:
     """One structure of all training lungs.
 
@@ -66,11 +68,11 @@ class StructureFields:
     @property
     def box(self) -> Box:
         """The grid's first and last node, mm."""
-        lower = torch.from_numpy(np.asarray(self.grid.origin_mm)).float()
+        lower = torch.tensor(self.grid.origin_mm).float()
         return Box(lower, lower + (torch.tensor(self.grid.shape) - 1) * self.grid.spacing_mm)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Correspondence:
     """A structure's average, and what takes the training lungs to it.
 

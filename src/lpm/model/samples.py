@@ -28,7 +28,7 @@ class Shape:
     copy: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingSamples:
     """Points of all training shapes, in the model frame, float32.
 

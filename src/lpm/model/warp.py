@@ -31,7 +31,7 @@ class WarpScale(NamedTuple):
     functions: Annotated[int, Field(ge=1, le=250)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Eigenfunctions:
     """Leading eigenfunctions of a process of displacements, each of standard deviation one over the process's own.
 
@@ -84,7 +84,7 @@ def _spaced_apart(points: Floats, n: int) -> Iterator[Floats]:
         nearest = np.minimum(nearest, distance)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """A grid's first and last node, (3,) each."""
 

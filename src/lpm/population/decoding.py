@@ -32,7 +32,7 @@ class ShapeDecoder:
 
     def __call__(self, beta: Floats) -> dict[str, WorldMesh]:
         """Closed outward meshes by structure, RAS mm, of (k,) shape parameters."""
-        model, parameters = self.model, torch.from_numpy(beta).float()
+        model, parameters = self.model, torch.tensor(beta).float()
         if self._template is None:
             return shape_of(model, parameters, _NETWORK_SPACING_MM).meshes
         pose = model.world_from_model(np.zeros(3))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from lpm.calibration import count, number
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, voxelise
@@ -50,7 +51,8 @@ def _enters(mesh: WorldMesh, other: WorldMesh, lower: Floats, upper: Floats) -> 
     return bool(len(near)) and bool((signed_distance(other, near) < 0).any())
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Cloud:
     """Surface points of a structure about its subject's middle.
 

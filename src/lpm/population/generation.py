@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
@@ -33,7 +34,8 @@ class GenerationConfig(StrictModel):
     range_sd: float = Field(4.0, gt=0, description="standard deviations from the mean that an attribute may lie")
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class GeneratedLungs:
     """New lungs.
 

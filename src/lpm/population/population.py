@@ -20,6 +20,7 @@ from scipy.special import chdtrc, chdtri
 
 from lpm.calibration import count, number
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.measurement.names import in_figures, is_size
 from lpm.measurement.shapes import measure_shapes
@@ -38,7 +39,8 @@ BEYOND = number("population.beyond")
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Population:
     """Shape and attributes of a model's training subjects.
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from lpm.calibration import number
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.shapes import measure_shapes
@@ -18,7 +19,8 @@ _STEPS = 20  # of a correction, at most; it ends once it is within the slack
 _LONGEST_STEP = number("population.longest_step")
 
 
-@dataclass(frozen=True, repr=False)
+@read_only_arrays
+@dataclass(frozen=True, eq=False, repr=False)
 class Shape:
     """A shape of a population.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
@@ -30,7 +31,8 @@ class AugmentationConfig(StrictModel):
     faces: int = Field(12_000, ge=100, description="triangles of a structure's deformed mesh")
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class SmoothDeformation:
     """A smooth map of the space around a subject's centre: axis scales, then random waves.
 

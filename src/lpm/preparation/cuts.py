@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm.calibration import number
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
@@ -15,7 +16,8 @@ _FLAT_SHARE = number("preparation.flat_share")
 _FLAT_CM2 = number("preparation.flat_cm2")
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Cut:
     """A plane that ends a mask.
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.preparation.config import SamplingConfig
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class StructureSurfaces:
     """Surface points of all structures of a subject, in random order.
 
@@ -29,7 +31,8 @@ class StructureSurfaces:
     structure: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class SdfSamples:
     """Points off the surface, in random order.
 

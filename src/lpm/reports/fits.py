@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 
 from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_in_haste_mm
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
@@ -32,7 +33,8 @@ _POINT_COLOR = "#3d4249"
 _MOST_POINTS = 5000
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Seen:
     """What a fit's report shows of the evidence.
 

@@ -19,6 +19,7 @@ from PIL import Image as Pillow
 from lpm.errors import FileError, InputError
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh
 
@@ -57,7 +58,8 @@ CUTAWAY = View("from the front left, above", (-0.45, 1.0, 0.35))
 BELOW = View("from behind left, below", (-0.7, -0.7, -0.35))
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Window:
     """What part of a view's plane is in the picture: centre and half size (right, up), mm."""
 
@@ -71,7 +73,8 @@ class Window:
         return x - w, x + w, y - h, y + h
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A mesh, or points where faces are None; one colour, or (n, 3) a vertex."""
 

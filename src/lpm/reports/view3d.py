@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh
 from lpm.geometry.surfaces import decimate
@@ -46,7 +47,8 @@ class Coloring:
         return [to_hex(self.colors(share)) for share in np.linspace(0.0, 1.0, _STOPS)]
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Part:
     """What can be shown and hidden: a surface, or points where faces are None.
 

@@ -15,6 +15,7 @@ from numpy.polynomial.chebyshev import chebvander2d
 from numpy.typing import NDArray
 
 from lpm.calibration import number, span
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, grown, nearest_on, shrunk
 from lpm.geometry.sides import LEFT
@@ -43,7 +44,8 @@ _LEAST_SOFT = number("segmentation.least_soft")
 _SICK_SHARE = number("segmentation.sick_share")
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class LungBeforeRibs:
     """One lung and the ribs at its side and back.
 
@@ -65,7 +67,8 @@ class LungBeforeRibs:
         return self.hidden_share > _SICK_SHARE
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class _Rays:
     """Rays of one lung, by angle and slice; lengths in mm, NaN for none.
 

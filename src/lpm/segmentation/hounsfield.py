@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.arrays import handed_over
 from lpm.geometry.masks import averaged
 from lpm.geometry.volumes import Volume, canonical
 from lpm.segmentation.body import find_body
@@ -79,7 +80,7 @@ def hounsfield(volume: Volume, subject: str) -> Scan:
     is_padding = found <= _PADDING_HU
     found[is_padding] = AIR_HU
     np.clip(found, _LOWEST_HU, _HIGHEST_HU, out=found)
-    return Scan(volume.with_voxels(found), float(is_padding.mean()))
+    return Scan(volume.with_voxels(handed_over(found)), float(is_padding.mean()))
 
 
 def _check(values: NDArray[np.float32], subject: str) -> None:

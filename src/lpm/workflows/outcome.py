@@ -9,6 +9,7 @@ from pathlib import Path
 from lpm.files.meshes import MeshFiles
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
@@ -46,7 +47,8 @@ class FitRun:
     tell: Tell = silent
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """Fitted lungs and where they come from.
 

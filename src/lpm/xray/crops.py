@@ -29,7 +29,7 @@ class Window:
     side: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Squared:
     """A picture with square pixels.
 

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
 from lpm.geometry.volumes import Volume
@@ -50,7 +51,7 @@ class MarchConfig(StrictModel):
     samples_at_once: int = Field(1 << 20, ge=1, description="places on rays that are held in memory together")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rays:
     """Lines and the part of each that lies in a box.
 
@@ -149,7 +150,7 @@ def attenuation(ct: Volume, config: MarchConfig | None = None) -> Volume:
     density = np.maximum(hu / 1000.0, -1.0) + 1.0
     density += (config.bone_factor - 1.0) * np.maximum(hu / 1000.0, 0.0)
     density[hu < _PADDING_HU] = 0.0
-    return ct.with_voxels(np.asarray(config.water_per_mm * density, dtype=np.float32))
+    return ct.with_voxels(handed_over(np.asarray(config.water_per_mm * density, dtype=np.float32)))
 
 
 def line_integrals(values: Tensor, world_from_voxel: Floats, view: View, config: MarchConfig | None = None) -> Tensor:

@@ -24,6 +24,7 @@ from lpm.fitting.initialisation import initial_state
 from lpm.fitting.observation import fit_observations, surface_term
 from lpm.fitting.search import Found, JointProblem, search
 from lpm.fitting.state import State
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
@@ -40,7 +41,8 @@ Evidence = Observation | XrayObservation
 _ONE_VIEW = FitConfig(rotation_sd=number("xray.one_view_rotation_sd"))
 
 
-@dataclass(frozen=True, repr=False)
+@read_only_arrays
+@dataclass(frozen=True, eq=False, repr=False)
 class XrayFit(Fit):
     """Lungs explained from radiographs, alone or with other evidence.
 

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.projection import PARALLEL, VIEW_DEGREES, Beam, View, turned_view
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Radiograph:
     """A picture and what is known of how it was taken.
 

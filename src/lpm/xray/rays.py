@@ -27,6 +27,7 @@ from lpm.fitting.evidence.term import Linearised
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posed import PosedModel
 from lpm.fitting.state import N_POSE, State
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, ModelPoints
 from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
@@ -45,6 +46,7 @@ _SIZES = several("xray.start_sizes")
 _DEPTH_WEIGHT = number("xray.depth_weight")
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class SeenPaths:
     """What one radiograph says of the lengths of its rays in the lungs.
@@ -105,6 +107,7 @@ class SeenPaths:
         return rows, rows @ place
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class FittedRays:
     """What one radiograph says of a fit.

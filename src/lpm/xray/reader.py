@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lpm.calibration import count, number, span
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.xray.bundle import XrayBundle, read_xray_bundle
 from lpm.xray.crops import Squared, Window, grid_shape, onto_picture, squared
 from lpm.xray.novelty import field_figures, strangeness, whole_pieces
@@ -47,7 +48,8 @@ class Answers:
     turned: tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Reading:
     """What a radiograph shows, on a grid over the whole picture.
 

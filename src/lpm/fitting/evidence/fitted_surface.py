@@ -14,12 +14,14 @@ from lpm.fitting.evidence.surface import SurfaceTerm
 from lpm.fitting.noise import Noise, estimate_noise
 from lpm.fitting.residual import Observed, ResidualField, condition
 from lpm.fitting.state import State
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 
 _MOST_PROJECTIONS = 8  # noisy points need six, clean ones one (docs/fit.md)
 _SETTLED_MM = number("fitting.places_settled_mm")
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class FittedSurface:
     """What surface points say of a fit.

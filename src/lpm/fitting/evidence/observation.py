@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 
 UNKNOWN = -1  # in place of a structure's index, where a point's side is not known
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Observation:
     """Points on the surface of a patient's lungs.
 

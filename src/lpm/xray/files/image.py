@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lpm.calibration import count, number, span
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 
 Grey = NDArray[np.float32]
 ViewName = Literal["frontal", "lateral"]
@@ -22,7 +23,8 @@ _LEAST_LEVELS = count("xray.least_levels")
 _SAMPLES = 1_000_000  # pixels, at least, whose grey values are counted
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Xray:
     """A radiograph as read.
 

@@ -69,9 +69,9 @@ class Mesher:
         return template_surfaces(self._model, _FINE_FACES)
 
     def _carried(self, surfaces: TemplateSurfaces, shape: ShapeParameters) -> dict[str, WorldMesh]:
-        latent = self._model.latents.to_latent(torch.from_numpy(shape.beta).float())
+        latent = self._model.latents.to_latent(torch.tensor(shape.beta).float())
         return surfaces.meshes(latent, world_from_model(self._model, shape.pose), self._model.structures)
 
     def _searched(self, shape: ShapeParameters, spacing_mm: float) -> dict[str, WorldMesh]:
         pose = world_from_model(self._model, shape.pose)
-        return placed_shape(self._model, torch.from_numpy(shape.beta).float(), pose, spacing_mm).meshes
+        return placed_shape(self._model, torch.tensor(shape.beta).float(), pose, spacing_mm).meshes

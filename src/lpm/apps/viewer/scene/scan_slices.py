@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.apps.viewer.scene.shown_lungs import Meshes
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume, canonical
@@ -21,7 +22,8 @@ _MOST_VOXELS_A_SIDE = 220
 _WINDOW_HU = (-1250.0, 250.0)
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class ScanSlice:
     """A picture in the patient.
 

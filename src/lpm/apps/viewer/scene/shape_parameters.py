@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from lpm.fitting.pose import Pose
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 
 N_SLIDERS = 10
 REACH = 3.0
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class ShapeParameters:
     """Lungs by their shape parameters.
 

@@ -14,6 +14,7 @@ from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_in_haste_mm
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
@@ -30,7 +31,8 @@ _TOP_SHARE = 98.0
 _STOPS = 9
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class VertexColours:
     """Numbers of vertices, and how they become colours.
 
