@@ -23,8 +23,8 @@ from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_r
 from lpm.evaluation.metrics import surface_scores
 from lpm.files.atomic import write_text
 from lpm.fitting.config import FitConfig
-from lpm.fitting.points import fit_points
-from lpm.fitting.residual import ResidualConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
+from lpm.fitting.evidence.points import fit_points
 from lpm.model.atlas import AtlasBuild, AtlasDecoder, whitened_components
 from lpm.model.bundle import ModelBundle, bundle_of_atlas, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig, RegistrationConfig

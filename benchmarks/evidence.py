@@ -23,9 +23,10 @@ from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_r
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
-from lpm.fitting.fit import Fit, mean_shape
-from lpm.fitting.masks import fit_mask
-from lpm.fitting.points import fit_points
+from lpm.fitting.evidence.masks import fit_mask
+from lpm.fitting.evidence.points import fit_points
+from lpm.fitting.extraction import mean_shape
+from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_mm
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats

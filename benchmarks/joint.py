@@ -24,10 +24,10 @@ from lpm.evaluation.xray_subjects import read_subject
 from lpm.evaluation.xrays import compare
 from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
+from lpm.fitting.evidence.masks import observe_mask
 from lpm.fitting.evidence.observation import Observation
+from lpm.fitting.evidence.points import observe_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.masks import observe_mask
-from lpm.fitting.points import observe_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cohort import Cohort

@@ -21,8 +21,8 @@ from lpm.evaluation.evaluate import EvaluationConfig, observed_points
 from lpm.evaluation.xray_subjects import read_subject
 from lpm.evaluation.xrays import onto
 from lpm.files.volumes import read_volume
-from lpm.fitting.fit import mean_shape, shape_of
-from lpm.fitting.points import draw_points, fit_points
+from lpm.fitting.evidence.points import draw_points, fit_points
+from lpm.fitting.extraction import mean_shape, shape_of
 from lpm.geometry.frames import Floats
 from lpm.geometry.surfaces import extract_surface
 from lpm.model.bundle import ModelBundle, read_bundle

@@ -14,7 +14,7 @@ import numpy as np
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import extract_fit
+from lpm.fitting.extraction import extract_fit
 from lpm.fitting.fitted_shape import fit_shape
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats

@@ -253,7 +253,7 @@ def speed(lungs: Path, work: Path) -> Json:
     import lpm
     from lpm.evaluation.evaluate import EvaluationConfig, observed_points
     from lpm.fitting.config import FitConfig
-    from lpm.fitting.fit import extract_fit
+    from lpm.fitting.extraction import extract_fit
     from lpm.fitting.fitted_shape import fit_shape
     from lpm.preparation.cohort import Cohort
 

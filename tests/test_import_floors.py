@@ -95,7 +95,7 @@ def test_the_table_in_contributing_is_that_of_the_floors() -> None:
     ("room", "source", "violation"),
     [
         ("geometry", "from lpm.files.volumes import read_volume", "geometry imports lpm.files.volumes of a higher"),
-        ("model", "import lpm.fitting.points", "model imports lpm.fitting.points of a higher"),
+        ("model", "import lpm.fitting.evidence.points", "model imports lpm.fitting.evidence.points of a higher"),
         ("fitting", "from lpm import evaluation", "fitting imports lpm.evaluation of a higher"),
         ("errors", "from lpm.geometry import frames", "errors imports lpm.geometry of a higher"),
         ("preparation", "def f():\n    import torch.nn", "preparation imports torch.nn"),

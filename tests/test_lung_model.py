@@ -10,7 +10,7 @@ import pytest
 
 import lpm
 from lpm.errors import FileError, InputError
-from lpm.fitting.masks import MaskFitConfig
+from lpm.fitting.evidence.masks import MaskFitConfig
 from lpm.fitting.pose import Pose
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.lung_model import BUNDLED

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
-from lpm.fitting.fit import shape_of
+from lpm.fitting.extraction import shape_of
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.pose import world_from_model
 from lpm.geometry.frames import Floats, ModelPoints

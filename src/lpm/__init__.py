@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lpm.files.scans import read_scan
     from lpm.files.volumes import read_volume, write_volume
     from lpm.fitting.config import FitConfig
+    from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.fitting.evidence.observation import Observation
     from lpm.fitting.fit import Fit
-    from lpm.fitting.masks import MaskFitConfig
     from lpm.fitting.pose import Pose
     from lpm.geometry.meshes import WorldMesh
     from lpm.geometry.projection import Beam, View
@@ -50,7 +50,7 @@ _HOMES = {
     "lpm.fitting.config": ("FitConfig",),
     "lpm.fitting.evidence.observation": ("Observation",),
     "lpm.fitting.fit": ("Fit",),
-    "lpm.fitting.masks": ("MaskFitConfig",),
+    "lpm.fitting.evidence.masks": ("MaskFitConfig",),
     "lpm.fitting.pose": ("Pose",),
     "lpm.geometry.meshes": ("WorldMesh",),
     "lpm.geometry.projection": ("Beam", "View"),

@@ -16,10 +16,11 @@ from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
 from lpm.fitting.ct import CtFitConfig, fit_ct
 from lpm.fitting.disease import fill_disease
+from lpm.fitting.evidence.masks import MaskFitConfig, fit_mask, observe_mask
 from lpm.fitting.evidence.observation import Observation
-from lpm.fitting.fit import Fit, mean_shape, placed_shape
-from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
-from lpm.fitting.points import fit_points, observe_points
+from lpm.fitting.evidence.points import fit_points, observe_points
+from lpm.fitting.extraction import mean_shape, placed_shape
+from lpm.fitting.fit import Fit
 from lpm.fitting.pose import Pose, world_from_model
 from lpm.geometry.frames import PointsLike
 from lpm.geometry.meshes import WorldMesh

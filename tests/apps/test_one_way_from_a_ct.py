@@ -19,7 +19,7 @@ from lpm.errors import InputError
 from lpm.files.scans import read_scan
 from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.ct import CtFitConfig, observe_lungs
-from lpm.fitting.masks import MaskFitConfig
+from lpm.fitting.evidence.masks import MaskFitConfig
 from lpm.geometry.masks import averaged
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, stored_as

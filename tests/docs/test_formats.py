@@ -15,8 +15,8 @@ from doc_blocks import ROOT
 
 import lpm
 from lpm.fitting.config import FitConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
 from lpm.fitting.fit import Fit
-from lpm.fitting.residual import ResidualConfig
 from lpm.xray.fit import XrayFit
 
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")

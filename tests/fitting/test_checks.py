@@ -9,7 +9,7 @@ import pytest
 
 from lpm.errors import InputError
 from lpm.fitting.checks import check_points, other_sides
-from lpm.fitting.points import fit_points
+from lpm.fitting.evidence.points import fit_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort

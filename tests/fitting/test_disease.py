@@ -5,7 +5,7 @@ import pytest
 
 import lpm
 from lpm.fitting.disease import fill_disease
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.extraction import mean_shape
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.masks import distance_mm
 from lpm.geometry.volumes import Volume

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lpm.errors import InputError
-from lpm.fitting.masks import MaskFitConfig, fit_mask, observe_mask
-from lpm.fitting.observation import fit_observations
-from lpm.fitting.points import observe_points
+from lpm.fitting.evidence.masks import MaskFitConfig, fit_mask, observe_mask
+from lpm.fitting.evidence.points import observe_points
+from lpm.fitting.surfaces import fit_observations
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle

@@ -11,11 +11,12 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import Fit, mean_shape
+from lpm.fitting.evidence.points import draw_points, fit_points
+from lpm.fitting.evidence.structure_names import structure_indices
+from lpm.fitting.extraction import mean_shape
+from lpm.fitting.fit import Fit
 from lpm.fitting.fitted_shape import fit_shape
-from lpm.fitting.points import draw_points, fit_points
 from lpm.fitting.posed import PosedModel
-from lpm.fitting.sides import structure_indices
 from lpm.fitting.state import State
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats

@@ -9,7 +9,7 @@ import torch
 import lpm
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.surface import SurfacePoints
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.extraction import mean_shape
 from lpm.fitting.initialisation import starts
 from lpm.fitting.pose import rotation_matrix, rotation_vector
 from lpm.fitting.state import State

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lpm.fitting.lattice_residual import LatticeResidual, asked, followed
-from lpm.fitting.residual import Observed, ResidualConfig, ResidualField, condition, covariance
+from lpm.fitting.discrepancy.lattice_residual import LatticeResidual, asked, followed
+from lpm.fitting.discrepancy.residual import Observed, ResidualConfig, ResidualField, condition, covariance
 from lpm.geometry.extraction import Lattice
 from lpm.geometry.frames import Floats
 

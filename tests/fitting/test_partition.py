@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from lpm.errors import FileError, InputError
 from lpm.files.volumes import read_volume
+from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
 from lpm.fitting.partition import PartitionConfig, partition_model
-from lpm.fitting.points import fit_points
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle, write_bundle

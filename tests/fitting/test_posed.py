@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lpm
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.extraction import mean_shape
 from lpm.fitting.posed import PosedModel
 from lpm.fitting.state import State
 from lpm.geometry.meshes import sample_surface

@@ -8,10 +8,10 @@ import pytest
 
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
+from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.points import fit_points
 from lpm.fitting.posterior import normal_interval
-from lpm.fitting.residual import ResidualConfig
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle

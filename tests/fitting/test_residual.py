@@ -9,9 +9,17 @@ import pytest
 import torch
 
 from lpm.fitting.config import FitConfig
-from lpm.fitting.noise import Noise, estimate_noise
-from lpm.fitting.points import fit_points
-from lpm.fitting.residual import Clusters, Observed, ResidualConfig, cells, condition, covariance, spread_evenly
+from lpm.fitting.discrepancy.noise import Noise, estimate_noise
+from lpm.fitting.discrepancy.residual import (
+    Clusters,
+    Observed,
+    ResidualConfig,
+    cells,
+    condition,
+    covariance,
+    spread_evenly,
+)
+from lpm.fitting.evidence.points import fit_points
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lpm.fitting.slices import contours, drawn_slices
+from lpm.fitting.evidence.slices import contours, drawn_slices
 from lpm.geometry.volumes import Volume
 
 STRUCTURES = {"left_lung": (1,), "right_lung": (2,)}

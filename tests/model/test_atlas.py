@@ -129,7 +129,7 @@ def test_components_are_whitened_and_sorted() -> None:
 
 
 def test_unseen_lungs_from_points(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
-    from lpm.fitting.points import fit_points
+    from lpm.fitting.evidence.points import fit_points
 
     cohort = Cohort(tiny_cohort)
     subject = cohort.subjects("test")[0]

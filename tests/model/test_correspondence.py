@@ -6,7 +6,7 @@ import torch
 
 import lpm
 from lpm.errors import InputError
-from lpm.fitting.fit import shape_of
+from lpm.fitting.extraction import shape_of
 from lpm.geometry.distances import closest_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder

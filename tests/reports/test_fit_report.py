@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.points import fit_points
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.model.bundle import ModelBundle

@@ -13,7 +13,7 @@ from lpm.apps.viewer.fit_upload import Options, fit_upload
 from lpm.errors import MisuseError
 from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
-from lpm.fitting.masks import MaskFitConfig
+from lpm.fitting.evidence.masks import MaskFitConfig
 from lpm.geometry.meshes import sample_surface
 from lpm.geometry.phantoms import PhantomLungs, to_labels
 from lpm.geometry.projection import Beam, turned_view

@@ -12,8 +12,8 @@ import lpm
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.observation import Observation
+from lpm.fitting.evidence.points import observe_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.points import observe_points
 from lpm.geometry.distances import closest_points
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.geometry.projection import turned_view

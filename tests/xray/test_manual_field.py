@@ -9,7 +9,7 @@ import pytest
 
 import lpm
 from lpm.errors import InputError
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.extraction import mean_shape
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.projection import PARALLEL, turned_view
 from lpm.xray.manual_field import reading_of_field, sides_of, with_field

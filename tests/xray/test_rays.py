@@ -10,7 +10,7 @@ import torch
 
 import lpm
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import extract_fit
+from lpm.fitting.extraction import extract_fit
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.posterior import vertex_sigma_mm, volume_sd_ml
 from lpm.fitting.search import JointProblem, search

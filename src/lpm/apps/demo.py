@@ -20,8 +20,9 @@ from lpm.evaluation.evaluate import EvaluationConfig
 from lpm.evaluation.metrics import MetricsConfig
 from lpm.files.points import write_points
 from lpm.files.volumes import read_volume, write_volume
-from lpm.fitting.fit import Fit, mean_shape
-from lpm.fitting.points import draw_points
+from lpm.fitting.evidence.points import draw_points
+from lpm.fitting.extraction import mean_shape
+from lpm.fitting.fit import Fit
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import random_lungs, stored_as, to_labels
 from lpm.geometry.surfaces import extract_surface

@@ -71,6 +71,6 @@ def load_bundle(source: str | None) -> ModelBundle:
 def fit_config(*, prior_only: bool) -> FitConfig:
     """How a fit was asked for."""
     from lpm.fitting.config import FitConfig
-    from lpm.fitting.residual import ResidualConfig
+    from lpm.fitting.discrepancy.residual import ResidualConfig
 
     return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()

@@ -16,7 +16,7 @@ from lpm.evaluation.baselines import Baseline
 from lpm.evaluation.cases import MODEL, CaseResult
 from lpm.evaluation.metrics import MetricsConfig, PointScores, Scores, point_scores, sampling_floor, score
 from lpm.fitting.config import FitConfig
-from lpm.fitting.points import draw_points, fit_points
+from lpm.fitting.evidence.points import draw_points, fit_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
 from lpm.model.bundle import ModelBundle

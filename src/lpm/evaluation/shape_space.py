@@ -16,9 +16,9 @@ from lpm.evaluation.baselines import BaselinesConfig, PcaOfGrids, centred_meshes
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import mean_shape, shape_of
-from lpm.fitting.points import fit_points
-from lpm.fitting.residual import ResidualConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
+from lpm.fitting.evidence.points import fit_points
+from lpm.fitting.extraction import mean_shape, shape_of
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.model.bundle import ModelBundle

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lpm.evaluation.baselines import BaselinesConfig, SdfGrids, train_grids
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.extraction import mean_shape
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lpm.calibration import count, number
 from lpm.errors import InputError
-from lpm.fitting.residual import ResidualConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
 from lpm.records import StrictModel
 
 _OF_SURFACES = {"residual", "noise_mm", "prior_noise_mm", "prior_points", "certain_points", "working_points"}

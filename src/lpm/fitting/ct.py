@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field
 
 from lpm.errors import InputError
+from lpm.fitting.evidence.masks import MaskFitConfig, label_values, observe_mask
 from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.fit import Fit
-from lpm.fitting.masks import MaskFitConfig, label_values, observe_mask
-from lpm.fitting.observation import fit_observations
+from lpm.fitting.surfaces import fit_observations
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
 from lpm.records import StrictModel

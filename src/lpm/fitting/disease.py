@@ -17,10 +17,10 @@ from scipy.spatial import cKDTree
 
 from lpm.calibration import count, number, several, span
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import extract_fit
+from lpm.fitting.discrepancy.residual import ResidualConfig
+from lpm.fitting.extraction import extract_fit
 from lpm.fitting.fitted_shape import FittedShape, fit_shape
 from lpm.fitting.posed import PosedModel
-from lpm.fitting.residual import ResidualConfig
 from lpm.fitting.state import State
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lpm.errors import InputError
 from lpm.files.atomic import atomic_folder, check_gives_way
@@ -21,13 +18,13 @@ from lpm.files.meshes import MESH_SUFFIXES, MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.fitted_surface import FittedSurface
+from lpm.fitting.extraction import extract_fit, fitted_field
 from lpm.fitting.fitted_shape import FittedShape
-from lpm.fitting.lattice_residual import followed
 from lpm.fitting.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
-from lpm.geometry.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
-from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
+from lpm.geometry.extraction import Extraction, extract_meshes, lattice_over
+from lpm.geometry.frames import Floats
 from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
@@ -35,8 +32,6 @@ from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 
 _FILES = {"fit.json", "labels.nii.gz", "parts.nii.gz", "report.html", "views.png", "figures"}
-BOX_MARGIN = 0.08  # model units around the training shapes in which surfaces are looked for
-SEEN_MARGIN_MM = 10.0  # around what was seen, in which surfaces are looked for
 
 
 @dataclass(frozen=True, repr=False)
@@ -312,66 +307,4 @@ def check_fit_folder(folder: Path) -> None:
     has_fit = (folder / "fit.json").is_file()
     check_gives_way(
         folder, lambda name: has_fit and (name in _FILES or Path(name).suffix in MESH_SUFFIXES), "holds an earlier fit"
-    )
-
-
-def fitted_field(model: ModelBundle, shape: FittedShape, lattice: Lattice | None = None) -> Field:
-    """The signed distances of a fitted shape: the decoder's and the residual, on a lattice if it is given."""
-    pose = world_from_model(model, shape.pose)
-    return followed(lambda points_mm: model.distances_mm(shape.beta, pose, points_mm), shape.residual, lattice)
-
-
-def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str], spacing_mm: float) -> Extraction:
-    """Extract the surfaces of a fitted shape.
-
-    Args:
-        model: The model that was fitted.
-        shape: Shape parameters and pose.
-        structures: Which of the model's to keep.
-        spacing_mm: Distance between lattice nodes.
-    """
-    seen_mm = None if shape.surface is None else shape.surface.box_mm
-    lattice = model_lattice(model, world_from_model(model, shape.pose), spacing_mm, seen_mm)
-    field = fitted_field(model, shape, lattice)
-    extraction = extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)
-    kept = {name: extraction.meshes[name] for name in structures}
-    return Extraction(kept, extraction.n_evaluated, extraction.n_nodes)
-
-
-def model_lattice(
-    model: ModelBundle, pose: WorldFromModel, spacing_mm: float, seen_mm: tuple[Floats, Floats] | None = None
-) -> Lattice:
-    """Lay a lattice over all that training shapes reached, and over what was seen, with a margin.
-
-    Args:
-        model: Knows what training shapes reached.
-        pose: Where they lie.
-        spacing_mm: Distance between nodes.
-        seen_mm: Lower and upper corner of the observed points.
-    """
-    lower, upper = model.box
-    corners = np.array(list(itertools.product(*zip(lower - BOX_MARGIN, upper + BOX_MARGIN, strict=True))))
-    placed = pose(ModelPoints(corners)).xyz_mm
-    if seen_mm is not None:
-        placed = np.concatenate([placed, seen_mm[0][None] - SEEN_MARGIN_MM, seen_mm[1][None] + SEEN_MARGIN_MM])
-    return lattice_over(placed.min(axis=0), placed.max(axis=0), spacing_mm)
-
-
-def mean_shape(model: ModelBundle, spacing_mm: float) -> Extraction:
-    """Extract the lungs of beta = 0, centred on the world's origin."""
-    return shape_of(model, torch.zeros(model.latents.n_modes), spacing_mm)
-
-
-def shape_of(model: ModelBundle, beta: Tensor, spacing_mm: float, axis_scale: Floats | None = None) -> Extraction:
-    """Extract the lungs of shape parameters (k,), about the world's origin, with optional factors along R, A, S."""
-    return placed_shape(model, beta, model.world_from_model(np.zeros(3), axis_scale), spacing_mm)
-
-
-def placed_shape(model: ModelBundle, beta: Tensor, pose: WorldFromModel, spacing_mm: float) -> Extraction:
-    """Extract the lungs of shape parameters (k,) where a pose puts them."""
-    return extract_meshes(
-        lambda points: model.distances_mm(beta, pose, points),
-        model.structures,
-        model_lattice(model, pose, spacing_mm),
-        pieces_each=model.pieces_each,
     )

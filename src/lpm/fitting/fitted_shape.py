@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lpm.fitting.config import FitConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig, ResidualField
 from lpm.fitting.evidence.fitted_surface import FittedSurface, finish_surface
 from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
 from lpm.fitting.initialisation import initial_state
 from lpm.fitting.pose import Pose
-from lpm.fitting.residual import ResidualConfig, ResidualField
 from lpm.fitting.search import Found, StopReason, search
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lpm.calibration import number
+from lpm.fitting.discrepancy.residual import ResidualField
 from lpm.fitting.pose import rotation_matrix
-from lpm.fitting.residual import ResidualField
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.model.atlas import AtlasDecoder

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lpm.calibration import count
 from lpm.errors import InputError
+from lpm.fitting.discrepancy.residual import ResidualField, Waves, covariance, spread_evenly
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.posed import PosedModel
-from lpm.fitting.residual import ResidualField, Waves, covariance, spread_evenly
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lpm.calibration import count, number
-from lpm.fitting.fit import shape_of
+from lpm.fitting.extraction import shape_of
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder

@@ -10,8 +10,8 @@ import numpy as np
 
 from lpm.files.points import POINT_SUFFIXES
 from lpm.files.volumes import read_volume
+from lpm.fitting.evidence.masks import MaskFitConfig, observe_mask
 from lpm.fitting.evidence.observation import Observation, together
-from lpm.fitting.masks import MaskFitConfig, observe_mask
 from lpm.reports.provenance import provenance
 from lpm.workflows.outcome import FitRun, Outcome
 from lpm.workflows.radiographs import PictureOptions, read_radiograph

@@ -10,10 +10,10 @@ import numpy as np
 
 from lpm.files.points import POINT_SUFFIXES, read_points
 from lpm.files.volumes import read_volume
+from lpm.fitting.evidence.masks import MaskFitConfig, observe_mask
 from lpm.fitting.evidence.observation import Observation, together
-from lpm.fitting.masks import MaskFitConfig, observe_mask
-from lpm.fitting.observation import fit_observations
-from lpm.fitting.points import draw_points, observe_points
+from lpm.fitting.evidence.points import draw_points, observe_points
+from lpm.fitting.surfaces import fit_observations
 from lpm.reports.provenance import provenance
 from lpm.workflows.outcome import FitRun, Outcome
 

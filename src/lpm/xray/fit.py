@@ -18,12 +18,13 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.consistency import contradictions, disagreement_notes, disagreements
 from lpm.fitting.evidence.observation import Observation, once, together
 from lpm.fitting.evidence.term import Term
-from lpm.fitting.fit import Fit, extract_fit
+from lpm.fitting.extraction import extract_fit
+from lpm.fitting.fit import Fit
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
-from lpm.fitting.observation import fit_observations, surface_term
 from lpm.fitting.search import Found, JointProblem, search
 from lpm.fitting.state import State
+from lpm.fitting.surfaces import fit_observations, surface_term
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lpm.calibration import number
 from lpm.errors import InputError
-from lpm.fitting.fit import mean_shape
+from lpm.fitting.extraction import mean_shape
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import grid_around, voxelise
 from lpm.geometry.meshes import WorldMesh

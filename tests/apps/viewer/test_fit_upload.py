@@ -14,7 +14,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import write_mesh
 from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
-from lpm.fitting.masks import MaskFitConfig
+from lpm.fitting.evidence.masks import MaskFitConfig
 from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh, joined, sample_surface
 from lpm.geometry.phantoms import PhantomLungs, to_labels

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lpm.calibration import number
+from lpm.fitting.discrepancy.noise import Noise, estimate_noise
+from lpm.fitting.discrepancy.residual import Observed, ResidualField, condition
 from lpm.fitting.evidence.surface import SurfaceTerm
-from lpm.fitting.noise import Noise, estimate_noise
-from lpm.fitting.residual import Observed, ResidualField, condition
 from lpm.fitting.state import State
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lpm.calibration import count, number
 from lpm.fitting.config import FitConfig
+from lpm.fitting.discrepancy.noise import Noise, estimate_noise
+from lpm.fitting.discrepancy.residual import Clusters, ResidualConfig, cells, covariance, spread_evenly
 from lpm.fitting.evidence.term import Linearised
-from lpm.fitting.noise import Noise, estimate_noise
 from lpm.fitting.posed import PosedModel
-from lpm.fitting.residual import Clusters, ResidualConfig, cells, covariance, spread_evenly
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle

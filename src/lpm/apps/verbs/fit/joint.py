@@ -85,7 +85,7 @@ def fit_joint(
 
     Example: lpm fit joint --mask slices.nii.gz --frontal pa.png --mm-per-px 0.4 --out lungs
     """
-    from lpm.fitting.masks import MaskFitConfig
+    from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.joint import EvidenceFiles, fit_evidence_files
     from lpm.workflows.outcome import FitRun, OutcomeFiles
     from lpm.workflows.radiographs import PictureOptions, views_for

@@ -52,7 +52,7 @@ def fit_mask(
 
     Example: lpm fit mask labels.nii.gz --out lungs
     """
-    from lpm.fitting.masks import MaskFitConfig
+    from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.outcome import FitRun, OutcomeFiles
     from lpm.workflows.surfaces import fit_labels_file
 

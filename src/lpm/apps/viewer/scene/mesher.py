@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
-from lpm.fitting.fit import placed_shape
+from lpm.fitting.extraction import placed_shape
 from lpm.fitting.pose import world_from_model
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder

@@ -15,10 +15,10 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.observation import Observation, digest_of
+from lpm.fitting.evidence.slices import contours, drawn_slices
+from lpm.fitting.evidence.structure_names import structure_indices
 from lpm.fitting.fit import Fit
-from lpm.fitting.observation import fit_observations
-from lpm.fitting.sides import structure_indices
-from lpm.fitting.slices import contours, drawn_slices
+from lpm.fitting.surfaces import fit_observations
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle

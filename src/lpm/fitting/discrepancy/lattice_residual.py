@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lpm.calibration import number
-from lpm.fitting.residual import ResidualField
+from lpm.fitting.discrepancy.residual import ResidualField
 from lpm.geometry.extraction import Field, Lattice
 from lpm.geometry.frames import Floats
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lpm.calibration import count, number
 from lpm.fitting.config import FitConfig
-from lpm.fitting.residual import ResidualConfig, correlation
+from lpm.fitting.discrepancy.residual import ResidualConfig, correlation
 from lpm.geometry.distances import morton_order
 
 _BLOCK = count("fitting.block")

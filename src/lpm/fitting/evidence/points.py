@@ -9,9 +9,9 @@ import numpy as np
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.observation import UNKNOWN, Observation, digest_of
+from lpm.fitting.evidence.structure_names import structure_indices
 from lpm.fitting.fit import Fit
-from lpm.fitting.observation import fit_observations
-from lpm.fitting.sides import structure_indices
+from lpm.fitting.surfaces import fit_observations
 from lpm.geometry.frames import PointsLike, as_points
 from lpm.model.bundle import ModelBundle
 

@@ -9,7 +9,8 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.consistency import contradictions
 from lpm.fitting.evidence.observation import UNKNOWN, Observation, once, together
 from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
-from lpm.fitting.fit import Fit, extract_fit
+from lpm.fitting.extraction import extract_fit
+from lpm.fitting.fit import Fit
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
 from lpm.fitting.search import search

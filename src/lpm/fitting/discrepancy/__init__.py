@@ -1,0 +1,1 @@
+"""What shape and pose cannot express: the smooth residual (model discrepancy) about the decoder, and noise."""
