@@ -22,7 +22,7 @@ from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
 from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.partition import CarriedParts, PartitionConfig, carry_parts, with_parts
+from lpm.fitting.partition.learning import CarriedParts, PartitionConfig, carry_parts, with_parts
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical

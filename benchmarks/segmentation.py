@@ -26,7 +26,7 @@ from scipy import ndimage, signal
 from lpm.files.atomic import write_text
 from lpm.files.scans import read_scan
 from lpm.files.volumes import read_volume, write_volume
-from lpm.fitting.disease import fill_disease
+from lpm.fitting.ct.disease import fill_disease
 from lpm.geometry.phantom_scans import LabelLungs, PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, stored_as
 from lpm.geometry.volumes import Volume, as_stored, canonical

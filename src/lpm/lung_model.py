@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from lpm.errors import InputError
 from lpm.files.hub import PREFIX, fetch_repository
 from lpm.fitting.config import FitConfig
-from lpm.fitting.ct import CtFitConfig, fit_ct
-from lpm.fitting.disease import fill_disease
+from lpm.fitting.ct.disease import fill_disease
+from lpm.fitting.ct.fit import CtFitConfig, fit_ct
 from lpm.fitting.evidence.masks import MaskFitConfig, fit_mask, observe_mask
 from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.evidence.points import fit_points, observe_points

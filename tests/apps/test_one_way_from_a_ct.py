@@ -18,7 +18,7 @@ from lpm.apps.viewer.fit_upload import Options, fit_upload
 from lpm.errors import InputError
 from lpm.files.scans import read_scan
 from lpm.files.volumes import read_volume, write_volume
-from lpm.fitting.ct import CtFitConfig, observe_lungs
+from lpm.fitting.ct.fit import CtFitConfig, observe_lungs
 from lpm.fitting.evidence.masks import MaskFitConfig
 from lpm.geometry.masks import averaged
 from lpm.geometry.phantom_scans import PhantomScan, render_scan

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lpm
-from lpm.fitting.disease import fill_disease
+from lpm.fitting.ct.disease import fill_disease
 from lpm.fitting.extraction import mean_shape
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.masks import distance_mm
@@ -54,7 +54,7 @@ def test_healthy_lungs_hide_nothing(healthy: tuple[Scan, Volume]) -> None:
 def test_a_consolidated_base_as_dense_as_muscle_is_found_again(
     model: ModelBundle, healthy: tuple[Scan, Volume], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lpm.fitting.disease._POINTS", 800)
+    monkeypatch.setattr("lpm.fitting.ct.disease._POINTS", 800)
     scan, seen = sick(healthy)
     hidden = {name: lung for name, lung in lungs_before_ribs(scan, seen).items() if lung.is_hidden}
     assert hidden.keys() == {"right_lung"}

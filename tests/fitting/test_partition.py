@@ -10,7 +10,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.volumes import read_volume
 from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.partition import PartitionConfig, partition_model
+from lpm.fitting.partition.learning import PartitionConfig, partition_model
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle, read_bundle, write_bundle

@@ -20,7 +20,7 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.fitted_surface import FittedSurface
 from lpm.fitting.extraction import extract_fit, fitted_field
 from lpm.fitting.fitted_shape import FittedShape
-from lpm.fitting.parts import beyond_parts_mm, field_of_parts, part_names
+from lpm.fitting.partition.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, normal_interval, vertex_sigma_mm, volume_sd_ml
 from lpm.geometry.extraction import Extraction, extract_meshes, lattice_over

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lpm.files.scans import read_scan
-from lpm.fitting.ct import CtFitConfig, observe_lungs
+from lpm.fitting.ct.fit import CtFitConfig, observe_lungs
 from lpm.lung_model import fill_hidden
 from lpm.segmentation.find import find_lungs
 from lpm.segmentation.hounsfield import hounsfield

@@ -37,7 +37,7 @@ def partition(
     Example: lpm partition */lobes.nii.gz --labels left=1+2,right=3+4+5 --parts left_upper=1,left_lower=2,... --out M
     """
     from lpm.files.volumes import read_volume
-    from lpm.fitting.partition import PartitionConfig, partition_model
+    from lpm.fitting.partition.learning import PartitionConfig, partition_model
     from lpm.model.bundle import write_bundle
 
     if (out / "bundle.json").exists():

@@ -49,7 +49,7 @@ def fit_ct(
 
     Example: lpm fit ct ct.nii.gz --out lungs
     """
-    from lpm.fitting.ct import CtFitConfig
+    from lpm.fitting.ct.fit import CtFitConfig
     from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.ct import fit_ct_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles

@@ -18,7 +18,7 @@ from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.masks import MaskFitConfig, observe_mask
 from lpm.fitting.fitted_shape import fit_shape
-from lpm.fitting.parts import atlas_of, placed
+from lpm.fitting.partition.parts import atlas_of, placed
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical

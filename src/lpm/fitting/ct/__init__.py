@@ -1,0 +1,1 @@
+"""Lungs from a chest CT: found, filled where dense disease hides them, fitted."""

@@ -1,0 +1,1 @@
+"""Parts of structures, such as lobes: learned from label maps, carried to fitted lungs."""
