@@ -6,9 +6,9 @@ class LpmError(Exception):
 
     Args:
         subject: What the message is about: a case, a file, an argument.
-        given: What was found there.
-        expected: What should have been there.
-        hint: What to try.
+        given: Value that was found.
+        expected: Value that was expected.
+        hint: Advice on what to try.
     """
 
     def __init__(self, subject: str, given: str, expected: str = "", hint: str = "") -> None:

@@ -15,7 +15,7 @@ def import_extra(module: str, extra: str, subject: str, also: str = "") -> Any:
         module: Its full name.
         extra: The extra of this package that installs it.
         subject: What needs it, for the message: a verb, an option, a file.
-        also: What else to try, added to the advice to install the extra.
+        also: Further advice, added to the advice to install the extra.
 
     Raises:
         MissingExtraError: It is not installed, or it is and cannot be imported.

@@ -76,7 +76,7 @@ class LungModel:
 
         Args:
             beta: Up to k numbers, N(0, I) over the training shapes; those that are left out are 0.
-            pose: Where they lie; default about the world's origin.
+            pose: Pose of the lungs; default about the world's origin.
             spacing_mm: Lattice of the extracted meshes.
 
         Raises:
@@ -118,7 +118,7 @@ class LungModel:
         """Reconstruct lungs from all that is known of a patient, in one fit.
 
         Args:
-            evidence: Of one patient at one breath: points, masks and slices in one world (`observe_points`,
+            evidence: Evidence of one patient at one breath: points, masks and slices in one world (`observe_points`,
                 `observe_mask`), radiographs that may be placed in it or not (`observe_xray`).
             config: Prior widths, residual and stopping; default `FitConfig()`.
             spacing_mm: Lattice of the extracted meshes.
@@ -192,7 +192,7 @@ class LungModel:
         """Reconstruct lungs from a chest CT: find them as `lpm segment` does, then fit their surface.
 
         Args:
-            ct: In HU, with any axis order and flips.
+            ct: CT in HU, with any axis order and flips.
             rng: Draws the points on the lungs' surface.
             config: Segmenter, filling, and how the lungs are fitted; default `CtFitConfig()`.
 
@@ -215,7 +215,7 @@ class LungModel:
         """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both (paper IV.C).
 
         Args:
-            radiographs: At most one of each side, of one patient at one breath.
+            radiographs: Radiographs, at most one of each side, of one patient at one breath.
             reader: Networks that read radiographs; default the bundled ones.
             config: Prior widths and stopping; default `FitConfig()`.
             spacing_mm: Lattice of the extracted meshes.
@@ -259,7 +259,7 @@ class LungModel:
         """New lungs, with attributes or ranges of them: ``model.generate(9, volume_ml=4500, rng=rng)``.
 
         Args:
-            n: How many pairs.
+            n: Number of pairs.
             rng: Source of randomness.
             config: Truncation, gates, correction; default `GenerationConfig()`.
             **attributes: Values or (low, high) by name, in the unit that ends the name; docs/measure.md lists them.

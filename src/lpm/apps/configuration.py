@@ -21,10 +21,10 @@ def build_config(
     """Build a config from a file and options.
 
     Args:
-        kind: Of the config.
+        kind: Kind of the config.
         path: TOML file, if there is one.
-        given: What options say; they win over the file.
-        base: What holds where neither says anything, instead of the kind's defaults.
+        given: Values of options; they win over the file.
+        base: Values where neither has any, instead of the kind's defaults.
 
     Raises:
         FileError: The file cannot be read, or is not TOML.

@@ -77,8 +77,8 @@ def run_demo(out: Path, seed: int, bar: Progress) -> Path:
 
     Args:
         out: A new or empty folder, or one that an earlier demo left.
-        seed: Of the generated lungs and of everything after.
-        bar: Where progress is drawn.
+        seed: Seed of the generated lungs and of everything after.
+        bar: Progress bar.
 
     Returns:
         Path of `report.html`.

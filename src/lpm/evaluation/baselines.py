@@ -63,7 +63,7 @@ def build_baselines(cohort: Cohort, config: BaselinesConfig | None = None) -> li
 
     Args:
         cohort: Prepared subjects; only those of the split ``train`` are read.
-        config: Which and how; the default builds all four.
+        config: Config: which baselines, and how they are fitted; the default builds all four.
 
     Returns:
         In the order of ``config.names``.
@@ -110,7 +110,7 @@ class SdfGrids:
 
     Args:
         values: (subjects, structures, i, j, k) mm, negative inside.
-        grid: Where the nodes lie about a subject's centre.
+        grid: Grid of the nodes about a subject's centre.
         structures: Names, in the order of the second axis.
     """
 
@@ -153,7 +153,7 @@ def fit_field(mean: Grids, modes: Grids, grid: VoxelGrid, points_mm: Floats, con
     Args:
         mean: (structures, i, j, k) mm.
         modes: (m, structures, i, j, k) mm; none of them for a translation alone.
-        grid: Where the nodes lie about the centre.
+        grid: Grid of the nodes about the centre.
         points_mm: (n, 3) RAS mm on the surfaces.
         config: Noise, number of independent points, iterations.
     """
@@ -211,7 +211,7 @@ class MeanShape:
     """The mean of the training SDF grids, translated to the points.
 
     Args:
-        grids: Of the training subjects.
+        grids: Grids of the training subjects.
         config: Iterations.
     """
 
@@ -265,7 +265,7 @@ class PcaOfGrids:
     """Principal components of the SDF grids, fitted to the points with a translation.
 
     Args:
-        grids: Of the training subjects.
+        grids: Grids of the training subjects.
         config: Noise, number of independent points, iterations.
         n_modes: Keep the first of the components; default all.
     """

@@ -44,9 +44,9 @@ class CaseResult(Generic[S]):
         subject: Its name.
         method: ``LPM`` or a baseline's name.
         scores: None if the method failed.
-        seconds: From the evidence to meshes.
+        seconds: Seconds from the evidence to meshes.
         meshes: The reconstruction, RAS mm; empty if the method failed or gives none.
-        notes: How the fit ended and what it doubts, or why the method failed.
+        notes: Notes: how the fit ended and what it doubts, or why the method failed.
     """
 
     subject: str
@@ -74,7 +74,7 @@ def summaries(results: Sequence[CaseResult[Any]], *, rng: np.random.Generator, p
     """Mean, median and interval of the mean of every number, by method; methods that always failed are left out.
 
     Args:
-        results: Of all methods and subjects.
+        results: Results of all methods and subjects.
         rng: Source of the bootstrap's resampling.
         p95: Numbers of which the 95th percentile is wanted as well, as ``p95``.
     """
@@ -106,8 +106,8 @@ def write_results(
     Args:
         out: Folder.
         results: A line of ``scores.csv`` each.
-        summary: What was evaluated and how, and the summary of each method.
-        tables: In reading order.
+        summary: Summary: what was evaluated and how, and the summary of each method.
+        tables: Tables in reading order.
 
     Raises:
         FileError: The disk refuses.

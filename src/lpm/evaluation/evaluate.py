@@ -65,9 +65,9 @@ def evaluate_model(
 
     Args:
         model: Trained; its network stays frozen.
-        cohort: With the subjects' true meshes and surface points.
-        split: Which subjects.
-        config: What is observed, how it is scored.
+        cohort: Cohort with the subjects' true meshes and surface points.
+        split: Split to evaluate.
+        config: Config: what is observed, how it is scored.
         baselines: Already trained.
 
     Raises:

@@ -25,7 +25,7 @@ class PoissonReconstruction:
 
     Args:
         structures: Two names, the one that lies towards smaller R (the left lung) first.
-        depth: Of the octree.
+        depth: Depth of the octree.
         cut_mm: Spacing of the grid on which merged lungs are cut apart.
         true_normals: Whether it is told the true normals.
 
@@ -125,8 +125,8 @@ def cut_at(mesh: WorldMesh, x_mm: float, spacing_mm: float) -> tuple[WorldMesh, 
 
     Args:
         mesh: RAS mm.
-        x_mm: Where the plane crosses R.
-        spacing_mm: Of the grid; detail below it is lost.
+        x_mm: Position of the plane along R.
+        spacing_mm: Spacing of the grid; detail below it is lost.
 
     Returns:
         What lies towards smaller R, and towards larger R; of a closed mesh the largest piece.

@@ -35,11 +35,11 @@ class ShapeSpace:
     """One model, cut down to some modes.
 
     Args:
-        name: What tables call it.
+        name: Name in tables.
         n_modes: Number of modes.
         reconstruct: (n, 3) surface points, RAS mm, to lungs.
         draw: A random generator to new lungs.
-        variance_share: Of all the model's variance, what these modes hold.
+        variance_share: Share of the model's variance that these modes hold.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ShapeSpaceScores:
     """What a shape space is worth.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         n_modes: Number of modes.
         generalisation_mm: ASSD of each unseen subject, as near as the modes come to it.
         specificity_mm: Distance of each drawn shape from the nearest training lungs.
@@ -80,7 +80,7 @@ def model_space(model: ModelBundle, reach: Floats, n_modes: int, *, with_pose: b
     Args:
         model: Trained.
         reach: (k,) variance of the surface along each shape parameter.
-        n_modes: How many to keep.
+        n_modes: Number of modes to keep.
         with_pose: Whether axis scales and rotation are fitted and drawn as well, as in every fit.
     """
     few = truncated(model, n_modes)
@@ -141,7 +141,7 @@ def judge(space: ShapeSpace, cohort: Cohort, *, n_draws: int = 20, points: int =
 
     Args:
         space: Cut down to its modes.
-        cohort: With training and test subjects.
+        cohort: Cohort with training and test subjects.
         n_draws: Shapes drawn for the specificity.
         points: Surface points that each test subject is fitted to.
     """

@@ -23,9 +23,9 @@ class MethodTable:
     """Layout of a table with one row a method.
 
     Args:
-        caption: Of the table.
-        numbers: Of each column with a mean and its interval: the number's name, and its format.
-        further: Of each column after those: a cell, from the method's results and their summary.
+        caption: Caption of the table.
+        numbers: Numbers by column with a mean and its interval: the number's name, and its format.
+        further: Content of each column after those: a cell, from the method's results and their summary.
     """
 
     caption: str

@@ -77,8 +77,8 @@ def pca_model(model: ModelBundle, lungs: Sequence[Meshes]) -> ModelBundle:
     """PCA of the signed distances of lungs on a grid, in the place of a model's decoder.
 
     Args:
-        model: Whose frame, structures and pose prior it takes over.
-        lungs: Of the training subjects, in their own worlds.
+        model: Model whose frame, structures and pose prior are used.
+        lungs: Lungs of the training subjects, in their own worlds.
     """
     centred = [_centred(meshes, model.structures) for meshes in lungs]
     grids = train_grids(centred, BaselinesConfig())
@@ -97,8 +97,8 @@ class GridsDecoder(nn.Module):
     """Signed distance to every structure in model units: the mean of grids and a mixture of their components.
 
     Args:
-        grids: Of the training lungs.
-        scale_mm: Of one model unit.
+        grids: Grids of the training lungs.
+        scale_mm: Scale of one model unit.
     """
 
     def __init__(self, grids: SdfGrids, scale_mm: float) -> None:

@@ -45,7 +45,7 @@ def subjects_of(folder: Path, split: Split) -> list[str]:
     Args:
         folder: With `split.json`, and for each subject a folder of `labels.nii.gz`, `frontal.png`, `lateral.png` and
             `views.json`, as `lpm xray` writes them.
-        split: Of `split.json`; without that file all subjects count as test.
+        split: Split of `split.json`; without that file all subjects count as test.
 
     Raises:
         FileError: The folder or its `split.json` cannot be read.

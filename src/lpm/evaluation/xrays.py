@@ -83,7 +83,7 @@ class XrayResult(CaseResult[XrayScores]):
     """One method on one subject; its seconds are those of one core, whatever else the machine does.
 
     Args:
-        views: What the method saw, such as ``frontal + lateral``.
+        views: Views given to the method, such as ``frontal + lateral``.
     """
 
     views: str = ""
@@ -111,8 +111,8 @@ def compare(meshes: Meshes, true: Meshes, config: MetricsConfig | None = None) -
 
     Args:
         meshes: Closed, by structure, RAS mm.
-        true: Of the same structures.
-        config: Of the metrics.
+        true: True lungs of the same structures.
+        config: Config of the metrics.
     """
     config = config or MetricsConfig()
     moved = onto(meshes, true)
@@ -157,10 +157,10 @@ def evaluate_xrays(
     """Reconstruct every subject of a split from its radiographs by the model and by each baseline.
 
     Args:
-        model: Of the left and the right lung.
+        model: Model of the left and the right lung.
         folder: See `subjects_of`; the baselines learn from its training subjects.
         config: Split, views, fit, metrics.
-        reader: Of radiographs; default the bundled one.
+        reader: Reader of radiographs; default the bundled one.
         jobs: Worker processes, one subject each.
 
     Raises:

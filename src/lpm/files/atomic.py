@@ -60,7 +60,7 @@ def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> N
     """Refuse a folder that cannot be replaced without losing what others put there.
 
     Args:
-        folder: To be replaced; absent, empty, or an earlier output.
+        folder: Folder to replace; absent, empty, or an earlier output.
         is_own: Whether an entry of that name belongs to such an output.
         what: Such an output, in words.
 

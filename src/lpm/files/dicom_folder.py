@@ -114,7 +114,7 @@ def find_series(path: Path, subject: str = "") -> list[Series]:
 
     Args:
         path: A folder or a DICOM file.
-        subject: For messages; by default the path.
+        subject: Name for messages; by default the path.
 
     Raises:
         FileError: There is no DICOM image with a place in the patient, or a file cannot be read.

@@ -44,7 +44,7 @@ class Series:
         uid: Series instance UID.
         patient: Patient ID, else name, else study UID: named only where a folder of several is refused.
         number: Series number, 0 if there is none.
-        description: What the scanner called it.
+        description: Scanner's description.
         modality: CT, MR, ...
         kind: ``ImageType``, such as ORIGINAL PRIMARY AXIAL.
         orientation: (2, 3) directions of rows and columns, LPS.
@@ -52,7 +52,7 @@ class Series:
         shape: Rows and columns.
         thickness_mm: Nominal slice thickness.
         slices: Sorted along the normal.
-        acquisition: Which acquisition of a series that has several at the same places; None if it has not.
+        acquisition: Acquisition of a series that has several at the same places; None if it has not.
     """
 
     uid: str
@@ -132,7 +132,7 @@ def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> 
         found: All of a folder.
         wanted: Series number, or (at least 6 characters of the end of) its UID; either with ``:`` and the acquisition
             number behind it, where a series has several; None to choose.
-        subject: For messages.
+        subject: Name for messages.
 
     Raises:
         InputError: No series, or several, answer to it; or, where none was asked for, they are of several patients or

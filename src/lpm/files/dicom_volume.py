@@ -39,8 +39,8 @@ class DicomVolume:
 
     Args:
         volume: HU, RAS.
-        series: What it was made of.
-        notes: What was mended: missing slices, a tilted gantry.
+        series: Series that it was made of.
+        notes: Notes on what was repaired: missing slices, a tilted gantry.
     """
 
     volume: Volume
@@ -54,8 +54,8 @@ def read_series(series: Series, subject: str) -> DicomVolume:
     A few missing slices are interpolated and a tilted gantry is undone, and the notes say so.
 
     Args:
-        series: Of `find_series`.
-        subject: For messages.
+        series: Series of `find_series`.
+        subject: Name for messages.
 
     Raises:
         InputError: Several images at one place, too many slices missing, or slices that lie beside each other.

@@ -30,11 +30,11 @@ class DataSet:
     """What can be fetched.
 
     Args:
-        name: What the command line calls it.
-        doi: Of the record in an archive that knows its files' checksums (Zenodo, Figshare, Dataverse).
+        name: Name on the command line.
+        doi: DOI of the record in an archive that knows its files' checksums (Zenodo, Figshare, Dataverse).
         files: Names in the record.
-        licence: To be shown before anything is used.
-        citation: Whom to cite.
+        licence: Licence, to be shown before anything is used.
+        citation: Citation.
     """
 
     name: str
@@ -60,8 +60,8 @@ class RemoteFile:
     """A file to fetch.
 
     Args:
-        name: Of the file here; a plain name.
-        url: Where it is.
+        name: Name of the local file; a plain name.
+        url: Address.
         checksum: Algorithm and digest, such as md5:0123...
     """
 
@@ -107,8 +107,8 @@ def fetch(file: RemoteFile, folder: Path, progress: Progress | None = None, *, w
     A connection that breaks is taken up again, and a server that is busy (429, 5xx) is asked again, each after a pause.
 
     Args:
-        file: What to fetch.
-        folder: Where to.
+        file: File to fetch.
+        folder: Output folder.
         progress: Told name, bytes so far and bytes in all (None if the server does not say).
         wait: Waits for the seconds that it is given.
 

@@ -30,7 +30,7 @@ def marked(content: bytes, suffix: str, space: Space) -> bytes:
 
     Args:
         content: A binary .stl, or any .ply or .obj.
-        suffix: Which of them.
+        suffix: Suffix of the file: .ply, .stl or .obj.
         space: That its coordinates are in.
     """
     mark = f"SPACE={space}".encode()

@@ -39,7 +39,7 @@ def write_mesh(path: Path, mesh: WorldMesh, space: Space = "RAS") -> None:
         path: .ply, .stl, .obj and .vtp say in their header which space they are in, as 3D Slicer reads it. A .glb is
             upright and in metres, as glTF wants it, whatever the space.
         mesh: RAS mm.
-        space: Of the coordinates in the file.
+        space: Space of the coordinates in the file.
 
     Raises:
         FileError: Unknown ending, or the disk refuses.
@@ -66,7 +66,7 @@ class MeshFiles:
 
     Args:
         suffix: .ply, .stl, .obj, .glb or .vtp.
-        space: Of the coordinates, as their headers say.
+        space: Space of the coordinates, as their headers say.
         faces: Most triangles of each; None leaves them as they are.
     """
 

@@ -84,7 +84,7 @@ def check_extent(points_mm: Floats, subject: str, whole_mm: float = LUNGS_MM) ->
 
     Args:
         points_mm: (n, 3); a part passes.
-        subject: What to call the points in the error, such as their file.
+        subject: Name of the points in an error, such as their file.
         whole_mm: Diagonal of the box that holds all the shapes that the points could be of, by default lungs.
 
     Raises:

@@ -20,7 +20,7 @@ class ScanFile:
 
     Args:
         volume: Values with slope and intercept applied.
-        notes: What had to be mended, and which series was taken.
+        notes: Notes on what was repaired, and which series was taken.
     """
 
     volume: Volume
@@ -58,7 +58,7 @@ def read_scan(path: Path, series: str | None = None) -> ScanFile:
 
     Args:
         path: A volume file, a DICOM folder, a zip, or a DICOM file, which stands for its series in its folder.
-        series: Which DICOM series: its number or (the end of) its UID, with ``:`` and the acquisition number where it
+        series: DICOM series: its number or (the end of) its UID, with ``:`` and the acquisition number where it
             has several; None for the thin-slice axial chest CT, of one patient.
 
     Raises:

@@ -41,7 +41,7 @@ class CheckedPoints:
     Args:
         points_mm: (n, 3) each place once.
         structure: (n,) their structures.
-        notes: What was odd about them.
+        notes: Warnings about them.
     """
 
     points_mm: Floats

@@ -68,7 +68,7 @@ def disagreement_notes(what: Sequence[str], found: Sequence[Disagreement]) -> li
 
     Args:
         what: Each kind in words.
-        found: How far it moves the lungs.
+        found: Disagreement: how far it moves the lungs.
     """
     if len(found) < 2:
         return []
@@ -127,8 +127,8 @@ def contradictions(
     Args:
         model: Trained.
         parts: Kinds of points.
-        surface: What all of them say of their joint fit.
-        config: Of the fit.
+        surface: Result of the joint fit to all of them.
+        config: Config of the fit.
     """
     share = surface.n_outliers / len(surface.residuals_mm)
     is_odd = surface.unexplained_mm > _ODD_MM or surface.noise_mm > _ODD_NOISE_MM or share > _ODD_SHARE

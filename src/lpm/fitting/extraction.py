@@ -32,7 +32,7 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
     Args:
         model: The model that was fitted.
         shape: Shape parameters and pose.
-        structures: Which of the model's to keep.
+        structures: Structures of the model to keep.
         spacing_mm: Distance between lattice nodes.
     """
     seen_mm = None if shape.surface is None else shape.surface.box_mm
@@ -50,7 +50,7 @@ def model_lattice(
 
     Args:
         model: Knows what training shapes reached.
-        pose: Where they lie.
+        pose: Pose of the lungs.
         spacing_mm: Distance between nodes.
         seen_mm: Lower and upper corner of the observed points.
     """

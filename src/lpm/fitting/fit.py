@@ -40,11 +40,11 @@ class Fit:
 
     Args:
         model: The model that was fitted.
-        config: How.
+        config: Settings of the fit.
         shape: Shape parameters, pose, residuals, why the fit stopped.
         extraction: Meshes and what they cost.
-        observed: What was fitted, in words.
-        notes: What a reader must know, such as a side that no point was seen of.
+        observed: Evidence, in words.
+        notes: Notes for the reader, such as a side that no point was seen of.
         sized: Whether lengths are millimetres; a radiograph without a pixel spacing shows a shape, and no size.
     """
 
@@ -90,7 +90,7 @@ class Fit:
 
         Args:
             name: ``total_volume_ml``, or a structure's such as ``left_lung_volume_ml``.
-            level: Between 0 and 1.
+            level: Probability, between 0 and 1.
 
         Raises:
             InputError: Another name or level; the size is unknown.
@@ -124,7 +124,7 @@ class Fit:
         Args:
             rng: Source of randomness.
             n: Number of draws; each takes seconds.
-            level: Between 0 and 1.
+            level: Probability, between 0 and 1.
             spacing_mm: Lattice of the draws.
 
         Raises:

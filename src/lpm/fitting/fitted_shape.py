@@ -30,7 +30,7 @@ class FittedShape:
         precision: (k + 9, k + 9) of the posterior over beta, translation, log scales, rotation.
         iterations: Steps tried.
         stop_reason: Why the search stopped.
-        surface: What surface points say of the fit; None if there were none.
+        surface: Result of the surface points; None if there were none.
     """
 
     beta: Tensor

@@ -34,7 +34,7 @@ def initial_state(model: ModelBundle, points: SurfacePoints, config: FitConfig) 
 
     Args:
         model: Trained.
-        points: On the surface.
+        points: Points on the surface.
         config: Prior widths.
     """
     return _short_search(model, points.some(_POINTS), config)[0]
@@ -45,7 +45,7 @@ def rough_cost(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> 
 
     Args:
         model: Trained.
-        points: On the surface.
+        points: Points on the surface.
         config: Prior widths.
     """
     return _short_search(model, points.some(_POINTS), config)[1]

@@ -69,7 +69,7 @@ class PosedModel:
             state: Shape and pose.
             lower: (3,) corner of the box in the model frame that holds most of the points.
             upper: (3,) the other corner.
-            spacing_mm: Of the displacements' nodes.
+            spacing_mm: Spacing of the displacements' nodes.
         """
         decoder, latent = self.model.decoder, self.model.latents.to_latent(state.beta)[None]
         if not isinstance(decoder, AtlasDecoder):

@@ -48,7 +48,7 @@ class Found:
 
     Args:
         state: Shape and pose.
-        nuisances: Of each term.
+        nuisances: Nuisance parameters of each term.
         precision: (k + 9, k + 9) of the posterior over shape and pose, nuisance parameters marginalised.
         shares: Each term's part of the precision, (k + 9, k + 9), and of the gradient (k + 9,) of half the energy.
         prior_gradient: (k + 9,) the prior's part of the gradient.
@@ -140,7 +140,7 @@ def search(model: ModelBundle, terms: Sequence[Term], config: FitConfig, start: 
         model: Trained.
         terms: Evidence of one patient.
         config: Prior widths and stopping.
-        start: Where to begin.
+        start: State from which the search starts.
 
     Raises:
         InputError: The energy is not finite.

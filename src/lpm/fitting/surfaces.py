@@ -28,7 +28,7 @@ def fit_observations(
 
     Args:
         model: Trained.
-        observations: Of one patient, in one frame; see `observe_points` and `observe_mask`.
+        observations: Observations of one patient, in one frame; see `observe_points` and `observe_mask`.
         config: Prior widths and stopping; default `FitConfig()`.
         spacing_mm: Lattice of the extracted meshes.
 

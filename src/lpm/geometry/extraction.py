@@ -103,7 +103,7 @@ def evaluate_sparse(field: Field, lattice: Lattice) -> SparseField:
 
     Args:
         field: World mm to signed distances in mm.
-        lattice: Where.
+        lattice: Lattice to evaluate on.
 
     Returns:
         The field, exact in every cell that the surface crosses.
@@ -183,7 +183,7 @@ class Extraction:
     """Surfaces of all structures, and what they cost.
 
     Args:
-        meshes: By structure; closed, outward, one piece, RAS mm.
+        meshes: Meshes by structure; closed, outward, one piece, RAS mm.
         n_evaluated: Nodes at which the network was asked.
         n_nodes: Nodes that a dense evaluation would have asked.
     """
@@ -199,7 +199,7 @@ def extract_meshes(field: Field, structures: Sequence[str], lattice: Lattice, *,
     Args:
         field: World mm (n, 3) to signed distances (n, s) in mm.
         structures: Names, in the order of the field's columns.
-        lattice: Where to look.
+        lattice: Lattice to evaluate on.
         pieces_each: Pieces that a structure may have: more than one only for a union of lungs.
 
     Raises:

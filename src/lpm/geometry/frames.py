@@ -45,8 +45,8 @@ def as_points(array: PointsLike, subject: str = "points", *, at_least: int = 0) 
 
     Args:
         array: (n, 3) finite numbers: an array or tensor, or what has ``vertices`` or ``points``.
-        subject: What to call the array in an error.
-        at_least: How many points there must be.
+        subject: Name of the array in an error.
+        at_least: Least number of points.
 
     Returns:
         (n, 3) float64.

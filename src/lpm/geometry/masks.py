@@ -107,7 +107,7 @@ def refined(labels: Volume, grid: Volume) -> Volume:
 
     Args:
         labels: 0 is background; where two labels claim a voxel, the higher one has it.
-        grid: With the same axes; its values do not count.
+        grid: Grid with the same axes; its values do not count.
 
     Returns:
         uint8.

@@ -66,7 +66,7 @@ class PhantomScan:
     """What a generated CT shows.
 
     Args:
-        lungs: Whose lungs.
+        lungs: Lungs to draw a body around.
         spacing_mm: Voxel size along R, A, S.
         noise_hu: Standard deviation of the noise.
         lung_hu: Mean density of aerated lung; emphysema is lower.
@@ -76,7 +76,7 @@ class PhantomScan:
         padding_hu: Value outside the scanner's circle; None for a full square.
         consolidated: Share of the right lung, from behind and below, that is as dense as tissue.
         touching: Whether the lungs meet in front of the heart's vessels.
-        cropped_mm: What the image lacks below the lungs' middle; 0 for whole lungs.
+        cropped_mm: Length missing from the image below the lungs' middle; 0 for whole lungs.
     """
 
     lungs: PhantomLungs | LabelLungs
@@ -96,7 +96,7 @@ def render_scan(phantom: PhantomScan, *, rng: np.random.Generator) -> tuple[Volu
     """Generate a CT and the labels of its lungs.
 
     Args:
-        phantom: What it shows.
+        phantom: Phantom to render.
         rng: Noise, and the vessels of the lungs.
 
     Returns:

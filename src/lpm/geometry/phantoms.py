@@ -128,17 +128,17 @@ class PhantomLungs:
 
     Args:
         center_mm: (3,) world position of the point between the lungs at half height.
-        height_mm: From the deepest recess to the apex, roughly.
-        half_width_mm: From the midline to the ribs at the side.
-        half_depth_mm: From the middle to the ribs in front or behind.
+        height_mm: Height from the deepest recess to the apex, roughly.
+        half_width_mm: Distance from the midline to the ribs at the side.
+        half_depth_mm: Distance from the middle to the ribs in front or behind.
         gap_mm: Least distance between the lungs.
         dome: Height of the right diaphragm's dome, as a share of the height.
-        dome_drop: How much lower the left dome stands, as a share of the height.
+        dome_drop: Difference in height by which the left dome is lower, as a share of the height.
         heart: Size of the heart, 1 is usual.
         mediastinum: Half width of what lies between the lungs, as a share of the half width.
-        left_narrowing: How much narrower the left side is, as a share.
-        fullness: How square the shoulders are: 2 is an ellipsoid, more is fuller.
-        lean: How far the apex stands behind the base, as a share of the half depth.
+        left_narrowing: Share by which the left side is narrower.
+        fullness: Squareness of the shoulders: 2 is an ellipsoid, more is fuller.
+        lean: Distance of the apex behind the base, as a share of the half depth.
     """
 
     center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -348,8 +348,8 @@ def stored_as(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bo
 
     Args:
         volume: Any volume.
-        order: Which old axis each new axis is.
-        flips: Which new axes run backwards.
+        order: Old axis of each new axis.
+        flips: New axes that run backwards.
     """
     voxels, affine = volume.voxels.transpose(order), volume.world_from_voxel.copy()
     affine[:3, :3] = affine[:3, list(order)]

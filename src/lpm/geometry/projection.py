@@ -72,8 +72,8 @@ class Beam:
     """How a picture is taken.
 
     Args:
-        source_detector_mm: From the focal spot to the detector; None for a parallel beam.
-        patient_detector_mm: From the patient's middle to the detector; of no consequence to a parallel beam.
+        source_detector_mm: Distance from the focal spot to the detector; None for a parallel beam.
+        patient_detector_mm: Distance from the patient's middle to the detector; of no consequence to a parallel beam.
         back_to_front: PA, as the standing patient is taken; false for AP, as in bed. For a lateral view: the
             left side at the detector.
     """
@@ -105,7 +105,7 @@ def turned_view(
 
     Args:
         shape: Rows and columns.
-        mm_per_px: Of rows and of columns, on the detector.
+        mm_per_px: Pixel spacing of rows and of columns, on the detector.
         degrees: 0 is frontal; 90 lateral, the front on the left of the picture.
         center_mm: (3,) world point on the middle ray.
         beam: Parallel or cone.
@@ -166,8 +166,8 @@ def axis_view(shape: tuple[int, int], column: AxisMap, row: AxisMap) -> View:
 
     Args:
         shape: Rows and columns.
-        column: Of the coordinate that columns show.
-        row: Of the coordinate that rows show.
+        column: Map of the coordinate that columns show.
+        row: Map of the coordinate that rows show.
 
     Raises:
         InputError: Rows and columns show the same axis, or a size is not positive.

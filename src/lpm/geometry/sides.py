@@ -83,7 +83,7 @@ def left_share(numbers: NDArray[np.int32], sizes: NDArray[np.int64], middle: flo
     """(n + 1,) share of each connected piece that lies left of a plane.
 
     Args:
-        numbers: Of the pieces, as `pieces` gives them, with the first axis along R.
+        numbers: Numbers of the pieces, as `pieces` gives them, with the first axis along R.
         sizes: Voxels of each.
         middle: Index along the first axis that parts left from right.
     """

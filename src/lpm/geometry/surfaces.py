@@ -101,7 +101,7 @@ def surface_on_grid(field: NDArray[Any], grid: VoxelGrid) -> WorldMesh:
 
     Args:
         field: (i, j, k) at the grid's nodes.
-        grid: Where they lie.
+        grid: Grid of the values.
 
     Returns:
         Outward mesh in RAS mm.

@@ -98,7 +98,7 @@ def as_stored(volume: Volume, stored: Volume) -> Volume:
     """Undo `canonical`: the same image with the voxel axes of the volume that it was made of.
 
     Args:
-        volume: On the grid of ``canonical(stored)``.
+        volume: Volume on the grid of ``canonical(stored)``.
         stored: Its axes count, its values do not.
     """
     back = np.rint(np.linalg.inv(stored.world_from_voxel) @ volume.world_from_voxel).astype(int)
@@ -112,7 +112,7 @@ def on_grid(volume: Volume, grid: Volume) -> Volume:
 
     Args:
         volume: Any values.
-        grid: Of the same spacing and directions.
+        grid: Grid of the same spacing and directions.
 
     Raises:
         InputError: The grid's voxels are not the volume's.

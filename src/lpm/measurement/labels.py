@@ -32,9 +32,9 @@ class LabelSurfaces:
     """What a label map holds.
 
     Args:
-        meshes: By structure, RAS mm, of as many pieces as the labels have.
+        meshes: Meshes by structure, RAS mm, of as many pieces as the labels have.
         boxes_mm: Lowest and highest corner of each structure, more exactly than its mesh knows.
-        flags: What was odd.
+        flags: Warnings.
     """
 
     meshes: dict[str, WorldMesh]
@@ -48,7 +48,7 @@ def surfaces_of_labels(labels: Volume, structures: Mapping[str, tuple[int, ...]]
     Args:
         labels: Any axes. A mask of one value that no structure but the first claims may hold both lungs.
         structures: Label values by structure; those of a map that has none of them are left out.
-        subject: What to call it in messages.
+        subject: Name for messages.
 
     Raises:
         InputError: Not a label map, empty, or none of the structures is in it.

@@ -40,11 +40,11 @@ class Measured:
 
     Args:
         subject: Its name.
-        values: By name, the unit at its end; empty if it failed.
+        values: Values by name, the unit at its end; empty if it failed.
         intervals: 95 % intervals of some values: where a fit says how sure it is.
-        percentiles: Where values stand among the population's subjects.
+        percentiles: Percentiles of the values among the population's subjects.
         mahalanobis: Distance from the population's mean in `OUTLINE`, in standard deviations; NaN if unknown.
-        flags: What a reader must know.
+        flags: Warnings.
         error: Why it failed.
         seconds: Wall time.
     """
@@ -81,8 +81,8 @@ def measure_subjects(
     """Measure subjects, `jobs` at a time, and yield each in turn.
 
     Args:
-        subjects: Whose files.
-        population: Whom to compare with, if anyone.
+        subjects: Subjects to measure.
+        population: Population to compare with, if any.
         structures: Label values by structure; default 1 = left lung, 2 = right lung.
         jobs: Worker processes.
     """

@@ -19,7 +19,7 @@ def measure_shapes(meshes: Mapping[str, WorldMesh], boxes_mm: Mapping[str, Box] 
     """Measure the structures of a subject, together and one by one.
 
     Args:
-        meshes: By structure; closed and outward, RAS mm.
+        meshes: Meshes by structure; closed and outward, RAS mm.
         boxes_mm: Lowest and highest corner of structures, where they are known better than by the meshes.
 
     Returns:

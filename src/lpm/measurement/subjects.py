@@ -31,7 +31,7 @@ class Subject:
     """What to measure.
 
     Args:
-        name: Of the subject.
+        name: Name of the subject.
         files: One label map, or the meshes of its structures.
     """
 
@@ -45,8 +45,8 @@ class Shapes:
     """What files of a subject hold.
 
     Args:
-        meshes: By structure; closed, outward, one piece each, RAS mm.
-        flags: What was odd about them.
+        meshes: Meshes by structure; closed, outward, one piece each, RAS mm.
+        flags: Warnings about them.
         boxes_mm: Lowest and highest corner of structures, where a label map tells.
     """
 
@@ -119,7 +119,7 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]]) -> 
     """Read what there is to measure of a subject.
 
     Args:
-        subject: Whose files.
+        subject: Subject to read.
         structures: Label values by structure.
 
     Raises:
@@ -148,9 +148,9 @@ def checked_shapes(meshes: Mapping[str, WorldMesh], subject: str, flags: Iterabl
     """Refuse meshes that enclose nothing measurable, mend what can be mended, and say what was odd.
 
     Args:
-        meshes: By structure, RAS mm.
-        subject: What to call them in messages.
-        flags: What was odd before.
+        meshes: Meshes by structure, RAS mm.
+        subject: Name for messages.
+        flags: Earlier warnings.
 
     Raises:
         InputError: Open, or of another unit than the millimetre.

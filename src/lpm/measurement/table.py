@@ -25,7 +25,7 @@ class AttributeTable:
 
     Args:
         subjects: Their names.
-        names: Of the attributes.
+        names: Names of the attributes.
         values: (n, m) NaN where an attribute of a subject is unknown.
     """
 

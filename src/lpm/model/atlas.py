@@ -166,8 +166,8 @@ class AtlasDecoder(nn.Module):
 
         Args:
             latent: (1, latent_size).
-            box: In model units; beyond it the smooth displacement is that of its border.
-            spacing: Of the grid between whose nodes the smooth displacement is interpolated.
+            box: Box in model units; beyond it the smooth displacement is that of its border.
+            spacing: Spacing of the grid between whose nodes the smooth displacement is interpolated.
         """
         shape = box.shape_at(spacing)
         with torch.no_grad():
@@ -216,7 +216,7 @@ class AtlasBuild:
 
     Args:
         cohort: Prepared.
-        subjects: At least three.
+        subjects: Subjects to learn from, at least three.
         config: Grids, components, warp.
         jobs: Worker processes.
 
@@ -225,7 +225,7 @@ class AtlasBuild:
         codes: (n, latent_size) latents of the subjects (their warp is zero), after `steps`.
         history: A row a round of registration: by structure, how much the distances of a lung and of the displaced
             average differ near the lung's surface, in mm, the mean over the lungs.
-        seconds: What it took.
+        seconds: Duration, s.
 
     Raises:
         InputError: Fewer than three subjects.

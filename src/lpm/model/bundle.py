@@ -40,10 +40,10 @@ class BundleManifest(StrictModel):
     """`bundle.json`.
 
     Args:
-        schema_version: Of this file.
+        schema_version: Schema version of this file.
         structures: Names of the outputs.
-        config: Of the network or the atlas.
-        scale: Of the cohort: one for all subjects, or one for each.
+        config: Config of the network or the atlas.
+        scale: Scale of the cohort: one for all subjects, or one for each.
         scale_mm: Millimetres of a model unit.
         box: Lower and upper corner of all that training shapes reached, model units.
         centers: Mean surface point of each structure, model units.
@@ -51,9 +51,9 @@ class BundleManifest(StrictModel):
         training_subjects: Names.
         training_shapes: Subjects and their deformed copies.
         loss_history: An entry an epoch (networks) or a round of registration (atlas).
-        training_seconds: How long it took.
+        training_seconds: Duration of the training, s.
         data: Provenance and licence of the data, in plain words.
-        versions: Of this package, torch, numpy and Python.
+        versions: Versions of this package, torch, numpy and Python.
     """
 
     schema_version: int
@@ -86,7 +86,7 @@ class ModelBundle:
         decoder: The network or the atlas, frozen.
         latents: z = mean + basis @ beta.
         codes: (n, l) the training shapes' latents: the subjects first, in the manifest's order.
-        partition: How the structures divide into parts, if the model was taught.
+        partition: Partition of the structures into parts, if the model was taught.
     """
 
     manifest: BundleManifest
@@ -154,7 +154,7 @@ def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
 
     Args:
         training: After at least one epoch.
-        cohort: What it was trained on.
+        cohort: Cohort that the model was trained on.
         data: Provenance and licence of the data, in plain words.
     """
     samples, codes = training.samples, training.model.codes.detach().cpu().clone()

@@ -87,7 +87,7 @@ class TemplateSurfaces:
 
         Args:
             latent: (l,) of the atlas.
-            world_from_model: Where the shape lies.
+            world_from_model: Transform that places the shape in the world.
             structures: Names, in the atlas's order.
 
         Returns:

@@ -23,7 +23,7 @@ class NormalEquations:
     """An energy about a point: E(s) = energy + 2 gradient's + s'normal s.
 
     Args:
-        energy: At the point itself.
+        energy: Energy at the point itself.
         gradient: (p,) half the energy's.
         normal: (p, p) Gauss-Newton's approximation of half the Hessian.
     """
@@ -54,7 +54,7 @@ class Damping:
     """How the damping d follows success and failure.
 
     Args:
-        first: Where it begins.
+        first: Initial damping.
         shrink: It is divided by this after a step that was kept.
         grow: It is multiplied by this after one that was not.
         least, most: Its limits.
@@ -73,13 +73,13 @@ class LevenbergMarquardt(Generic[P]):
     """A search, step by step.
 
     Args:
-        problem: What is minimised.
-        at: Where it begins.
-        damping: How damping follows success.
+        problem: Energy to minimise.
+        at: Initial state.
+        damping: Damping schedule.
 
     Attributes:
         at: The best point so far.
-        equations: Of the last linearisation.
+        equations: Equations of the last linearisation.
     """
 
     def __init__(self, problem: Problem[P], at: P, damping: Damping | None = None) -> None:

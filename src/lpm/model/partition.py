@@ -29,10 +29,10 @@ class StructureParts:
     """The parts of one structure.
 
     Args:
-        names: Of its parts, two or more.
+        names: Names of its parts, two or more.
         index: The structure's number among those of the model.
         distances: (p, i, j, k) distance to each part in the template's frame, model units; zero within it.
-        box: Where they lie.
+        box: Box of the grid.
     """
 
     names: tuple[str, ...]
@@ -79,7 +79,7 @@ def partition_from_tensors(
         names: Names of the parts, by structure.
         structures: Names of the model's structures.
         decoder: The model's.
-        tensors: Of the bundle.
+        tensors: Tensors of the bundle.
 
     Raises:
         FileError: A tensor is missing, not finite, or does not fit the names.

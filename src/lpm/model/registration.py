@@ -57,7 +57,7 @@ class StructureFields:
 
     Args:
         distances: (n, i, j, k) signed distances about each subject's centre, mm.
-        grid: Where they lie.
+        grid: Grid of the values.
         vertices_mm: (v, 3) some vertices of all of them.
     """
 
@@ -79,7 +79,7 @@ class Correspondence:
     Args:
         template: (i, j, k) signed distances of the average, mm.
         displacements: (n, 3, a, b, c) mm, on a coarser grid.
-        box: Of the displacements.
+        box: Box of the displacements.
         errors_mm: (n,) mean difference of the distances near each surface.
     """
 
@@ -115,7 +115,7 @@ class GroupRegistration:
     """Averages and displacements of all structures, found round after round.
 
     Args:
-        structures: Of the training lungs.
+        structures: Structures of the training lungs.
         config: Smooth displacements, rounds, the grid on which displacements are kept.
         jobs: Worker processes.
 
@@ -200,7 +200,7 @@ class _Task:
 
     Args:
         template: (i, j, k) signed distances, mm.
-        box: Of the template.
+        box: Box of the template.
         places: (p, 3) mm.
         goal: (p,) the target's distances there.
         functions: (p, 4 + r) of the displacement.

@@ -81,7 +81,7 @@ def load_samples(cohort: Cohort, config: ModelConfig, *, jobs: int) -> TrainingS
     """Read the training subjects, and deform and sample their copies.
 
     Args:
-        cohort: Where the subjects are.
+        cohort: Cohort that holds the subjects.
         config: Points kept, copies, structures.
         jobs: Worker processes for the copies.
     """

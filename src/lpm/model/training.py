@@ -24,7 +24,7 @@ class EpochReport:
     """What one epoch gave.
 
     Args:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
         losses: Weighted ``total`` and unweighted parts, means over the epoch's steps.
         learning_rate: The weights'.
         seconds: Wall time of the epoch.

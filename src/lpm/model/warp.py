@@ -51,7 +51,7 @@ class Eigenfunctions:
 
         Args:
             vertices_mm: (v, 3) on the surfaces, where displacements matter.
-            scale: Of the process.
+            scale: Scale of the process.
             n_centers: Number of kernels.
         """
         centers = np.array(list(_spaced_apart(vertices_mm, n_centers)))

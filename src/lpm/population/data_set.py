@@ -68,7 +68,7 @@ class DataSet:
 
     Args:
         generator: Draws them.
-        request: What was asked for.
+        request: Request: what to generate.
         out: The folder.
     """
 

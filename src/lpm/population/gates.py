@@ -57,7 +57,7 @@ class Cloud:
     """Surface points of a structure about its subject's middle.
 
     Args:
-        tree: Of all of them.
+        tree: Search tree of all of them.
         some: (q, 3) a few, spread over the surface.
     """
 

@@ -41,8 +41,8 @@ class GeneratedLungs:
 
     Args:
         beta: (k,) shape parameters.
-        meshes: By structure; closed, outward, about the origin, RAS mm.
-        attributes: What they measure, and what was asked for that no mesh shows, such as an age.
+        meshes: Meshes by structure; closed, outward, about the origin, RAS mm.
+        attributes: Attributes that the meshes measure, and what was asked for that no mesh shows, such as an age.
         nearest_mm: Mean distance from the nearest training lungs.
         tries: Shapes that were drawn until this one was sound.
     """
@@ -59,8 +59,8 @@ class Generator:
     """Draws lungs.
 
     Args:
-        population: Whose lungs.
-        config: How.
+        population: Population to draw from.
+        config: Config of the generation.
     """
 
     population: Population

@@ -30,8 +30,8 @@ class Knobs:
     """The knobs of a population.
 
     Args:
-        population: Whose.
-        names: Which attributes, none of which follows from the others.
+        population: Population of the shape.
+        names: Names of the attributes, none of which follows from the others.
     """
 
     population: Population
@@ -64,9 +64,9 @@ class Knobs:
         """Turn one knob and hold the others.
 
         Args:
-            name: Of the knob.
-            by_sd: By how many standard deviations.
-            start: From where; default the mean shape.
+            name: Name of the knob.
+            by_sd: Change in standard deviations.
+            start: Shape to start from; default the mean shape.
 
         Raises:
             InputError: Not one of the knobs, or no shape was found that turns it and holds the others.
@@ -152,7 +152,7 @@ def interpolate(first: Floats, second: Floats, population: Population, n: int) -
     Args:
         first: (k,) beta.
         second: (k,) beta.
-        population: Whose model.
+        population: Population of the model.
         n: Number of shapes, the two included.
 
     Raises:

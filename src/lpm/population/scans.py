@@ -33,8 +33,8 @@ def write_scans(folder: Path, labels: Volume, *, xray_mm_per_px: float | None, r
     """Write `ct.nii.gz`, and `frontal.png`, `lateral.png` (parallel, 16 bits, bright = dense) with `views.json`.
 
     Args:
-        folder: Of the lungs.
-        labels: Of the lungs.
+        folder: Folder of the lungs.
+        labels: Labels of the lungs.
         xray_mm_per_px: Pixel spacing; None for no radiographs.
         rng: Noise.
     """

@@ -25,8 +25,8 @@ class Shape:
     """A shape of a population.
 
     Args:
-        population: Whose.
-        coordinates: In units of the population's spread; see `Population.beta`.
+        population: Population of the shape.
+        coordinates: Coordinates in units of the population's spread; see `Population.beta`.
         start: (k,) beta that coordinates of zero stand for; None for the population's mean.
         decode: (k,) beta to meshes; None for the population's own, about the origin.
     """
@@ -64,7 +64,7 @@ class Shape:
 
         Args:
             wanted: Attributes; those that no mesh shows, such as an age, are left alone.
-            slack: By how much each may be missed.
+            slack: Tolerance of each attribute.
             most_steps: After these it is what it is.
         """
         shown = [name for name in wanted if name in self.attributes]

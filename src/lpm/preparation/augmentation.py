@@ -79,7 +79,7 @@ def deformed_copies(
     Args:
         meshes: Closed, RAS mm, by structure.
         center_mm: (3,) the subject's centre, which stays where it is up to the displacement.
-        config: How far to go.
+        config: Config: strength of the deformations.
         rngs: Source of randomness of each copy.
 
     Yields:

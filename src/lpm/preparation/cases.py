@@ -23,7 +23,7 @@ class Case:
     Args:
         subject: Its name.
         path: A label map or a scan: a volume file, a DICOM folder, a zip of one, a DICOM file (for its series).
-        attributes: What a table said of the subject, such as age or height.
+        attributes: Attributes of the subject from a table, such as age or height.
     """
 
     subject: str

@@ -51,7 +51,7 @@ class CleanLabels:
     Args:
         masks: Structure name to mask; a grid shared by all.
         labels: Volume of 0 (background), 1, 2, ... in the order of ``masks``.
-        reports: What cleaning did, by structure.
+        reports: Report of the cleaning, by structure.
     """
 
     masks: dict[str, Volume]
@@ -192,8 +192,8 @@ def check_sides(labels: Volume, masks: Mapping[str, Mask], subject: str) -> None
     """Check that the left lung lies on the patient's left.
 
     Args:
-        labels: Whose grid the masks lie on.
-        masks: By structure.
+        labels: Label map that gives the grid of the masks.
+        masks: Masks by structure.
         subject: Case name for messages.
 
     Raises:

@@ -32,7 +32,7 @@ class StructureQuality(StrictModel):
 
     Args:
         volume_ml: Enclosed by the mesh.
-        mask_ml: Of the clean mask's voxels.
+        mask_ml: Volume of the clean mask's voxels.
         removed_islands: Pieces that were taken away.
         removed_ml: Their volume.
         filled_ml: Volume of the holes that were filled.
@@ -60,11 +60,11 @@ class Quality(StrictModel):
     Args:
         subject: Name of the case.
         source: Name of the file or folder that it was made of.
-        verdict: Of the quality gate.
-        flags: What the gate found, in words.
+        verdict: Verdict of the quality gate.
+        flags: Findings of the quality gate, in words.
         center_mm: Centre of the enclosed volume, RAS mm.
-        radius_mm: From there to the farthest vertex.
-        structures: By structure.
+        radius_mm: Distance from there to the farthest vertex.
+        structures: Quality of each structure, by name.
     """
 
     subject: str
@@ -84,14 +84,14 @@ class Manifest(StrictModel):
     """`cohort.json`.
 
     Args:
-        schema_version: Of this file.
+        schema_version: Schema version of this file.
         structures: Names, in the order of every index.
         scale: One for all subjects, or one for each.
         scale_mm: Millimetres of a model unit.
-        config: What the cohort was prepared with.
-        split: By subject.
+        config: Config of the preparation.
+        split: Split (train or test) by subject.
         split_source: A file's name, or the seed.
-        failed: What went wrong, by case.
+        failed: Reasons of failure, by case.
     """
 
     schema_version: int
@@ -110,7 +110,7 @@ class Cohort:
     """Prepared subjects in a folder.
 
     Args:
-        folder: What `lpm prepare` wrote.
+        folder: Folder that `lpm prepare` wrote.
 
     Raises:
         FileError: There is no manifest, or it is damaged.

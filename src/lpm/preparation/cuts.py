@@ -22,8 +22,8 @@ class Cut:
     """A plane that ends a mask.
 
     Args:
-        face: Where it cuts: inferior, superior, left, ...
-        area_cm2: Of the mask's slice there.
+        face: Face at which it cuts: inferior, superior, left, ...
+        area_cm2: Area of the mask's slice there.
         at_border: Whether it is the image's border; otherwise the mask ends in a flat face within the image.
         normal: (3,) unit vector out of the mask, world.
         offset_mm: Points x on the plane have ``x @ normal == offset_mm``.
@@ -49,7 +49,7 @@ def find_cuts(mask: Volume) -> list[Cut]:
     of at least three tenths of the largest one's area is a cut as well, as of a mask whose lower part was blanked.
 
     Args:
-        mask: Of one structure, in the whole image, axes nearly along R, A, S (`canonical`).
+        mask: Mask of one structure, in the whole image, axes nearly along R, A, S (`canonical`).
     """
     cuts = []
     for axis in range(3):

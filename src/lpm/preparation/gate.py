@@ -38,7 +38,7 @@ class Finding:
     """Something that is wrong with a case.
 
     Args:
-        what: In words, with figures.
+        what: Finding in words, with figures.
         rejects: Whether the case must stay out of training.
     """
 
@@ -59,8 +59,8 @@ def judge_case(
     """What a case's own lungs say.
 
     Args:
-        meshes: By structure.
-        cut_cm2: By structure, its area in the image's outermost slices, by face.
+        meshes: Meshes by structure.
+        cut_cm2: Areas by structure, in the image's outermost slices, by face.
         labels: Clean, cropped, axes nearly along R, A, S.
     """
     for name, mesh in meshes.items():
@@ -96,7 +96,7 @@ def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
 
     Args:
         hu: The CT.
-        labels: On the same grid.
+        labels: Labels on the same grid.
     """
     smooth = ndimage.uniform_filter(hu.voxels, 3)
     gas = (labels.voxels > 0) & (smooth < _GAS_HU)
@@ -116,7 +116,7 @@ def judge_hidden(hidden: Mapping[str, LungBeforeRibs]) -> Iterator[Finding]:
     """Lungs that dense disease hides in part: their labels end where air does.
 
     Args:
-        hidden: By structure.
+        hidden: Tissue between each structure and its ribs, by structure.
     """
     for name, lung in hidden.items():
         if lung.is_hidden:
@@ -127,8 +127,8 @@ def judge_cohort(content: Mapping[str, str], sizes: Mapping[str, Floats]) -> Ite
     """What only shows beside the other cases: duplicates, and shapes far from all others.
 
     Args:
-        content: By subject, a digest of its lungs.
-        sizes: By subject, positive measures such as volumes and extents.
+        content: Digests of the lungs by subject.
+        sizes: Sizes by subject: positive measures such as volumes and extents.
 
     Yields:
         Subject and finding. Of duplicates, the first by name is kept.

@@ -58,9 +58,9 @@ class CaseOutcome:
         status: ``done``, ``kept`` (an earlier run had finished it with the same input and parameters) or ``failed``.
         seconds: Wall time.
         message: Why it failed.
-        quality: What was measured, unless it failed.
+        quality: Measured quality; None if the case failed.
         trace: The traceback of a failure that LPM did not foresee.
-        attributes: What a table said of the subject.
+        attributes: Attributes of the subject from a table.
     """
 
     subject: str
@@ -79,9 +79,9 @@ class _Seen:
     Args:
         clean: Its lungs.
         hu: The CT on their grid; None for a label map.
-        source: How its labels came about, for the record.
-        notes: What had to be mended in the scan.
-        hidden: By structure, what lies between it and its ribs; none of a label map.
+        source: Origin of the labels, for the record.
+        notes: Notes on what was repaired in the scan.
+        hidden: Tissue between each structure and its ribs; none of a label map.
     """
 
     clean: CleanLabels
@@ -208,7 +208,7 @@ def prepare_cases(
     """Prepare cases, several at a time, and yield each as it ends.
 
     Args:
-        cases: What to prepare.
+        cases: Cases to prepare.
         out: The cohort's folder.
         config: Everything that changes content.
         jobs: Worker processes of this machine, or the workers of a cluster.
@@ -272,7 +272,7 @@ def finish_cohort(
     Args:
         outcomes: All cases of this run.
         out: The cohort's folder.
-        config: What they were prepared with.
+        config: Config of their preparation.
         split_file: A given split, or None for 75/25 by the config's seed.
         keep_rejected: Whether cases that the quality gate rejected enter the split all the same.
 

@@ -102,7 +102,7 @@ class Card:
     Args:
         subject: Its name.
         verdict: good, doubtful, rejected or failed.
-        findings: What is wrong with it.
+        findings: Findings of the quality gate.
         facts: Further lines.
         picture: PNG file, if there is one.
     """
@@ -123,8 +123,8 @@ def write_sheet(cards: Sequence[Card], path: Path, title: str, provenance: Mappi
 
     Args:
         cards: Cases.
-        path: To write.
-        title: Of the page.
+        path: Output path.
+        title: Title of the page.
         provenance: Rows of the last section: versions, parameters, seed.
     """
     ordered = sorted(cards, key=lambda card: (_ORDER[card.verdict], -len(card.findings), card.subject))

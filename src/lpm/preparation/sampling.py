@@ -49,7 +49,7 @@ def sample_surfaces(meshes: Mapping[str, WorldMesh], n: int, *, rng: np.random.G
     """Draw points uniformly by area over all structures together.
 
     Args:
-        meshes: By structure.
+        meshes: Meshes by structure.
         n: Number of points in all.
         rng: Source of randomness.
     """

@@ -28,7 +28,7 @@ class LocalWorkers:
     """Processes of this machine.
 
     Args:
-        jobs: How many; 1 works in this process.
+        jobs: Number of processes; 1 works in this process.
     """
 
     def __init__(self, jobs: int) -> None:

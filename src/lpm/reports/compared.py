@@ -23,9 +23,9 @@ def compared_view(found: Meshes, true: Meshes, caption: str, still: Path, fit: F
     """Show a reconstruction, coloured by its error, and the truth, which can be laid over it.
 
     Args:
-        found: By structure, RAS mm.
+        found: Reconstructed meshes by structure, RAS mm.
         true: Closed meshes of the same structures, at least.
-        caption: Of the figure.
+        caption: Caption of the figure.
         still: A .png of the same.
         fit: That found it; its uncertainty can then be shown.
     """

@@ -31,7 +31,7 @@ class Figure:
 
     Args:
         path: A .png; it is copied into the report.
-        caption: What it shows; also read out by screen readers.
+        caption: Caption: what it shows; also read out by screen readers.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Table:
         header: Column names, with their units.
         rows: As many cells each as the header has. Text is taken as it is; the numbers of a column get the same
             number of decimals; None and NaN become a dash.
-        caption: What it shows.
+        caption: Caption: what it shows.
     """
 
     header: Sequence[str]
@@ -86,8 +86,8 @@ def write_report(path: Path, title: str, lead: str, sections: Sequence[Section],
         path: A .html.
         title: Heading and title of the window.
         lead: One paragraph: what was done and what came out.
-        sections: In reading order; figures and tables are numbered through.
-        provenance: What the numbers come from: data, versions, seeds, date.
+        sections: Sections in reading order; figures and tables are numbered through.
+        provenance: Provenance of the numbers: data, versions, seeds, date.
 
     Raises:
         InputError: A table has no columns, or a row of another length than its header.

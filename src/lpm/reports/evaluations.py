@@ -47,11 +47,11 @@ class Evaluated:
     """Where an evaluation of points comes from.
 
     Args:
-        model_folder: As `lpm train` wrote it.
+        model_folder: Model folder that `lpm train` wrote.
         model: Read from it.
-        cohort: With the true lungs.
-        split: Which subjects were scored.
-        config: What was observed of them.
+        cohort: Cohort with the true lungs.
+        split: Split that was scored.
+        config: Config: what was observed.
     """
 
     model_folder: Path
@@ -98,7 +98,7 @@ def write_xray_evaluation(
     Args:
         out: Folder.
         of: The model, the folder of subjects, and how they were evaluated.
-        results: Of all methods, subjects and views.
+        results: Results of all methods, subjects and views.
         known: A warning about subjects that were learned from; see `known_subjects`.
 
     Raises:

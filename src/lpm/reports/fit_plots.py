@@ -39,7 +39,7 @@ def plot_parts(found: Meshes, true: Meshes, path: Path, title: str = "") -> None
     """Draw parts of structures, such as lobes, beside the true ones, each in its own colour, from both sides.
 
     Args:
-        found: By part, RAS mm.
+        found: Reconstructed meshes by part, RAS mm.
         true: Meshes of the same parts.
         path: A .png.
         title: Above the picture.
@@ -64,7 +64,7 @@ def plot_amounts(found: Mapping[str, Meshes], true: Meshes, path: Path) -> None:
     """Draw reconstructions from more and more points beside the truth, coloured by their distance from it.
 
     Args:
-        found: What was observed, in words, to the reconstruction, RAS mm.
+        found: Reconstructions by what was observed, in words, RAS mm.
         true: Closed meshes of the same structures.
         path: A .png.
 
@@ -88,7 +88,7 @@ def plot_certainty(found: Meshes, sigma_mm: Mapping[str, Floats], true: Meshes, 
     """Draw lungs coloured by how uncertain a fit says that they are, beside its true error; one scale for both.
 
     Args:
-        found: By structure, RAS mm.
+        found: Reconstructed meshes by structure, RAS mm.
         sigma_mm: (v,) standard deviation of each vertex, by structure.
         true: Closed meshes of the same structures.
         path: A .png.
@@ -112,7 +112,7 @@ def plot_sigma(found: Meshes, sigma_mm: Mapping[str, Floats], path: Path) -> Non
     """Draw lungs coloured by how uncertain a fit says that they are.
 
     Args:
-        found: By structure, RAS mm.
+        found: Reconstructed meshes by structure, RAS mm.
         sigma_mm: (v,) standard deviation of each vertex, by structure.
         path: A .png.
 

@@ -78,7 +78,7 @@ def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:
     Args:
         fit: Any.
         seen: The evidence.
-        folder: Where to.
+        folder: Output folder.
 
     Raises:
         FileError: The disk refuses.

@@ -36,7 +36,7 @@ def write_generation_report(
 
     Args:
         path: A .html.
-        data_set: Whose lungs lie in its folder.
+        data_set: Data set, with its lungs in its folder.
         lungs: All of them.
         provenance: Rows of the last section; see `lpm.reports.provenance`.
 

@@ -72,7 +72,7 @@ def plot_losses(log: Sequence[EpochReport], folder: Path) -> list[Path]:
 
     Args:
         log: One record an epoch.
-        folder: Where `loss_total.png`, `loss_sdf.png` and `loss_regularisers.png` go.
+        folder: Output folder of `loss_total.png`, `loss_sdf.png` and `loss_regularisers.png`.
 
     Returns:
         Their paths, in this order.
@@ -229,7 +229,7 @@ def plot_lungs(meshes: Mapping[str, WorldMesh], path: Path) -> None:
     """Draw structures in their colours, from the front and from the side.
 
     Args:
-        meshes: By structure, in the model's order: the colour goes by place in it, RAS mm.
+        meshes: Meshes by structure, in the model's order: the colour goes by place in it, RAS mm.
         path: A .png.
 
     Raises:
@@ -274,7 +274,7 @@ def plot_reconstruction(
     """Draw the truth beside the prediction, which is coloured by its distance to the truth.
 
     Args:
-        predicted: By structure, RAS mm.
+        predicted: Predicted meshes by structure, RAS mm.
         true: Closed meshes of the same structures.
         path: A .png.
         title: Above the picture: the case, the number of points.

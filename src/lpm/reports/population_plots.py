@@ -39,9 +39,9 @@ def plot_many(shapes: Sequence[Meshes], path: Path, view: View = FRONTAL) -> Non
     """Draw lungs side by side, all at one scale.
 
     Args:
-        shapes: As many as fill rows of six.
+        shapes: Shapes to draw, as many as fill rows of six.
         path: A .png.
-        view: Where they are looked at from.
+        view: Direction of view.
 
     Raises:
         InputError: They fill no rows of six.
@@ -60,8 +60,8 @@ def plot_attributes(real: AttributeTable, generated: AttributeTable, names: Sequ
 
     Args:
         real: The training subjects'.
-        generated: Of new lungs.
-        names: Which attributes.
+        generated: Attributes of new lungs.
+        names: Names of the attributes.
         path: A .png.
 
     Raises:
@@ -95,7 +95,7 @@ def write_animation(frames: Iterable[Meshes], path: Path, view: View = FRONTAL) 
     Args:
         frames: Lungs, one after the other.
         path: A .gif.
-        view: Where they are looked at from.
+        view: Direction of view.
 
     Raises:
         InputError: Fewer than two frames.

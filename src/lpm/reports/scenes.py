@@ -35,7 +35,7 @@ class View:
     """Where the patient is looked at from; the head is up.
 
     Args:
-        name: What to call it.
+        name: Name, for captions.
         viewer: (3,) direction from the patient to the viewer, R A S.
     """
 

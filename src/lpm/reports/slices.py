@@ -110,7 +110,7 @@ def outline_on(mesh: WorldMesh, axis: int, level_mm: float) -> Floats:
     Args:
         mesh: Any.
         axis: 0, 1, 2 for a plane of constant R, A, S.
-        level_mm: Where.
+        level_mm: Level of the plane.
 
     Returns:
         (n, 2, 3) RAS mm.

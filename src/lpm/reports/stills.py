@@ -53,7 +53,7 @@ def draw_many(shapes: Sequence[Sequence[Layer]], path: Path, view: View = FRONTA
     Args:
         shapes: Each of some closed meshes.
         path: A .png.
-        view: Where they are looked at from.
+        view: Direction of view.
 
     Raises:
         FileError: Not a .png, or the disk refuses.

@@ -32,9 +32,9 @@ class Coloring:
     """How a number of each vertex becomes a colour, from 0 up.
 
     Args:
-        name: What the number is, with its unit.
-        top: What takes the last colour; what lies above takes it too.
-        colors: From 0 to `top`.
+        name: Name of the number, with its unit.
+        top: Value of the last colour; what lies above takes it too.
+        colors: Colours from 0 to `top`.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Part:
     """What can be shown and hidden: a surface, or points where faces are None.
 
     Args:
-        name: What it is.
+        name: Name of the part.
         points: (n, 3) RAS mm.
         faces: (f, 3) triangles.
         color: #rrggbb.
         values: (n,) numbers by the name of the `Coloring` that shows them.
         opacity: 1 for solid.
-        shown: From the start.
+        shown: Whether it is visible from the start.
     """
 
     name: str
@@ -76,8 +76,8 @@ class View3D:
     """A view of parts that can be turned, zoomed and coloured.
 
     Args:
-        parts: At least one; `light` makes a mesh small enough.
-        caption: What it shows.
+        parts: Parts, at least one; `light` makes a mesh small enough.
+        caption: Caption: what it shows.
         colorings: That one can choose; the first is shown first.
         sized: Whether lengths are millimetres.
         still: A .png of the same for browsers that show no 3D.
@@ -118,8 +118,8 @@ def write_view(view: View3D, number: int, still: str = "") -> str:
     """Return the HTML of a view.
 
     Args:
-        view: To write.
-        number: Of the figure.
+        view: View to write.
+        number: Number of the figure.
         still: Its still picture as the source of an <img>.
 
     Raises:

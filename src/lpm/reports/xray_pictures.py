@@ -34,7 +34,7 @@ def draw_views(fit: XrayFit, path: Path) -> None:
 
     Args:
         fit: Lungs and radiographs.
-        path: Where to.
+        path: Output path.
     """
     with atomic_file(path) as temporary:
         _drawn(fit, range(len(fit.views))).savefig(temporary, dpi=_DPI, format="png")

@@ -17,7 +17,7 @@ def find_body(ct: Volume) -> Mask:
     """Find the patient, with all that the skin encloses; without table, sheets and arms that lie apart.
 
     Args:
-        ct: In HU, third axis along the body.
+        ct: CT in HU, third axis along the body.
     """
     solid = ct.voxels > _DENSE_HU
     core = shrunk(solid, 0.5 * _TABLE_MM, ct)

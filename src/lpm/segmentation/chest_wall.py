@@ -91,8 +91,8 @@ def lungs_before_ribs(scan: Scan, labels: Volume) -> dict[str, LungBeforeRibs]:
     """Look for dense tissue between each lung and the ribs behind it.
 
     Args:
-        scan: In HU.
-        labels: On the grid of its upright volume: 1 left, 2 right.
+        scan: Scan in HU.
+        labels: Labels on the grid of its upright volume: 1 left, 2 right.
 
     Returns:
         By structure, of the lungs that there are. Where no rib cage is seen, nothing is hidden.

@@ -41,8 +41,8 @@ def settled_border(grid: Volume, lungs: Mask, lung: Mask, guess: Mask) -> Mask:
     Args:
         grid: HU.
         lungs: Aerated lung of both sides.
-        lung: Of the side that is dense in part.
-        guess: Where its dense part may be.
+        lung: Lung mask of the side that is dense in part.
+        guess: Guess of its dense part.
 
     Returns:
         The dense part; the guess itself if too little of it is far from all borders to know its density.

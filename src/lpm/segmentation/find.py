@@ -20,8 +20,8 @@ class Filler(Protocol):
         """Return the labels with more of the lungs that are hidden.
 
         Args:
-            scan: In HU.
-            labels: On the grid of its upright volume: 1 left, 2 right.
+            scan: Scan in HU.
+            labels: Labels on the grid of its upright volume: 1 left, 2 right.
             hidden: The lungs that dense tissue parts from their ribs, by structure.
         """
         ...
@@ -47,9 +47,9 @@ class FoundLungs:
     Args:
         labels: 1 left, 2 right, on the CT's own grid.
         upright: The same on the grid of `Scan.upright`.
-        segmenter: What found them, with its version.
-        ribs: What lies between each lung and its ribs, by structure.
-        added_ml: What was filled, by structure; None if the policy fills nothing.
+        segmenter: Segmenter that found them, with its version.
+        ribs: Tissue between each lung and its ribs, by structure.
+        added_ml: Filled volume by structure; None if the policy fills nothing.
     """
 
     labels: Volume
@@ -75,8 +75,8 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     """Find the lungs in a CT, and with a filler what dense disease hides of them.
 
     Args:
-        scan: In HU.
-        policy: Which segmenter, and whether and by what hidden lung is filled.
+        scan: Scan in HU.
+        policy: Policy: the segmenter, and whether and by what hidden lung is filled.
         subject: Case name for messages.
 
     Raises:

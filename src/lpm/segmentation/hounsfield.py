@@ -64,7 +64,7 @@ def hounsfield(volume: Volume, subject: str) -> Scan:
     the least. Values are then cut to -1024 ... 3071, what 12 bits hold.
 
     Args:
-        volume: As read, with slope and intercept applied.
+        volume: Volume as read, with slope and intercept applied.
         subject: Case name for messages.
 
     Raises:

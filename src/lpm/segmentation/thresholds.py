@@ -78,7 +78,7 @@ class ThresholdSegmenter:
         """Labels on the grid of `Scan.upright`: 1 left lung, 2 right lung.
 
         Args:
-            scan: In HU, at least from the apices to the bases for whole lungs.
+            scan: Scan in HU, at least from the apices to the bases for whole lungs.
             subject: Case name for messages.
 
         Raises:

@@ -20,10 +20,10 @@ def fit_ct_file(run: FitRun, path: Path, config: CtFitConfig | None = None, *, s
     """Fit lungs to those that are found in a CT.
 
     Args:
-        run: How to fit, and further evidence.
+        run: Fit settings, and further evidence.
         path: NIfTI, NRRD, MHA, a DICOM folder or a zip of one.
-        config: How lungs are found, and how many points are drawn on them.
-        series: Which DICOM series; None for the thin axial chest CT.
+        config: Config: how lungs are found, and how many points are drawn on them.
+        series: DICOM series; None for the thin axial chest CT.
 
     Raises:
         LpmError: A file is damaged or of another kind, or shows no lungs.

@@ -31,8 +31,8 @@ class EvidenceFiles:
         masks: Label maps in the points' frame: whole, cut off or a few drawn slices.
         pictures: Radiographs with their side.
         grid: A scan; labels are written on its grid. Default the first mask's.
-        meaning: Of the masks' values, and how many points are taken of each file.
-        taken: How the radiographs were taken, and where they lie in the patient.
+        meaning: Meaning of the masks' values, and how many points are taken of each file.
+        taken: Exposure: how the radiographs were taken, and where they lie in the patient.
     """
 
     points: tuple[Path, ...] = ()
@@ -59,7 +59,7 @@ def fit_evidence_files(run: FitRun, files: EvidenceFiles) -> Outcome:
     """Fit lungs to all evidence of a patient.
 
     Args:
-        run: How to fit, and further points and label maps.
+        run: Fit settings, and further points and label maps.
         files: The evidence.
 
     Raises:

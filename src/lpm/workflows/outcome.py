@@ -32,9 +32,9 @@ class FitRun:
 
     Args:
         model: Trained.
-        config: Of the search; None for the evidence's own default.
+        config: Config of the search; None for the evidence's own default.
         spacing_mm: Lattice of the extracted meshes.
-        seed: Of the points that are drawn.
+        seed: Seed of the points that are drawn.
         also: Further files of the same patient in the same frame, points or label maps.
         tell: Told what is being done.
     """
@@ -56,9 +56,9 @@ class Outcome:
         fit: The lungs.
         points_mm: (n, 3) surface points that were seen, RAS mm.
         scan: CT in HU or labels; labels of the lungs are written on its grid.
-        is_ct: Whether that is a CT.
-        radiographs: By side.
-        notes: What had to be chosen or mended in reading the evidence.
+        is_ct: Whether the scan is a CT.
+        radiographs: Radiographs by side.
+        notes: Notes on what was chosen or repaired in reading the evidence.
         provenance: Rows of the report's last section: versions, digests, seed.
     """
 
@@ -97,8 +97,8 @@ def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell =
 
     Args:
         out: New, empty, or with an earlier fit, which gives way.
-        outcome: What to write.
-        files: Which of it.
+        outcome: Outcome to write.
+        files: Files to write.
         tell: Told what is being done.
 
     Returns:

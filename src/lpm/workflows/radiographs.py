@@ -25,9 +25,9 @@ class PictureOptions:
     """How pictures were taken, as far as a person says; errors name the field that is wrong.
 
     Args:
-        mm_per_px: Between rows and between columns, on the detector; None as the file says.
-        beam: Of all pictures.
-        views: Where pictures lie in the patient, by side.
+        mm_per_px: Pixel spacing between rows and between columns, on the detector; None as the file says.
+        beam: Beam of all pictures.
+        views: Geometry of the pictures in the patient, by side.
     """
 
     mm_per_px: tuple[float, float] | None = None
@@ -40,7 +40,7 @@ def views_for(path: Path | None, sides: Collection[str]) -> Mapping[str, PlacedV
 
     Args:
         path: A views.json.
-        sides: Of the pictures.
+        sides: Sides of the pictures.
 
     Raises:
         FileError: The file cannot be read.
@@ -58,8 +58,8 @@ def read_radiograph(path: Path, side: Side, options: PictureOptions) -> tuple[Ra
 
     Args:
         path: PNG, JPEG, TIFF or DICOM.
-        side: What it is said to show.
-        options: How it was taken.
+        side: Side that it is said to show.
+        options: Options: how it was taken.
 
     Returns:
         It, and what had to be chosen or mended.
@@ -79,7 +79,7 @@ def with_drawn_field(given: Sequence[Radiograph], path: Path, options: PictureOp
     Args:
         given: Radiographs that were read.
         path: The field as a picture, white on black.
-        options: How the frontal picture was taken.
+        options: Options: how the frontal picture was taken.
     """
     drawn, others = read_field(path), [each for each in given if each.side != "frontal"]
     if len(others) < len(given):
@@ -94,10 +94,10 @@ def fit_radiographs(
     """Fit lungs to one or two radiographs.
 
     Args:
-        run: How to fit; its model is of the left and the right lung.
-        radiographs: By side.
+        run: Fit settings; its model is of the left and the right lung.
+        radiographs: Radiographs by side.
         inputs: Files that were read.
-        notes: Of reading.
+        notes: Notes of reading.
     """
     run.tell(f"reading and fitting {' and '.join(radiographs)}", 0.2)
     fit = fit_xray(run.model, list(radiographs.values()), config=run.config, spacing_mm=run.spacing_mm)

@@ -22,7 +22,7 @@ def fit_points_file(run: FitRun, path: Path, *, n_points: int = 5000, grid: Path
     """Fit lungs to a file of surface points.
 
     Args:
-        run: How to fit, and further evidence.
+        run: Fit settings, and further evidence.
         path: RAS mm, with or without a column that names the side.
         n_points: Draw at most so many.
         grid: A scan; labels are written on its grid.
@@ -42,9 +42,9 @@ def fit_labels_file(run: FitRun, path: Path, config: MaskFitConfig | None = None
     """Fit lungs to a label map.
 
     Args:
-        run: How to fit, and further evidence.
+        run: Fit settings, and further evidence.
         path: NIfTI, NRRD or MHA.
-        config: What the labels mean, how many points are drawn on them.
+        config: Config: what the labels mean, how many points are drawn on them.
 
     Raises:
         LpmError: A file is damaged or of another kind, or shows no lungs.
@@ -60,8 +60,8 @@ def fit_observed(run: FitRun, observed: Sequence[Observation], inputs: Iterable[
     """Fit lungs to surfaces of one patient, all of them together.
 
     Args:
-        run: How to fit.
-        observed: At least one.
+        run: Fit settings.
+        observed: Evidence, at least one.
         inputs: Files that were read.
     """
     run.tell(f"fitting {'; '.join(each.what for each in observed)}", 0.25)

@@ -23,8 +23,8 @@ class BeamOptions:
 
     Args:
         projection: Kind of beam.
-        source_detector_mm: Of a cone beam, from the focal spot to the detector; None as the file says.
-        patient_detector_mm: Of a cone beam, from the patient's middle to the detector; None as the file says.
+        source_detector_mm: Distance, of a cone beam, from the focal spot to the detector; None as the file says.
+        patient_detector_mm: Distance, of a cone beam, from the patient's middle to the detector; None as the file says.
         ap: Whether the tube was in front of the patient, of a frontal picture.
 
     Raises:

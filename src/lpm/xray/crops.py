@@ -19,9 +19,9 @@ class Window:
     """A square of the picture, in shares of its longer side, from its top left corner.
 
     Args:
-        row: Of the window's middle.
-        column: Of the window's middle.
-        side: Of the window.
+        row: Row of the window's middle.
+        column: Column of the window's middle.
+        side: Side length of the window.
     """
 
     row: float
@@ -73,7 +73,7 @@ def squared(pixels: NDArray[np.float32], mm_per_px: tuple[float, float]) -> Squa
 
     Args:
         pixels: (r, c) 0 to 1.
-        mm_per_px: Of rows and columns; only their ratio counts.
+        mm_per_px: Pixel spacing of rows and columns; only their ratio counts.
     """
     sides = np.array(pixels.shape) * np.array(mm_per_px)
     rows, columns = (max(8, round(float(side))) for side in sides / sides.max() * _WORKING_PX)

@@ -159,7 +159,7 @@ def line_integrals(values: Tensor, world_from_voxel: Floats, view: View, config:
     Args:
         values: (c, i, j, k) per mm; nothing lies outside.
         world_from_voxel: (4, 4) to RAS mm.
-        view: Where the rays run.
+        view: Geometry of the radiograph: where the rays run.
         config: Step and interpolation.
 
     Returns:
@@ -221,7 +221,7 @@ def radiograph(ct: Volume, view: View, config: MarchConfig | None = None) -> Pic
 
     Args:
         ct: Hounsfield units.
-        view: Where the rays run.
+        view: Geometry of the radiograph: where the rays run.
         config: Step, interpolation, energy.
 
     Returns:
@@ -237,7 +237,7 @@ def path_lengths_of_labels(
 
     Args:
         labels: Integer voxels.
-        view: Where the rays run.
+        view: Geometry of the radiograph: where the rays run.
         structures: Label values of each.
         config: Step and interpolation.
 
@@ -273,7 +273,7 @@ def path_lengths(
 
     Args:
         field: World points (n, 3) mm to signed distances (n, s) mm, negative inside.
-        view: Where the rays run.
+        view: Geometry of the radiograph: where the rays run.
         bounds_mm: Lower and upper corner of a box that holds the structures, RAS mm.
         config: ``step_mm`` apart the field is asked; a few mm do for a smooth one.
 
@@ -295,7 +295,7 @@ def path_lengths_along(field: PointField, rays: Rays, config: MarchConfig | None
 
     Args:
         field: World points (n, 3) mm to signed distances (n, s) mm, negative inside; points come in the rays' dtype.
-        rays: Of `rays_of`; those that miss the box cost nothing.
+        rays: Rays of `rays_of`; those that miss the box cost nothing.
         config: Step, and how many points the field is given at once.
 
     Returns:
@@ -352,7 +352,7 @@ def exposed(integrals: Picture, config: ExposureConfig, *, rng: np.random.Genera
 
     Args:
         integrals: (rows, columns) of `radiograph`.
-        config: What is simulated.
+        config: Exposure config.
         rng: Noise; untouched without.
 
     Returns:

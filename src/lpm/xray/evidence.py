@@ -37,9 +37,9 @@ class XrayObservation:
     """What a radiograph says of a patient's lungs.
 
     Args:
-        radiograph: As given.
-        sized: With a spacing that makes its field as high as that of usual lungs, where it has none.
-        reading: What its reader found.
+        radiograph: Radiograph as given.
+        sized: Radiograph with a spacing that makes its field as high as that of usual lungs, where it has none.
+        reading: Reading of the radiograph.
         seen: Lengths of its rays.
     """
 
@@ -80,7 +80,7 @@ def observe_radiograph(
     """Read a radiograph.
 
     Args:
-        model: Of the left and the right lung.
+        model: Model of the left and the right lung.
         radiograph: Frontal or lateral.
         reader: Networks that read radiographs; default the bundled ones.
 

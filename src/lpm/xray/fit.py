@@ -48,8 +48,8 @@ class XrayFit(Fit):
     """Lungs explained from radiographs, alone or with other evidence.
 
     Args:
-        pictures: What was read in each radiograph.
-        rays: What each says of the fit, in the same order.
+        pictures: Readings of each radiograph.
+        rays: Result of the rays of each radiograph, in the same order.
     """
 
     pictures: tuple[XrayObservation, ...] = ()
@@ -135,8 +135,8 @@ def fit_xray(
     """Reconstruct both lungs from a frontal radiograph, a lateral one, or both.
 
     Args:
-        model: Of the left and the right lung.
-        radiographs: At most one of each side, of one patient at one breath.
+        model: Model of the left and the right lung.
+        radiographs: Radiographs, at most one of each side, of one patient at one breath.
         reader: Networks that read radiographs; default the bundled ones.
         config: Prior widths and stopping; default `FitConfig`, of one radiograph with a rotation_sd of 0.05.
         spacing_mm: Lattice of the extracted meshes.
@@ -166,7 +166,7 @@ def fit_evidence(
 
     Args:
         model: Trained.
-        evidence: Of one patient at one breath: points, masks and slices in one world (`observe_points`,
+        evidence: Evidence of one patient at one breath: points, masks and slices in one world (`observe_points`,
             `observe_mask`), radiographs (`observe_radiograph`) that may be placed in it or not.
         config: Prior widths and stopping; default `FitConfig()`.
         spacing_mm: Lattice of the extracted meshes.

@@ -62,7 +62,7 @@ def with_field(reading: Reading, field: Field) -> Reading:
     """What was read in a frontal picture, with the lung field that a person gives.
 
     Args:
-        reading: Of the left and the right lung.
+        reading: Reading of the left and the right lung.
         field: (2, r, c) on the picture's pixels or any other grid over it.
     """
     given = np.stack([_resampled(side, reading.field.shape[1:]) for side in field])
@@ -89,7 +89,7 @@ def reading_of_field(model: ModelBundle, field: Field, mm_per_px: tuple[float, f
     """What the visible field alone says of the lungs: the lengths of the mean lungs in a field of this size.
 
     Args:
-        model: Of the left and the right lung.
+        model: Model of the left and the right lung.
         field: (2, r, c) left and right.
         mm_per_px: Of rows and columns, in the plane of the patient; None if nobody knows: lengths are in pixels.
     """

@@ -22,11 +22,11 @@ class Radiograph:
         pixels: (r, c) 0 to 1, bright = dense; the patient's right on the left of a frontal picture, the front on the
             left of a lateral one.
         side: Frontal (PA or AP) or lateral.
-        mm_per_px: Between rows and between columns, on the detector; None if nobody knows.
+        mm_per_px: Pixel spacing between rows and between columns, on the detector; None if nobody knows.
         beam: Parallel, or a cone of known distances.
         view: Where the rays run in the patient's own world, if that is known; it then holds the spacing too, and the
             beam but for the patient's distance from the detector.
-        name: Of the picture, for those who read `fit.json`.
+        name: Name of the picture, for those who read `fit.json`.
         field: (2, r, c) the visible field of the left and the right lung where a person has drawn it, of a frontal
             picture; or (r, c) both. It takes the place of what the reader finds.
         is_picture: Whether `pixels` are one; else nothing but the field is known (`of_field`).

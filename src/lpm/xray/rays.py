@@ -128,8 +128,8 @@ class RayTerm:
 
     Args:
         model: Trained.
-        seen: What the picture says.
-        placement: Of a picture whose place in the patient is unknown; None where the view knows it.
+        seen: Path lengths of the picture.
+        placement: Placement of a picture whose place in the patient is unknown; None where the view knows it.
     """
 
     information_share = 1.0
@@ -238,7 +238,7 @@ class _March:
     """The field along the rays.
 
     Args:
-        state: Of the model, in the picture's world.
+        state: State of the model, in the picture's world.
         values: (n, m, s) signed distances, mm.
         places: (n, m, 3) where.
         step: (n,) mm between places.

@@ -39,7 +39,7 @@ class Answers:
         chest: A chest radiograph of the view asked for, upright and whole.
         mirrored: The heart is on the picture's left.
         inverted: Air is bright. The reading allows for it.
-        turned: By 0, 90, 180, 270 degrees counter-clockwise.
+        turned: Probabilities of a rotation by 0, 90, 180, 270 degrees counter-clockwise.
     """
 
     chest: float
@@ -58,12 +58,12 @@ class Reading:
             the picture's left); of a lateral view (1, r, c), of both together: more than about 30 mm of lung.
         path_length: (2, r, c) length of the ray through the left and the right lung; (1, r, c) through both, of a
             lateral view. In mm where `in_mm`, else in pixels of the picture given, taken as square.
-        path_sd: As `path_length`: standard deviation at a pixel. Errors of neighbours go together.
+        path_sd: Standard deviation of `path_length` at a pixel. Errors of neighbours go together.
         volume_sd: Relative standard deviation of the sum of `path_length` over the picture.
         step_px: Rows and columns of the picture given to one of the grid; 1, 1 up to 512 rows and columns.
         in_mm: Whether the picture's pixel spacing was known.
-        answers: What the picture is.
-        doubts: What speaks against the reading, in plain sentences.
+        answers: Answers of the network on what the picture is.
+        doubts: Reasons to doubt the reading, in plain sentences.
     """
 
     field: NDArray[np.float32]
@@ -97,7 +97,7 @@ class XrayReader:
 
         Args:
             pixels: (r, c) 0 to 1, bright = dense, the patient's right on the left.
-            mm_per_px: Of rows and of columns, in the plane of the patient; None if nobody knows.
+            mm_per_px: Pixel spacing of rows and of columns, in the plane of the patient; None if nobody knows.
 
         Raises:
             InputError: Pixels that are no picture, or a spacing that is no length.

@@ -64,7 +64,7 @@ class AccessControl:
 
     Args:
         host: Address that is listened on.
-        token: What a visitor must know; None on loopback.
+        token: Token that a visitor must know; None on loopback.
     """
 
     host: str
@@ -188,8 +188,8 @@ class UploadLimit:
     """Keeps what a client sends within limits, before it takes memory.
 
     Args:
-        client: Whose uploads.
-        most_bytes: Of one file.
+        client: Client that uploads.
+        most_bytes: Largest size of one file.
         refused: Told the name and size of a file that is too large.
     """
 

@@ -21,9 +21,9 @@ class AttributeSlider:
     """One of them.
 
     Args:
-        name: Of the attribute; its unit is the name's end.
-        low: Where its slider begins.
-        high: Where it ends.
+        name: Name of the attribute; its unit is the name's end.
+        low: Lower end of its slider.
+        high: Upper end of its slider.
     """
 
     name: str
@@ -54,7 +54,7 @@ class AttributeEdit:
     """What knobs do to lungs, wherever those lie.
 
     Args:
-        knobs: Of the model's population.
+        knobs: Knobs of the model's population.
         mesher: Makes what is measured.
     """
 
@@ -77,8 +77,8 @@ class AttributeEdit:
         """A shape whose attributes differ to first order, in no time.
 
         Args:
-            shape: From where.
-            stand: What the knobs stand at there.
+            shape: Shape to start from.
+            stand: Values of the knobs there.
             wanted: Attributes to reach; those of no mention follow.
         """
         slopes = np.array([self.knobs.population.derivatives[name] for name in wanted])

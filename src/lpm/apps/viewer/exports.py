@@ -39,9 +39,9 @@ def export(
 
     Args:
         what: Kind of the file.
-        lungs: On the page.
+        lungs: Lungs on the page.
         outcome: The last fit, with its evidence.
-        mesh_format: Of meshes.
+        mesh_format: File format of meshes.
         rendered: Draws the scene as it is seen.
 
     Raises:
@@ -83,8 +83,8 @@ def labels_nii(meshes: Meshes, grid: Volume | None) -> bytes:
     """Label map, .nii.gz: 1, 2, ... in the order of the structures.
 
     Args:
-        meshes: By structure.
-        grid: Of the scan they were fitted to; None for 1.5 mm around them.
+        meshes: Meshes by structure.
+        grid: Grid of the scan they were fitted to; None for 1.5 mm around them.
     """
     labels = labels_of(meshes, grid)
     return _written("labels.nii.gz", lambda path: write_volume(path, labels))

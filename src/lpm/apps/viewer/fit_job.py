@@ -36,9 +36,9 @@ class FitJob:
     """A client's uploads, and the fit that runs of them.
 
     Args:
-        connection: Of the client.
+        connection: Connection of the client.
         service: The server's.
-        gui: Where to build the panel.
+        gui: GUI to build the panel in.
         show: Shows the lungs that were fitted.
     """
 

@@ -35,9 +35,9 @@ class Options:
     """What a file does not say of itself.
 
     Args:
-        mm_per_px: Of pictures; None to take the file's.
-        projection: Of pictures.
-        seed: Of drawn points.
+        mm_per_px: Pixel spacing of pictures; None to take the file's.
+        projection: Projection of pictures.
+        seed: Seed of drawn points.
         spacing_mm: Lattice of the extracted meshes.
     """
 
@@ -54,9 +54,9 @@ def fit_upload(
 
     Args:
         model: Trained.
-        kind: What the file is said to be.
+        kind: Kind of the file, as stated.
         path: The file, under its own name.
-        options: What it does not say of itself.
+        options: Options that the file does not state.
         known: Radiographs of the same patient that were read before, by side.
         tell: Told what is being done.
 

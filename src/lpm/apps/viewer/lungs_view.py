@@ -32,9 +32,9 @@ class LungsView:
     """The lungs of a client's page and how they are looked at.
 
     Args:
-        connection: Of the client.
+        connection: Connection of the client.
         mesher: Makes the mean lungs, for comparison.
-        gui: Where to build the panel.
+        gui: GUI to build the panel in.
     """
 
     def __init__(self, connection: Connection, mesher: Mesher, gui: Any) -> None:
@@ -63,7 +63,7 @@ class LungsView:
         """Show points and the slices of a scan in place of earlier ones; lungs move to the scene's middle.
 
         Args:
-            outcome: Of a fit; the outlines of its lungs are drawn on the slices.
+            outcome: Outcome of a fit; the outlines of its lungs are drawn on the slices.
         """
         lungs, scan = outcome.fit.lungs, outcome.scan
         self._scene.clear_evidence()

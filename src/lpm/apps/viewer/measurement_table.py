@@ -13,9 +13,9 @@ def measurement_table(lungs: ShownLungs, values: Mapping[str, float], percentile
     """HTML: a row a measurement; with its interval where a fit knows it, and where it stands in the population.
 
     Args:
-        lungs: What was measured.
+        lungs: Measured lungs.
         values: Measurements by name; a name ends in its unit.
-        percentiles: Where they stand among the model's training subjects.
+        percentiles: Percentiles of the values among the model's training subjects.
     """
     if not lungs.sized:
         return _told("Without a pixel spacing the lungs have a shape and no size: there is nothing to measure.")

@@ -35,7 +35,7 @@ class ShapePanel:
     """Sliders of the first shape parameters, and buttons that set them all.
 
     Args:
-        gui: Where to build.
+        gui: GUI to build the panel in.
         n_modes: Shape parameters of the model.
         changed: Told every new shape.
         code: Python of a shape.
@@ -93,7 +93,7 @@ class AttributePanel:
     """Sliders of attributes; they come once it is known what they do.
 
     Args:
-        gui: Where to build.
+        gui: GUI to build the panel in.
         turned: Told which attributes are wanted: of the knob that was turned, and of the others if they are held.
     """
 
@@ -144,7 +144,7 @@ class FitPanel:
     """Uploads, and how far the work is.
 
     Args:
-        gui: Where to build.
+        gui: GUI to build the panel in.
         most_mb: Largest upload.
         uploaded: Told kind, name, bytes and options of every file.
         forget: Told to forget pictures of the patient before.
@@ -206,9 +206,9 @@ class Look:
     """How lungs are looked at.
 
     Args:
-        quantity: What colours show.
-        other: What they are compared with.
-        placing: Where that stands.
+        quantity: Quantity that colours show.
+        other: Lungs to compare with.
+        placing: Placement of those.
     """
 
     quantity: Quantity = "structure"
@@ -220,7 +220,7 @@ class LookPanel:
     """Colours, comparison, evidence.
 
     Args:
-        gui: Where to build.
+        gui: GUI to build the panel in.
         changed: Told every new look.
         keep: Told to keep the lungs for comparison.
         truth: Told name and bytes of a truth.
@@ -284,7 +284,7 @@ class MeasurePanel:
     """The table.
 
     Args:
-        gui: Where to build.
+        gui: GUI to build the panel in.
     """
 
     def __init__(self, gui: Any) -> None:
@@ -299,7 +299,7 @@ class SavePanel:
     """What can be downloaded.
 
     Args:
-        gui: Where to build.
+        gui: GUI to build the panel in.
         save: Told what is wanted, and the format of meshes.
     """
 

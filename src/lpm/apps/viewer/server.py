@@ -33,7 +33,7 @@ class ViewConfig:
     Args:
         host: Address to listen on; beyond loopback, visitors need a token.
         port: Port to listen on; 0 for any.
-        source: Of the model, as `lpm.load` takes it; None for the bundled one.
+        source: Source of the model, as `lpm.load` takes it; None for the bundled one.
         most_mb: Largest upload.
     """
 
@@ -48,7 +48,7 @@ class ViewServer:
 
     Args:
         model: Trained.
-        config: Where, and with what limits.
+        config: Config: address and limits.
 
     Raises:
         MissingExtraError: viser is not installed.

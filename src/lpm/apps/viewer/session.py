@@ -31,9 +31,9 @@ class Shared:
     """What all clients of a server have in common: nothing that any of them brought.
 
     Args:
-        source: Of the model, as `lpm.load` takes it; None for the bundled one.
-        fits: What fits share.
-        known: What is worked out of the model.
+        source: Source of the model, as `lpm.load` takes it; None for the bundled one.
+        fits: Resources that all fits share.
+        known: Results computed from the model.
     """
 
     source: str | None

@@ -25,9 +25,9 @@ class Known:
     """What a server works out of its model for all clients.
 
     Args:
-        mesher: From shape parameters to meshes.
-        population: What was measured on the training subjects, as soon as that is known.
-        edit: What sliders of attributes do, likewise; None of a model without them.
+        mesher: Mesher: shape parameters to meshes.
+        population: Population of the training subjects, as soon as that is known.
+        edit: Attribute edit of the sliders, likewise; None of a model without them.
     """
 
     mesher: Mesher
@@ -39,10 +39,10 @@ class ShapeEditor:
     """Sliders, the lungs that they make, and what those measure.
 
     Args:
-        connection: Of the client.
-        known: Of the model.
-        view: Where lungs are shown.
-        tabs: By name, where to build: ``Shape``, ``Knobs``, ``Measure``.
+        connection: Connection of the client.
+        known: Results computed from the model.
+        view: View that shows the lungs.
+        tabs: Tabs by name, to build in: ``Shape``, ``Knobs``, ``Measure``.
         code: Python that makes the lungs of shape parameters.
     """
 

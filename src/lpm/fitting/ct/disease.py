@@ -89,9 +89,9 @@ def fill_disease(
     """Add lung that dense disease hides; a `Filler` but for the model.
 
     Args:
-        model: Of the left and the right lung.
-        scan: In HU.
-        labels: Of a segmenter, on the grid of the scan's upright volume: 1 left, 2 right.
+        model: Model of the left and the right lung.
+        scan: Scan in HU.
+        labels: Labels of a segmenter, on the grid of the scan's upright volume: 1 left, 2 right.
         hidden: The lungs that dense tissue parts from their ribs, by structure; the others stay as they are.
         rng: Draws the points on the labels' surface.
 

@@ -38,7 +38,7 @@ def observe_lungs(
     """Take the lungs that `find_lungs` found in a CT for what was seen.
 
     Args:
-        model: Of the left and the right lung, or of both in one.
+        model: Model of the left and the right lung, or of both in one.
         found: The lungs.
         rng: Draws the points on their surface.
         config: Number of points, completion; default `MaskFitConfig()`.
@@ -61,8 +61,8 @@ def fit_ct(
     """Reconstruct lungs from a CT.
 
     Args:
-        model: Of lungs.
-        ct: In HU, with any axis order and flips.
+        model: Model of lungs.
+        ct: CT in HU, with any axis order and flips.
         filler: Adds what dense disease hides, unless the config leaves it out.
         rng: Draws the points on the lungs' surface.
         config: Segmenter, filling, and how the lungs are fitted; default `CtFitConfig()`.

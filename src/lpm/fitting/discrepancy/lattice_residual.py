@@ -25,7 +25,7 @@ class LatticeResidual:
     Where places are so few or so scattered that they need more nodes than they are, the residual itself is asked.
 
     Args:
-        residual: Of all structures.
+        residual: Residual of all structures.
         lattice: All that will be asked for.
     """
 
@@ -83,7 +83,7 @@ def followed(decoder: Field, residual: ResidualField, lattice: Lattice | None = 
 
     Args:
         decoder: World mm (n, 3) to signed distances (n, s) in mm.
-        residual: What takes its surface to the points.
+        residual: Residual that moves the surface to the points.
         lattice: All that will be asked for, if it is a lattice; the residual is then evaluated on a coarser one.
     """
     between: Callable[[Floats, int], NDArray[np.float32]] = partial(asked, residual)

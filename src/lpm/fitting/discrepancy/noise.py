@@ -150,7 +150,7 @@ class _Blocks:
         """Log density of each point given the others of its block, and how probably it is ordinary.
 
         Args:
-            sizes: Of noise, residual and share of outliers.
+            sizes: Sizes of noise, residual and share of outliers.
             ordinary: (b, m) how probably each is ordinary, as far as known; by it the others trust it.
         """
         noise = (sizes.noise_mm * self.slopes).square()

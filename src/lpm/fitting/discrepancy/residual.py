@@ -64,7 +64,7 @@ class Waves:
     Args:
         frequencies: (w, 3) rad / mm.
         phases: (w,) rad.
-        height_mm: Of each wave.
+        height_mm: Height of each wave.
     """
 
     frequencies: Tensor
@@ -92,10 +92,10 @@ class ResidualField:
 
     Args:
         config: Its prior.
-        points: By structure, (n, 3) observed points, world mm, float64.
-        factors: By structure, (n, n) Cholesky factor of covariance plus noise.
-        weights: By structure, (n,) so that r(x) = covariance(x, points) @ weights.
-        waves: By structure, a draw from the prior that is added; none for the mean.
+        points: Observed points by structure, (n, 3), world mm, float64.
+        factors: Cholesky factors by structure, (n, n), of covariance plus noise.
+        weights: Weights by structure, (n,), such that r(x) = covariance(x, points) @ weights.
+        waves: Waves by structure: a draw from the prior that is added; none for the mean.
     """
 
     config: ResidualConfig
@@ -171,7 +171,7 @@ def condition(observed: Observed, n_structures: int, config: ResidualConfig) -> 
     """Fit the residual to what the decoder gets wrong.
 
     Args:
-        observed: Where, and by how much.
+        observed: Observed places and values.
         n_structures: Number of structures.
         config: The prior.
     """

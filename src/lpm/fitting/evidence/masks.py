@@ -53,7 +53,7 @@ def observe_mask(
     """Take a label map for what was seen of the lungs.
 
     Args:
-        model: Whose structures the labels are.
+        model: Model with the structures of the labels.
         labels: 1, 2, ... in the model's order unless the config says otherwise; whole, cut off, or a few drawn slices.
         rng: Draws the points on the mask's surface.
         config: Label values, points, completion.

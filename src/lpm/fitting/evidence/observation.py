@@ -25,9 +25,9 @@ class Observation:
     Args:
         points_mm: (n, 3) RAS mm.
         structure: (n,) index of the model's structure that each lies on, `UNKNOWN` if it could be any.
-        what: Where they are from, in words.
+        what: Source of the points, in words.
         only: Structures that were looked at, if others are not to be predicted.
-        notes: What a reader must know.
+        notes: Notes for the reader.
         source: Digest of what it was made of, by which the same file is found out if it is given twice.
     """
 

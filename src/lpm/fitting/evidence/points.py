@@ -20,7 +20,7 @@ def observe_points(model: ModelBundle, points_mm: PointsLike, structure: Sequenc
     """Take points for what was seen of the lungs.
 
     Args:
-        model: Whose structures the points lie on.
+        model: Model with the structures that the points lie on.
         points_mm: (n, 3) RAS mm, anywhere on the surfaces: scattered, or along contours in any plane.
         structure: Name of the structure of each point, if known.
 

@@ -15,9 +15,9 @@ def structure_indices(names: Sequence[str], model: ModelBundle, subject: str) ->
     """Index of each point's structure among the model's.
 
     Args:
-        names: Of structures, or how the one that is meant begins: ``left``, ``l``; in any case of letters.
-        model: Whose structures.
-        subject: What to call the names in an error.
+        names: Names of structures, or how the one that is meant begins: ``left``, ``l``; in any case of letters.
+        model: Model of the structures.
+        subject: Name of the argument in an error.
 
     Raises:
         InputError: A structure that the model does not have, or a beginning of several.

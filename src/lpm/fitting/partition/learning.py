@@ -71,8 +71,8 @@ class CarriedParts:
     """A subject's parts, carried into the template of each structure that is divided.
 
     Args:
-        places: By structure, (n, 3) where the subject's voxels lie in the template, model units.
-        part: By structure, (n,) the part of each, in the config's order.
+        places: Places by structure, (n, 3): where the subject's voxels lie in the template, model units.
+        part: Parts by structure, (n,): the part of each, in the config's order.
     """
 
     places: dict[str, Floats]
@@ -87,7 +87,7 @@ def partition_model(
     Args:
         model: An atlas.
         examples: Label maps of parts by subject, one or more; any subjects, the model need not know them.
-        config: What their values mean.
+        config: Config: meaning of the values.
         rng: Draws the points that the subjects are fitted to.
 
     Returns:

@@ -63,8 +63,8 @@ def beyond_parts_mm(model: ModelBundle, shape: FittedShape, structure: str, poin
     Where the structure itself ends does not count; a structure that is not divided has no boundary.
 
     Args:
-        model: With a partition.
-        shape: Of a fit.
+        model: Model with a partition.
+        shape: Fitted shape.
         structure: Its name.
         points_mm: (n, 3) RAS mm.
 
@@ -86,8 +86,8 @@ def field_of_parts(model: ModelBundle, shape: FittedShape, structures: Sequence[
     """The signed distances of all parts of some structures, as a field of world points.
 
     Args:
-        model: With a partition.
-        shape: Of a fit.
+        model: Model with a partition.
+        shape: Fitted shape.
         structures: Names.
         field: Distances to all structures of the model.
     """

@@ -50,7 +50,7 @@ def read_dicom_xray(path: Path, mm_per_px: float | None) -> Xray:
 
     Args:
         path: One file of one frame.
-        mm_per_px: What the caller says; None to believe the header.
+        mm_per_px: Pixel spacing by the caller; None for that of the header.
 
     Raises:
         FileError: Damaged, or without pixels.

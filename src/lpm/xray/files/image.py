@@ -32,10 +32,10 @@ class Xray:
         pixels: (rows, columns) float32 from 0 (darkest) to 1 (brightest); bright = dense, as far as the file says.
         mm_per_px: Distance between rows and between columns on the detector; None if not known.
         view: None if not known.
-        position: As DICOM has it, PA, AP, LL and so on; None if not known.
-        source_detector_mm: From the focal spot to the detector; None if not known.
-        source_patient_mm: From the focal spot to the patient; None if not known.
-        notes: What was chosen, changed or doubted.
+        position: Position as DICOM has it, PA, AP, LL and so on; None if not known.
+        source_detector_mm: Distance from the focal spot to the detector; None if not known.
+        source_patient_mm: Distance from the focal spot to the patient; None if not known.
+        notes: Notes on what was chosen, changed or doubted.
     """
 
     pixels: Grey

@@ -32,9 +32,9 @@ class ViewRecord(_Strict):
 
     Args:
         projection: Kind of beam.
-        source_detector_mm: From the focal spot to the detector, of a cone beam.
+        source_detector_mm: Distance from the focal spot to the detector, of a cone beam.
         grey_step: See ``grey_zero``.
-        grey_unit: Of that value.
+        grey_unit: Unit of that value.
     """
 
     picture: str = Field(description="file beside views.json")
@@ -95,10 +95,10 @@ class ViewsFile(_Strict):
     """The whole of `views.json`.
 
     Args:
-        schema_version: Of this file.
-        content: What the grey values stand for.
-        intensity: How the pictures are stored.
-        views: By name: frontal, lateral, angle45 and so on.
+        schema_version: Schema version of this file.
+        content: Meaning of the grey values.
+        intensity: Storage of the grey values.
+        views: Views by name: frontal, lateral, angle45 and so on.
     """
 
     schema_version: Literal[1] = 1
@@ -153,8 +153,8 @@ class PlacedView:
     """Geometry of a radiograph in the patient.
 
     Args:
-        view: Where the ray of each pixel runs.
-        source_patient_mm: From the focal spot to the patient's middle, of a cone beam, where it is known.
+        view: Geometry: where the ray of each pixel runs.
+        source_patient_mm: Distance from the focal spot to the patient's middle, of a cone beam, where it is known.
     """
 
     view: View
@@ -170,7 +170,7 @@ def read_placed_views(path: Path) -> Mapping[str, PlacedView]:
     """Read the geometry of radiographs by name: frontal, lateral and so on.
 
     Args:
-        path: What `lpm xray` wrote, or the shorter form of parallel views along world axes, in which each of
+        path: File that `lpm xray` wrote, or the shorter form of parallel views along world axes, in which each of
             ``frontal`` and ``lateral`` maps millimetres to pixels: ``pixel = offset_px + sign * mm / mm_per_px``.
 
     Raises:

@@ -30,7 +30,7 @@ class ScanSlice:
     Args:
         picture: (r, c, 3) uint8.
         center_mm: (3,) RAS mm.
-        size_mm: Of columns together, and of rows together.
+        size_mm: Size along columns and along rows.
         axes: (3, 3) columns: to the picture's right, down in the picture, away from the viewer; unit.
     """
 
@@ -46,7 +46,7 @@ class ScanSlices:
 
     Args:
         volume: CT in HU or labels.
-        is_ct: Which of them.
+        is_ct: Whether the scan is a CT.
         meshes: Lungs whose outlines are drawn.
     """
 

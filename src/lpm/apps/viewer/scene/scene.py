@@ -46,7 +46,7 @@ class Scene:
             slot: ``lungs``, or ``other`` for what they are compared with.
             meshes: RAS mm.
             colours: Colours; default one a structure.
-            shift_mm: To the patient's left.
+            shift_mm: Shift to the patient's left.
         """
         names = {f"/{slot}/{name}" for name in meshes}
         for gone in [name for name in self._parts if name.startswith(f"/{slot}/") and name not in names]:

@@ -22,7 +22,7 @@ class ShapeParameters:
 
     Args:
         beta: (k,) N(0, I) over the training shapes.
-        pose: Where they lie.
+        pose: Pose of the lungs.
         sized: Whether lengths are millimetres; those of a fit to radiographs without a pixel spacing are not.
     """
 
@@ -57,7 +57,7 @@ class ShapeParameters:
         """Python that makes these lungs.
 
         Args:
-            source: Of the model, as `lpm.load` takes it; None for the bundled one.
+            source: Source of the model, as `lpm.load` takes it; None for the bundled one.
         """
         used = np.flatnonzero(self.beta)
         beta = _numbers(self.beta[: used[-1] + 1 if len(used) else 0])

@@ -22,10 +22,10 @@ class ShownLungs:
     """Lungs on the page.
 
     Args:
-        name: What they are, in words.
+        name: Name in words.
         meshes: Closed, outward, by structure; RAS mm.
         shape: Their parameters, if they have any.
-        fit: What they were fitted to, if they were.
+        fit: Fit that they come from, if any.
     """
 
     name: str

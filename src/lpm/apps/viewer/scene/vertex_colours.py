@@ -37,9 +37,9 @@ class VertexColours:
     """Numbers of vertices, and how they become colours.
 
     Args:
-        quantity: Which.
-        values: By structure, (v,) mm.
-        top_mm: What takes the last colour; what lies above takes it too.
+        quantity: Quantity.
+        values: Values by structure, (v,) mm.
+        top_mm: Value of the last colour; what lies above takes it too.
     """
 
     quantity: str
@@ -72,9 +72,9 @@ def vertex_colours(quantity: Quantity, meshes: Meshes, lungs: ShownLungs, truth:
 
     Args:
         quantity: None is measured for `structure`.
-        meshes: As shown, of the lungs.
-        lungs: Whose.
-        truth: What errors are measured against.
+        meshes: Meshes of the lungs, as shown.
+        lungs: Lungs of the meshes.
+        truth: True lungs, for errors.
 
     Raises:
         InputError: Uncertainty of lungs that were not fitted, or an error without a truth.
