@@ -1,4 +1,4 @@
-"""What a user holds: a trained model with its fits as methods."""
+"""The main class of the API: a trained model with its fits as methods."""
 
 from __future__ import annotations
 

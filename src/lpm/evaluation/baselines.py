@@ -1,4 +1,4 @@
-"""What LPM has to beat: reconstructions of both lungs from sparse surface points by simple means."""
+"""Baselines: reconstructions of both lungs from sparse surface points by simple methods."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Baseline(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name of the method in tables."""
         ...
 
     def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
@@ -175,7 +175,7 @@ def fit_field(mean: Grids, modes: Grids, grid: VoxelGrid, points_mm: Floats, con
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """How a field was fitted.
+    """Result of fitting a field to points.
 
     Args:
         b: (m,) coefficients.
@@ -222,7 +222,7 @@ class MeanShape:
         self._mean = grids.values.mean(axis=0)
 
     def reconstruct(self, points_mm: Floats, normals: Floats | None = None) -> Meshes:
-        """Return the mean lungs where the points are."""
+        """Return the mean lungs, translated to the points."""
         points = as_points(points_mm, self.name, at_least=MIN_POINTS)
         fit = fit_field(self._mean, self._grids.values[:0], self._grids.grid, points, self._config)
         return self._grids.meshes(self._mean, fit.center_mm)

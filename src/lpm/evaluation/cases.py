@@ -38,7 +38,7 @@ S = TypeVar("S", bound=CaseScores)
 
 @dataclass(frozen=True)
 class CaseResult(Generic[S]):
-    """One method on one subject.
+    """Result of one method on one subject.
 
     Args:
         subject: Its name.
@@ -58,7 +58,7 @@ class CaseResult(Generic[S]):
 
     @property
     def label(self) -> str:
-        """What tables call the method."""
+        """Name of the method in tables."""
         return self.method
 
     def row(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class EvaluationConfig(StrictModel):
 
 @dataclass(frozen=True)
 class PointsResult(CaseResult[Scores]):
-    """One method on one subject.
+    """Result of one method on one subject, reconstructed from points.
 
     Args:
         paper: F-score and Chamfer with ``EvaluationConfig.paper_points`` points a side, and their floors; LPM only.
@@ -96,7 +96,7 @@ def true_lungs(model: ModelBundle, cohort: Cohort, subject: str) -> Meshes:
 
 
 def subject_rng(subject: str, seed: int) -> np.random.Generator:
-    """The stream of a subject: order and choice of subjects change nothing."""
+    """Random generator of a subject, independent of the order and choice of subjects."""
     return np.random.default_rng((seed, zlib.crc32(subject.encode())))
 
 

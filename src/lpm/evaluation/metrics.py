@@ -1,4 +1,4 @@
-"""How far a predicted pair of lungs is from the true one: points to points, points to triangles, volumes, topology."""
+"""Metrics of a predicted pair of lungs: point-to-point and point-to-triangle distances, Dice, volumes, topology."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIN_SAMPLES = 100  # of a structure, however small its share of the area
 
 
 class MetricsConfig(StrictModel):
-    """What the metrics are computed with."""
+    """Settings of the metrics."""
 
     n_points: int = Field(10_000, ge=1, description="points a side of the point-to-point numbers (paper IV)")
     threshold_mm: float = Field(2.0, gt=0, description="threshold of precision and recall, in mm")
@@ -66,7 +66,7 @@ class SurfaceScores(StrictModel):
 
 
 class VolumeScores(StrictModel):
-    """What the shapes enclose; Dice and volumes are None where a mesh is open and encloses nothing."""
+    """Overlap and volumes of the shapes; Dice and volumes are None where a mesh is open."""
 
     dice: float | None = Field(description="2 |A and B| / (|A| + |B|) of the voxel centres inside")
     volume_ml: float | None = Field(description="predicted volume, from the mesh")

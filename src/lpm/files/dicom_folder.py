@@ -1,4 +1,4 @@
-"""What a folder holds of DICOM: its images, sorted into series by their headers (pydicom).
+"""DICOM images of a folder, sorted into series by their headers (pydicom).
 
 Of a patient only the geometry and the pixels are kept. An ID tells patients apart, and is named when several are found
 in one folder.

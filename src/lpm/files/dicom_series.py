@@ -1,4 +1,4 @@
-"""What a DICOM series is to LPM: images that make one volume; and which of several series is meant."""
+"""DICOM series: images that make one volume, and the choice among several series."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Series:
 
     @property
     def label(self) -> str:
-        """What ``--series`` calls it: its number, and the acquisition where it is one of several."""
+        """Label for ``--series``: its number, and the acquisition where it is one of several."""
         return str(self.number) if self.acquisition is None else f"{self.number}:{self.acquisition}"
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ class Series:
 
 
 def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> Series:
-    """The series that was asked for, or the thin-slice axial chest CT.
+    """Choose a series: the one that is named, or the thin-slice axial chest CT.
 
     Args:
         found: All of a folder.

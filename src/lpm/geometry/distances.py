@@ -46,7 +46,7 @@ def signed_distance(mesh: Mesh, points: Floats) -> Floats:
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class ClosestPoints:
-    """Where points are closest to a mesh.
+    """Closest points on a mesh: distances, places and triangles.
 
     Args:
         distance: (n,) unsigned, in the mesh's unit.

@@ -165,7 +165,7 @@ def _missing_nodes(crossed: NDArray[np.int64], known: NDArray[np.bool_]) -> NDAr
 
 
 def without_overlap(distances_mm: Floats) -> Floats:
-    """Divide what two structures both claim at the surface where they claim it equally.
+    """Remove overlap of two structures: divide it at the surface where their fields are equal.
 
     g_s = max(f_s, (f_s - min of the others) / 2): where only one structure is inside, nothing changes.
 
@@ -180,7 +180,7 @@ def without_overlap(distances_mm: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Surfaces of all structures, and what they cost.
+    """Extracted surfaces of all structures, with the number of field evaluations.
 
     Args:
         meshes: Meshes by structure; closed, outward, one piece, RAS mm.

@@ -101,7 +101,7 @@ class ModelPoints(ComparedByContent):
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class WorldFromModel(ComparedByContent):
-    """Takes model points to the world: ``world = rotation @ (axis_scale_mm * model) + center_mm``.
+    """Transform from model points to the world: ``world = rotation @ (axis_scale_mm * model) + center_mm``.
 
     One cohort has one scale, so size stays in the shape; a subject has its centre. A fit may stretch the three
     axes separately, and turn the result. Mirrors cannot be expressed: they would swap left and right.

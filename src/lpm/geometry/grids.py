@@ -163,7 +163,7 @@ def grid_nodes(grid: VoxelGrid) -> Floats:
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Trilinear:
-    """How values at points follow from the eight nodes around each.
+    """Trilinear interpolation weights of points: eight nodes around each.
 
     Args:
         node: (n, 8) flat index into the grid.

@@ -1,4 +1,4 @@
-"""Triangle meshes, and what can be asked of them without a file or a network."""
+"""Triangle meshes: areas, normals, volumes, pieces, sampling."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class LabelLungs:
 
 @dataclass(frozen=True)
 class PhantomScan:
-    """What a generated CT shows.
+    """Settings of a generated CT.
 
     Args:
         lungs: Lungs to draw a body around.

@@ -22,7 +22,7 @@ _ROUNDING_MM = 3.0  # radius-like width of every edge where two surfaces meet
 
 
 class Shape(Protocol):
-    """What can be voxelised: it knows its inside, and a box that holds it."""
+    """Interface of shapes that can be voxelised: an inside test and a bounding box."""
 
     @property
     def bounds_mm(self) -> tuple[Floats, Floats]:

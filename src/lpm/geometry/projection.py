@@ -69,7 +69,7 @@ class View(ComparedByContent):
 
 @dataclass(frozen=True)
 class Beam:
-    """How a picture is taken.
+    """X-ray source: cone or parallel beam, and its distances.
 
     Args:
         source_detector_mm: Distance from the focal spot to the detector; None for a parallel beam.

@@ -29,7 +29,7 @@ _ALONG = 1e-3  # of a unit vector: less than this off, an image's axis is the pa
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class LabelSurfaces:
-    """What a label map holds.
+    """Surfaces of a label map's structures.
 
     Args:
         meshes: Meshes by structure, RAS mm, of as many pieces as the labels have.

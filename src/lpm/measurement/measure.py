@@ -36,7 +36,7 @@ _LEAST_CHANCE = number("measurement.unlike_chance")
 
 @dataclass(frozen=True)
 class Measured:
-    """How the measurement of one subject ended.
+    """Outcome of the measurement of one subject.
 
     Args:
         subject: Its name.
@@ -59,7 +59,7 @@ class Measured:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
-        """What `--json` shows: every value with what is known about it."""
+        """Return the entry of `--json`: every value with its interval and percentile."""
         values: dict[str, object] = {
             name: {"value": value}
             | ({"interval_95": list(self.intervals[name])} if name in self.intervals else {})
@@ -105,7 +105,7 @@ def _try_subject(
 
 
 def compared(measured: Measured, population: AttributeTable | None) -> Measured:
-    """The same, with where it stands in a population.
+    """The same, with percentiles in a population.
 
     Args:
         measured: Values.
@@ -124,7 +124,7 @@ def compared(measured: Measured, population: AttributeTable | None) -> Measured:
 
 
 def _intervals(subject: Subject) -> dict[str, tuple[float, float]]:
-    """What the `fit.json` beside meshes says of how sure the fit is of its volume."""
+    """Read intervals of the volume from the `fit.json` beside meshes."""
     path = subject.files[0].parent / "fit.json"
     if not path.is_file():
         return {}

@@ -24,11 +24,11 @@ def is_size(name: str) -> bool:
 
 
 def in_figures(value: float) -> str:
-    """A measurement for reading: 4,500 and 52.37."""
+    """Format a measurement for reading: 4,500 and 52.37."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def heading(name: str) -> str:
-    """Both: "dome height, mm"."""
+    """Name in words and unit together: "dome height, mm"."""
     words, unit = in_words(name)
     return f"{words}, {unit}" if unit else words

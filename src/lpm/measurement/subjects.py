@@ -28,7 +28,7 @@ _POINTS = 2000  # vertices, at least, that tell a mesh's extent
 
 @dataclass(frozen=True)
 class Subject:
-    """What to measure.
+    """A subject to measure, with its files.
 
     Args:
         name: Name of the subject.
@@ -42,7 +42,7 @@ class Subject:
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """What files of a subject hold.
+    """Meshes read from a subject's files.
 
     Args:
         meshes: Meshes by structure; closed, outward, one piece each, RAS mm.
@@ -173,7 +173,7 @@ def checked_shapes(meshes: Mapping[str, WorldMesh], subject: str, flags: Iterabl
 
 
 def _scraps(name: str, n: int, less_ml: float) -> list[str]:
-    """Crumbs and small cavities are left out without a word."""
+    """Small pieces and cavities, which are left out without a warning."""
     large = abs(less_ml) > _SCRAPS_ML
     return [f"{name} has {n} more pieces ({abs(less_ml):.0f} ml), which were left out"] if large else []
 

@@ -35,7 +35,7 @@ class AttributeTable:
 
     @classmethod
     def of(cls, rows: Mapping[str, Values]) -> AttributeTable:
-        """From values by subject; an attribute that fewer than three subjects have is left out."""
+        """Make the table from values by subject; attributes that fewer than three subjects have are left out."""
         found = dict.fromkeys(name for row in rows.values() for name in row)
         names = [name for name in found if sum(name in row for row in rows.values()) >= _LEAST_SUBJECTS]
         values = [[row.get(name, np.nan) for name in names] for row in rows.values()]
@@ -89,7 +89,7 @@ class AttributeTable:
         return found
 
     def unusual(self, values: Values) -> Unusual:
-        """How far values lie from the subjects', all together.
+        """Mahalanobis distance of values from the subjects'.
 
         Args:
             values: One for each of the table's names.
@@ -108,7 +108,7 @@ class AttributeTable:
 
 @dataclass(frozen=True)
 class Unusual:
-    """How unusual values are.
+    """Result: how unusual values are.
 
     Args:
         mahalanobis: Distance from the mean, in standard deviations.

@@ -223,7 +223,7 @@ def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) ->
 
 
 def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:
-    """What every bundle of a cohort says."""
+    """Manifest entries common to every bundle of a cohort."""
     return BundleManifest(
         attributes={subject: _attributes(cohort, subject) for subject in given["training_subjects"]},
         schema_version=BUNDLE_SCHEMA,

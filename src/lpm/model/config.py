@@ -69,7 +69,7 @@ class ModelConfig(StrictModel):
 
 
 class RegistrationConfig(StrictModel):
-    """How training lungs are made to correspond; see `lpm.model.registration`."""
+    """Settings of the group-wise registration; see `lpm.model.registration`."""
 
     rounds: int = Field(2, ge=0, le=20, description="times that the average is made anew")
     spacing_mm: float = Field(14.0, gt=0, description="grid on which displacements are kept")

@@ -1,4 +1,4 @@
-"""Meshes of any shape of an atlas with the same triangles for all: the average's surface, carried along.
+"""Template meshes in dense correspondence: the average's surface, displaced to any shape of an atlas.
 
 The atlas says where a point of the world lies in the average: t = x' + u_s(x'), x' = x + w(x) (`atlas.py`). A vertex t
 of the average's surface is carried to a shape by undoing both displacements, and then put on the shape's surface by
@@ -179,7 +179,7 @@ def _average(decoder: AtlasDecoder) -> list[WorldMesh]:
 
 
 def template_surfaces(model: ModelBundle, faces_each: int = 8000) -> TemplateSurfaces:
-    """Get the surfaces of a model's average.
+    """Return the surfaces of a model's average lung (the template meshes).
 
     Args:
         model: An atlas.

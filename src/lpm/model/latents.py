@@ -83,7 +83,7 @@ def outward_motion(decoder: nn.Module, mean: Tensor, points: Tensor, structure: 
 
 
 def by_reach(decoder: nn.Module, n_latents: int, points: Tensor, structure: Tensor) -> LatentSpace:
-    """Turn latents so that the first shape parameters move the training surfaces most, by one standard deviation.
+    """Rotate latents so that shape parameters are sorted by how far one standard deviation moves the training surfaces.
 
     The latents' prior must be the same in all directions, so that turning them changes no fit. A positive parameter
     makes the lungs larger. Arguments are those of `outward_motion`; the mean latent is zero.

@@ -34,7 +34,7 @@ class NormalEquations:
 
 
 class Problem(Protocol[P]):
-    """What is minimised. Weights that depend on the point are those of the last `linearise`."""
+    """Interface of a least-squares problem. Weights that depend on the point are those of the last `linearise`."""
 
     def linearise(self, at: P) -> NormalEquations:
         """The energy about a point, and the weights with which others are compared with it."""
@@ -51,7 +51,7 @@ class Problem(Protocol[P]):
 
 @dataclass(frozen=True)
 class Damping:
-    """How the damping d follows success and failure.
+    """Damping schedule: factors of d after a step that was kept, and after one that was not.
 
     Args:
         first: Initial damping.
@@ -89,7 +89,7 @@ class LevenbergMarquardt(Generic[P]):
         self.equations: NormalEquations | None = None
 
     def step(self) -> float:
-        """Try to go down once.
+        """Try one damped step.
 
         Returns:
             The energy's relative gain; 0 if no damping made it fall.

@@ -52,7 +52,7 @@ class StructureParts:
 
 @dataclass(frozen=True)
 class Partition:
-    """How the structures of a model divide into parts.
+    """Partition (parcellation) of the structures of a model into parts.
 
     Args:
         structures: Those that have parts, by name.

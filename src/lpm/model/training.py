@@ -21,7 +21,7 @@ from lpm.model.tensors import read_tensors, write_tensors
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch gave.
+    """Losses and duration of one epoch.
 
     Args:
         epoch: Number of the epoch, from 1.

@@ -24,7 +24,7 @@ _INVERSE_STEP = 0.7  # damping of the fixed point: it converges where space is s
 
 
 class WarpScale(NamedTuple):
-    """How far a smooth displacement moves, over what distance it changes, and how many functions describe it."""
+    """Scale of a smooth displacement: standard deviation, correlation length, number of eigenfunctions."""
 
     sd_mm: Annotated[float, Field(gt=0)]
     length_mm: Annotated[float, Field(gt=0)]

@@ -1,4 +1,4 @@
-"""What was measured on the lungs that a model learnt from."""
+"""Attributes of the training subjects of a model."""
 
 from __future__ import annotations
 

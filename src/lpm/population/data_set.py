@@ -31,7 +31,7 @@ _CHUNK = 8  # lungs that a worker makes at a time, so that it sets out seldom
 
 
 class Request(StrictModel):
-    """What was asked for; everything that changes a lung but its number."""
+    """Options of the generation: everything that changes a lung but its number."""
 
     ranges: dict[str, Range] = Field(description="lowest and highest value by attribute")
     seed: int = Field(0, ge=0, description="of the lungs that are drawn")
@@ -78,7 +78,7 @@ class DataSet:
 
     @property
     def digest(self) -> str:
-        """Of the request and of the model's shape parameters."""
+        """SHA-256 of the request and of the model's shape parameters."""
         model, hasher = self.generator.population.decode.model, hashlib.sha256()
         hasher.update(self.request.model_dump_json().encode())
         hasher.update(model.latents.basis.numpy().tobytes() + model.codes.numpy().tobytes())

@@ -23,7 +23,7 @@ _QUERIES = count("population.compared_points")
 
 
 def unsound(meshes: Meshes) -> str:
-    """What is wrong with meshes, in words; nothing if all is well: closed, outward, one piece each, apart."""
+    """List what is wrong with meshes, in words: not closed, not outward, in several pieces, or overlapping."""
     for name, mesh in meshes.items():
         if not mesh.is_closed or mesh.n_pieces != 1 or mesh.enclosed_volume <= 0:
             return f"{name} is not one closed piece"
@@ -78,7 +78,7 @@ def clouds(meshes: Meshes) -> tuple[Cloud, ...]:
 
 @dataclass(frozen=True)
 class Familiar:
-    """The training subjects' shapes, to see how near others come to them.
+    """Surface points of the training subjects, for distances of generated shapes from them.
 
     Args:
         subjects: Points of each subject's structures.
@@ -88,7 +88,7 @@ class Familiar:
 
     @classmethod
     def of(cls, shapes: Sequence[Meshes]) -> Familiar:
-        """From the subjects' meshes."""
+        """Make the points from the subjects' meshes."""
         return cls(tuple(clouds(meshes) for meshes in shapes))
 
     def nearest_mm(self, meshes: Meshes) -> float:

@@ -37,7 +37,7 @@ class GenerationConfig(StrictModel):
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class GeneratedLungs:
-    """New lungs.
+    """Generated lungs: meshes, shape parameters and attributes.
 
     Args:
         beta: (k,) shape parameters.
@@ -68,7 +68,7 @@ class Generator:
 
     @classmethod
     def of(cls, model: ModelBundle, config: GenerationConfig | None = None) -> Generator:
-        """Of a model's population."""
+        """Make the generator of a model's population."""
         return cls(Population.of(model), config or GenerationConfig())
 
     @cached_property
@@ -79,7 +79,7 @@ class Generator:
 
     @cached_property
     def least_mm(self) -> float:
-        """Nearer than this to a training subject's lungs, others are a copy."""
+        """Least distance from every training subject's lungs, mm; generated lungs nearer than that are a copy."""
         return self.config.least_novelty * float(self.familiar.nearest_each_mm().min())
 
     def prepare(self, ranges: Mapping[str, Range]) -> None:

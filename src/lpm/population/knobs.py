@@ -39,7 +39,7 @@ class Knobs:
 
     @classmethod
     def of(cls, model: ModelBundle) -> Knobs:
-        """The knobs that a model has: those of `KNOBS` that its structures show."""
+        """Return the knobs of a model: those of `KNOBS` that its structures can be measured for."""
         population = Population.of(model)
         return cls(population, tuple(name for name in KNOBS if name in population.table.names))
 
@@ -61,7 +61,7 @@ class Knobs:
         return Shape(self.population, mean).corrected(given, {name: 0.1 * _SLACK_SD * self.sd(name) for name in given})
 
     def turn(self, name: str, by_sd: float = 1.0, start: Shape | None = None) -> Shape:
-        """Turn one knob and hold the others.
+        """Change one attribute and hold the others.
 
         Args:
             name: Name of the knob.
@@ -122,7 +122,7 @@ class Knobs:
         return np.asarray((np.array(turned) - start.of(self.names)) / sd)
 
     def sweep(self, name: str, low_sd: float, high_sd: float, n: int) -> Iterator[Shape]:
-        """A motion along a knob, the others held: n shapes from one setting to another.
+        """Shapes along one knob, the others held: n steps from one setting to another.
 
         Raises:
             InputError: Not one of the knobs, or fewer than two shapes.
@@ -147,7 +147,7 @@ def _left_out_r2(x: Floats, y: Floats) -> float:
 
 
 def interpolate(first: Floats, second: Floats, population: Population, n: int) -> Iterator[dict[str, WorldMesh]]:
-    """Lungs between two, in equal steps of their shape parameters.
+    """Interpolate between two shapes in equal steps of their shape parameters.
 
     Args:
         first: (k,) beta.

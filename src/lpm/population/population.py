@@ -124,7 +124,7 @@ class Population:
         return gain @ apart, axes * np.sqrt(np.maximum(variance, 0.0))
 
     def expected(self, given: Mapping[str, float]) -> dict[str, float]:
-        """All attributes as the training subjects' regression on the given ones expects them."""
+        """Conditional mean of all attributes, given some, by the training subjects' regression."""
         chosen = [self.table.index(name) for name in given]
         mean, cov = self.table.mean, self._joint[1]
         apart = np.array(list(given.values())) - mean[chosen]
@@ -132,7 +132,7 @@ class Population:
         return dict(zip(self.table.names, (mean + cov[:, chosen] @ weights).tolist(), strict=True))
 
     def possible(self, name: str, given: Mapping[str, float]) -> Range:
-        """From where to where an attribute can be, given others: four standard deviations about what is expected.
+        """Possible range of an attribute, given others: four standard deviations about its conditional mean.
 
         Never further than one beyond the training subjects' extremes.
         """
@@ -149,7 +149,7 @@ class Population:
         return max(middle - reach, lowest), min(middle + reach, most + sd)
 
     def check(self, given: Mapping[str, float]) -> None:
-        """Refuse attributes that no lungs of the population join.
+        """Refuse combinations of attributes that no lungs of the population have.
 
         Raises:
             InputError: One is impossible by itself or given the others; or all together are four standard deviations

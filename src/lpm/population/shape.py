@@ -56,7 +56,7 @@ class Shape:
         return beta if self.start is None else beta - self.population.mean + self.start
 
     def of(self, names: Sequence[str]) -> Floats:
-        """Some attributes."""
+        """Values of some attributes, in the order of `names`."""
         return np.array([self.attributes[name] for name in names])
 
     def corrected(self, wanted: Mapping[str, float], slack: Mapping[str, float], most_steps: int = _STEPS) -> Shape:

@@ -24,7 +24,7 @@ _LARGEST_LABEL = 65535  # what 16 bits hold
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """What cleaning did to one structure.
+    """Report of cleaning one structure.
 
     Args:
         removed_islands: Number of pieces taken away.
@@ -78,7 +78,7 @@ def is_label_map(volume: Volume) -> bool:
 
 
 def _are_labels(values: NDArray[Any]) -> bool:
-    """Whether values, each once and in order, are few whole numbers from 0 on."""
+    """Whether sorted unique values are label values: few whole numbers, none negative."""
     is_whole = bool(np.array_equal(values, np.round(values)))
     return is_whole and len(values) <= _MOST_LABELS and float(values[0]) >= 0 and float(values[-1]) <= _LARGEST_LABEL
 

@@ -19,7 +19,7 @@ _FLAT_CM2 = number("preparation.flat_cm2")
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A plane that ends a mask.
+    """A truncation: a plane at which a mask ends because the image does.
 
     Args:
         face: Face at which it cuts: inferior, superior, left, ...
@@ -43,7 +43,7 @@ class Cut:
 
 
 def find_cuts(mask: Volume) -> list[Cut]:
-    """Find the planes that cut a mask.
+    """Find the planes at which a mask is truncated.
 
     A mask in the image's outermost slice is cut by its border. A lung tapers off at its ends: a first or last slice
     of at least three tenths of the largest one's area is a cut as well, as of a mask whose lower part was blanked.

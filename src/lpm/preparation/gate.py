@@ -35,7 +35,7 @@ _FAR = number("preparation.outlier_spreads")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with a case.
+    """A finding of the quality gate on a case.
 
     Args:
         what: Finding in words, with figures.
@@ -47,7 +47,7 @@ class Finding:
 
 
 def verdict(findings: list[Finding]) -> Verdict:
-    """What findings amount to."""
+    """Return the verdict of the quality gate on a case: good, doubtful or rejected."""
     if any(finding.rejects for finding in findings):
         return "rejected"
     return "doubtful" if findings else "good"
@@ -56,7 +56,7 @@ def verdict(findings: list[Finding]) -> Verdict:
 def judge_case(
     meshes: Mapping[str, WorldMesh], cut_cm2: Mapping[str, Mapping[str, float]], labels: Volume
 ) -> Iterator[Finding]:
-    """What a case's own lungs say.
+    """Check the lungs of one case: closed meshes, cuts, volumes, slices.
 
     Args:
         meshes: Meshes by structure.
@@ -92,7 +92,7 @@ def _judge_sizes(volume_ml: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
-    """Gas in the mask that no lung holds: trachea, main bronchi or bowel.
+    """Find gas in the mask that is not lung: trachea, main bronchi or bowel.
 
     Args:
         hu: The CT.
@@ -113,7 +113,7 @@ def judge_gas(hu: Volume, labels: Volume) -> Iterator[Finding]:
 
 
 def judge_hidden(hidden: Mapping[str, LungBeforeRibs]) -> Iterator[Finding]:
-    """Lungs that dense disease hides in part: their labels end where air does.
+    """Find lungs that dense disease hides in part, so that their labels end where air does.
 
     Args:
         hidden: Tissue between each structure and its ribs, by structure.
@@ -124,7 +124,7 @@ def judge_hidden(hidden: Mapping[str, LungBeforeRibs]) -> Iterator[Finding]:
 
 
 def judge_cohort(content: Mapping[str, str], sizes: Mapping[str, Floats]) -> Iterator[tuple[str, Finding]]:
-    """What only shows beside the other cases: duplicates, and shapes far from all others.
+    """Compare a cohort's cases with each other: find duplicates, and shapes far from all others.
 
     Args:
         content: Digests of the lungs by subject.

@@ -22,7 +22,7 @@ from lpm.preparation.config import MeshingConfig
 
 @dataclass(frozen=True)
 class MeshingReport:
-    """What meshing did to one structure.
+    """Report of meshing one structure.
 
     Args:
         sigma_mm: Gaussian width along each voxel axis.

@@ -51,7 +51,7 @@ from lpm.structures import DEFAULT_STRUCTURES
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """How one case ended.
+    """Outcome of the preparation of one case.
 
     Args:
         subject: Its name.
@@ -306,7 +306,7 @@ def finish_cohort(
 
 
 def _check_written(outcomes: Sequence[CaseOutcome], out: Path) -> None:
-    """Whether what workers say they wrote is here.
+    """Check that the files that workers report to have written exist on this machine.
 
     Raises:
         FileError: It is not, or something older is.
@@ -339,13 +339,13 @@ def _accepted(subjects: Mapping[str, Quality], out: Path, *, keep_rejected: bool
 
 
 def _scale_mm(subjects: Mapping[str, Quality], split: Mapping[str, Split]) -> float:
-    """What brings all training subjects into the unit ball; all subjects, if none is to train on."""
+    """Scale in mm that maps all training subjects into the unit ball; all subjects, if none is to train on."""
     trained = [subjects[name].radius_mm for name, part in split.items() if part == "train"]
     return UNIT_BALL_MARGIN * max(trained or [subjects[name].radius_mm for name in split])
 
 
 def _gated(subjects: Mapping[str, Quality]) -> dict[str, Quality]:
-    """The same, with what only shows beside the other cases."""
+    """The same outcomes with the findings of the comparison between cases."""
     sizes = {
         name: np.array([q.radius_mm, *(s.volume_ml for s in q.structures.values())]) for name, q in subjects.items()
     }

@@ -18,14 +18,14 @@ _PATIENCE_S = 60  # for a scheduler, and for its first worker, which may still b
 
 
 class Workers(Protocol):
-    """Who does the work."""
+    """Interface of a pool of workers that process cases."""
 
     def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
-        """Items with their results, as they come; None of an item whose workers all died of it."""
+        """Yield items with their results as they finish; None for an item whose workers all died."""
 
 
 class LocalWorkers:
-    """Processes of this machine.
+    """Worker processes on this machine.
 
     Args:
         jobs: Number of processes; 1 works in this process.
@@ -35,7 +35,7 @@ class LocalWorkers:
         self.jobs = jobs
 
     def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
-        """Items with their results, as they come.
+        """Yield items with their results as they finish.
 
         Raises:
             CasesFailedError: A worker process was killed, which ends all of them.
@@ -53,7 +53,7 @@ def _with_item(work: Callable[[Item], Result], item: Item) -> tuple[Item, Result
 
 
 class ClusterWorkers:
-    """A Dask cluster. What a worker was at when it died is given to another.
+    """Workers of a Dask cluster. The task of a worker that died is given to another.
 
     joblib's Dask backend is not used: it works in this process where the cluster has one worker, counts workers only
     once, and waits for ever for a case that killed every worker that took it.
@@ -66,7 +66,7 @@ class ClusterWorkers:
         self.client = client
 
     def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
-        """Items with their results, as they come; None of an item that killed several workers in turn."""
+        """Yield items with their results as they finish; None for an item that killed several workers in turn."""
         distributed = import_extra("distributed", "cluster", "--dask")
         items_of = {self.client.submit(work, item, pure=False): item for item in items}
         for future in distributed.as_completed(list(items_of)):

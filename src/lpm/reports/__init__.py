@@ -1,1 +1,1 @@
-"""What each verb ends in: one HTML file that a person can open, read, print and send on."""
+"""HTML reports of each verb: one file to open, read, print and send on."""

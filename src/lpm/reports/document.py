@@ -63,7 +63,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Notes:
-    """Doubts, each as an item that is not overlooked; none is said too."""
+    """List of doubts; an empty list is stated as well."""
 
     notes: Sequence[str]
 

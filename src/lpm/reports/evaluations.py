@@ -44,7 +44,7 @@ _XRAY_READING = (
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Where an evaluation of points comes from.
+    """Inputs of an evaluation from points: model, cohort, split, config.
 
     Args:
         model_folder: Model folder that `lpm train` wrote.

@@ -94,7 +94,7 @@ def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:
 
 
 def _short(fit: Fit) -> str:
-    """What was observed, for a title: without how many points were drawn on it."""
+    """Evidence in words for a title, without the number of points."""
     return "several observations" if ";" in fit.observed else fit.observed.split(", ")[0].replace("_", " ")
 
 
@@ -204,7 +204,7 @@ def _in_colors(fit: Fit) -> dict[str, Layer]:
 
 
 def _followed(fit: Fit) -> str:
-    """Why a small distance of the points is no accuracy, if they were followed."""
+    """Note that small distances of points are no measure of accuracy if the residual fits them."""
     surface = fit.shape.surface
     if surface is None or fit.config.prior_only:
         return ""
@@ -218,7 +218,7 @@ _RELIANCE = ("Not for clinical use.",)
 
 
 def _distances(fit: Fit) -> str:
-    """How well the fit explains each kind of evidence."""
+    """Distances between the fit and each kind of evidence."""
     return " ".join(
         f"Mean {kind}: {np.abs(errors).mean():.2f} mm (95 % below {np.percentile(np.abs(errors), 95):.2f} mm)"
         f"{_followed(fit) if kind.startswith('distance') else ''}."

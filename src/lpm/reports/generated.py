@@ -66,7 +66,7 @@ def _lead(data_set: DataSet, lungs: Sequence[Lungs]) -> str:
 
 
 def _asked(name: str, low: float, high: float) -> str:
-    """In words: total volume 3,000 to 6,000 ml."""
+    """Condition in words: total volume 3,000 to 6,000 ml."""
     words, unit = in_words(name)
     far = f" to {in_figures(high)}" if high > low else ""
     return f"{words} {in_figures(low)}{far} {unit}".rstrip()

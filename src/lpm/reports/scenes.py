@@ -32,7 +32,7 @@ _STRUCTURE_COLORS = ("#d98a74", "#6f9bc6", "#8fb573", "#d3b25c", "#a58bc0")
 
 @dataclass(frozen=True)
 class View:
-    """Where the patient is looked at from; the head is up.
+    """Direction from which the patient is viewed; the head is up.
 
     Args:
         name: Name, for captions.

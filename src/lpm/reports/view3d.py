@@ -50,7 +50,7 @@ class Coloring:
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What can be shown and hidden: a surface, or points where faces are None.
+    """Part of a view that can be shown and hidden: a surface, or points where faces are None.
 
     Args:
         name: Name of the part.
@@ -96,12 +96,12 @@ def light(mesh: WorldMesh) -> WorldMesh:
 
 
 def script_of_views() -> str:
-    """What a page that holds views must run, after them."""
+    """Script that a page with views must run, after them."""
     return "\n".join(_carried(name) for name in ("three.min.js", "view3d.js"))
 
 
 def style_of_views() -> str:
-    """How they look, on the screen and on paper."""
+    """Style sheet of views, for the screen and for paper."""
     return _carried("view3d.css")
 
 
@@ -110,7 +110,7 @@ def _carried(name: str) -> str:
 
 
 def digest_of(script: str) -> str:
-    """How a page's policy names a script that it allows."""
+    """Digest by which a page's security policy names a script that it allows."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Work that follows a hand: the newest request at once and coarse, and fine when the hand rests."""
+"""Debouncing of slider requests: the newest is served at once and coarse, and fine when no other comes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Debouncer(Generic[T]):
         self._thread.start()
 
     def ask(self, request: T) -> None:
-        """Show this one next."""
+        """Request work; it replaces a request that waits."""
         with self._changed:
             self._request = request
             self._changed.notify()

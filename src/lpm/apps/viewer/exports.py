@@ -1,4 +1,4 @@
-"""What a client takes home, as the bytes of files."""
+"""Files that a client can download, as bytes: meshes, labels, report, picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client uploads: how large it may be, and which fit it goes to."""
+"""Fits to uploaded files: limits of size, and the choice of the fit by kind of file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_UNZIPPED = 4 * 1024**3
 
 @dataclass(frozen=True)
 class Options:
-    """What a file does not say of itself.
+    """Options that a file does not state: pixel spacing, projection, seed.
 
     Args:
         mm_per_px: Pixel spacing of pictures; None to take the file's.

@@ -85,12 +85,12 @@ class ViewServer:
 
     @property
     def port(self) -> int:
-        """That it listens on."""
+        """Port that the server listens on."""
         return int(self._server.get_port())
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """Address to open in a browser."""
         name = f"[{self.access.host}]" if ":" in self.access.host else self.access.host
         return f"http://{name}:{self.port}/" + (f"?token={self.access.token}" if self.access.token else "")
 

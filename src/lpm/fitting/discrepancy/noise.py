@@ -39,7 +39,7 @@ _SD_PRIOR = number("fitting.residual_sd_prior")
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """What the points' own neighbours say of them.
+    """Noise of surface points, estimated from their neighbours (leave-one-out).
 
     Args:
         sd_mm: Standard deviation of an ordinary point's noise along the surface's normal.
@@ -53,7 +53,10 @@ class Noise:
 
     @property
     def trust(self) -> Tensor:
-        """(n,) the say of each point. Most cannot be outliers: then the model is wrong, and all have their say."""
+        """(n,) weights of the points: the probability that each is no outlier.
+
+        All weights are 1 if most points look like outliers: then the model is wrong, and not the points.
+        """
         share = float((self.ordinary >= 0.5).double().mean())
         return self.ordinary if share >= _LEAST_SHARE else torch.ones_like(self.ordinary)
 

@@ -32,12 +32,12 @@ class Mesher:
         self._model, self._lock = model, threading.Lock()
 
     def coarse(self, shape: ShapeParameters) -> dict[str, WorldMesh]:
-        """While a slider is dragged."""
+        """Coarse meshes, for while a slider is dragged."""
         with self._lock:
             return self._carried(self._coarse, shape) if self.is_atlas else self._searched(shape, _COARSE_MM)
 
     def fine(self, shape: ShapeParameters) -> dict[str, WorldMesh]:
-        """To look at."""
+        """Fine meshes, for viewing."""
         with self._lock:
             return self._carried(self._fine, shape) if self.is_atlas else self._searched(shape, _FINE_MM)
 

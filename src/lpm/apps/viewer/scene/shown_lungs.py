@@ -1,4 +1,4 @@
-"""Lungs as a client has them: meshes, and what they are from."""
+"""Lungs on the page: meshes and where they come from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ShownLungs:
 
     @classmethod
     def of(cls, fit: Fit) -> ShownLungs:
-        """Those of a fit."""
+        """Make the lungs of a fit."""
         return cls(f"fit to {fit.observed}", fit.lungs, ShapeParameters(fit.beta, fit.shape.pose, fit.sized), fit)
 
     @property
