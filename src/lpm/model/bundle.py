@@ -217,7 +217,7 @@ def _surface_in_model(cohort: Cohort, subjects: Sequence[str], n: int = 2000) ->
     for subject in subjects:
         surface = cohort.surface(subject)
         inside = cohort.world_from_model(subject).inverse(WorldPoints(surface.points_mm[:n])).xyz
-        points.append(torch.from_numpy(inside).float())
+        points.append(torch.tensor(inside).float())
         structures.append(torch.from_numpy(surface.structure[:n].astype(np.int64)))
     return torch.cat(points), torch.cat(structures)
 

@@ -55,10 +55,10 @@ class XrayObservation:
 
     @property
     def source(self) -> str:
-        """Digest of the picture and of where it lies."""
+        """Its side, and a digest of the picture and of where it lies."""
         view = self.radiograph.view
         lies = [] if view is None else [view.origin_mm, view.by_column_mm, view.by_row_mm]
-        return digest_of(self.radiograph.pixels, *lies)
+        return f"{self.radiograph.side} {digest_of(self.radiograph.pixels, *lies)}"
 
     @property
     def notes(self) -> tuple[str, ...]:

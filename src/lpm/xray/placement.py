@@ -66,7 +66,7 @@ class ViewPlacement:
             places: (r,) where, mm, in the picture's world.
         """
         shown = np.linalg.lstsq(rows, places, rcond=None)[0]
-        return replace(self, middle_mm=torch.from_numpy(middle_mm), shown_mm=torch.from_numpy(shown))
+        return replace(self, middle_mm=torch.tensor(middle_mm), shown_mm=torch.tensor(shown))
 
     def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotation (3, 3), scale and place of the middle (3,) in the picture's world."""

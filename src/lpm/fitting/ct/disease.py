@@ -165,7 +165,7 @@ def _hidden_part(model: ModelBundle, scan: Scan, labels: Volume, seen: _Surface,
 def _values(model: ModelBundle, shape: FittedShape, points_mm: Floats, structure: np.ndarray) -> Floats:
     """(n,) signed distance of points to the model's own lungs, mm."""
     state, points = State.of(shape.beta, shape.pose), torch.tensor(points_mm).float()
-    return np.asarray(PosedModel(model).own_values(state, points, torch.from_numpy(structure)).numpy())
+    return np.asarray(PosedModel(model).own_values(state, points, torch.tensor(structure)).numpy())
 
 
 def _is_hidden(voxels: np.ndarray, grid: Volume, points_mm: Floats, own: Mask) -> Mask:

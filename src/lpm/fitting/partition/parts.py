@@ -77,7 +77,7 @@ def beyond_parts_mm(model: ModelBundle, shape: FittedShape, structure: str, poin
     parts = partition_of(model).structures.get(structure)
     if parts is None:
         return np.full((len(points_mm), 1), -np.inf)
-    places = torch.from_numpy(placed(model, shape, structure, points_mm)).float()
+    places = torch.tensor(placed(model, shape, structure, points_mm)).float()
     scale_mm = world_from_model(model, shape.pose).scale_mm
     return scale_mm * parts.beyond(places).double().numpy()
 
