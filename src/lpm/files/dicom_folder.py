@@ -80,7 +80,7 @@ def holds_dicom(paths: Iterable[Path]) -> bool:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """All files under a folder, at any depth, sorted; nothing hidden, for that is nobody's scan."""
+    """All files under a folder, at any depth, sorted, without hidden ones."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

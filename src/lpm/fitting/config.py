@@ -13,7 +13,7 @@ _OF_SURFACES = {"residual", "noise_mm", "prior_noise_mm", "prior_points", "certa
 
 
 class FitConfig(StrictModel):
-    """How an observation is fitted."""
+    """Settings of a fit to an observation."""
 
     max_iterations: int = Field(60, ge=1, description="steps of the search, at most")
     tolerance: float = Field(1e-3, gt=0, description="relative gain below which the fit has reached its plateau")
@@ -64,5 +64,5 @@ class FitConfig(StrictModel):
 
     @property
     def prior_only(self) -> bool:
-        """Whether nothing follows the points beyond the model."""
+        """Whether the residual is left out, so that only the model's shapes are fitted."""
         return self.residual.sd_mm == 0

@@ -52,7 +52,7 @@ class Disagreement:
 
 
 def disagreements(model: ModelBundle, found: Found, meshes: Mapping[str, WorldMesh]) -> list[Disagreement]:
-    """Of each term of a fit.
+    """Compute the disagreement of each term of a fit with the others.
 
     Args:
         model: Trained.

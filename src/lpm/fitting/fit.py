@@ -71,7 +71,7 @@ class Fit:
         return self.meshes
 
     def with_notes(self, notes: Iterable[str]) -> Fit:
-        """The same with more notes."""
+        """Return the fit with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     @property

@@ -30,7 +30,7 @@ _PRIOR_MM = number("fitting.starts_prior_mm")
 
 
 def initial_state(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> State:
-    """Where a search begins: a few steps from several starts, and on from the best.
+    """Initial state of a search: a few steps from several initialisations, and on from the best.
 
     Args:
         model: Trained.
@@ -41,7 +41,7 @@ def initial_state(model: ModelBundle, points: SurfacePoints, config: FitConfig) 
 
 
 def rough_cost(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> float:
-    """How badly the model explains points after a few steps: mean error in mm, and what the prior makes of the shape.
+    """Robust cost of a fit to points after a few steps: mean error in mm plus the weighted prior of the shape.
 
     Args:
         model: Trained.

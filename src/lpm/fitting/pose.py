@@ -16,7 +16,7 @@ from lpm.model.bundle import ModelBundle
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Pose(ComparedByContent):
-    """Where the shape lies, and how its axes are stretched.
+    """Pose of a shape: translation, rotation and axis scales.
 
     Args:
         translation_mm: (3,) world position of the model's origin.
@@ -30,7 +30,7 @@ class Pose(ComparedByContent):
 
     @classmethod
     def nothing(cls) -> Pose:
-        """At the world's origin, neither stretched nor turned."""
+        """The identity: at the world's origin, not scaled and not rotated."""
         return cls(np.zeros(3), np.ones(3), np.zeros(3))
 
 
@@ -53,6 +53,6 @@ def rotation_vector(rotation: Tensor) -> Tensor:
 
 
 def world_from_model(model: ModelBundle, pose: Pose) -> WorldFromModel:
-    """The pose as a transform."""
+    """Return the pose as a transform from the model frame to the world."""
     rotation = rotation_matrix(torch.tensor(pose.rotation_rad)).numpy()
     return replace(model.world_from_model(pose.translation_mm, pose.axis_scale), rotation=rotation)

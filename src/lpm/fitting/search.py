@@ -44,7 +44,7 @@ class Unknowns:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The end of a search.
+    """Result of a search.
 
     Args:
         state: Shape and pose.
@@ -95,7 +95,7 @@ class JointProblem:
         return Unknowns(at.state.moved(step[: self.n_state].float()), at.nuisances + step[self.n_state :])
 
     def offsets(self, at: Unknowns) -> Tensor:
-        """What the prior pulls to zero."""
+        """Deviations of the unknowns from the prior's mean."""
         return torch.cat([at.state.offsets().double(), at.nuisances])
 
     def energy(self, at: Unknowns) -> float:

@@ -53,12 +53,12 @@ class State:
         return cls(torch.zeros(model.latents.n_modes), translation, log_scale, torch.zeros(3))
 
     def pose(self) -> Pose:
-        """Where the shape lies."""
+        """Pose of the state."""
         translation, log_scale, rotation = (
             value.double().numpy() for value in (self.translation, self.log_scale, self.rotation)
         )
         return Pose(translation, np.exp(log_scale), rotation)
 
     def offsets(self) -> Tensor:
-        """(k + 9,) what the prior pulls to zero; the translation is free."""
+        """(k + 9,) deviations from the prior's mean; 0 for the translation, which is free."""
         return torch.cat([self.beta, torch.zeros(3), self.log_scale, self.rotation])

@@ -1,4 +1,4 @@
-"""From a field to closed surfaces, coarse to fine: the network is asked only where the surface can be (paper II.H)."""
+"""From a field to closed surfaces, coarse to fine: evaluated only where the surface can be (paper II.H)."""
 
 from __future__ import annotations
 

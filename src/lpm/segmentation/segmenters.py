@@ -73,7 +73,7 @@ class LungmaskSegmenter:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return f"lungmask {version('lungmask')} {self.model}"
 
     def segment(self, scan: Scan, subject: str) -> Volume:
@@ -111,7 +111,7 @@ class TotalSegmentatorSegmenter:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return f"TotalSegmentator {version('TotalSegmentator')}{' fast' if self.fast else ''}"
 
     def segment(self, scan: Scan, subject: str) -> Volume:

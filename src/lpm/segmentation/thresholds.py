@@ -47,7 +47,7 @@ class Segmenter(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it, with its version."""
+        """Name in reports, with its version."""
         ...
 
     def segment(self, scan: Scan, subject: str) -> Volume:
@@ -71,7 +71,7 @@ class ThresholdSegmenter:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return "thresholds"
 
     def segment(self, scan: Scan, subject: str) -> Volume:

@@ -19,7 +19,7 @@ SAME = 0.01  # relative: lengths that differ less are the same, written with few
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """What a person says of the beam; errors name the field that is wrong.
+    """Beam options of the user; errors name the field that is wrong.
 
     Args:
         projection: Kind of beam.

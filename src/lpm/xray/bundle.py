@@ -66,7 +66,7 @@ class XrayBundle:
 
 
 def versions() -> dict[str, str]:
-    """What a bundle was made with."""
+    """Versions of the packages that made a bundle."""
     return {
         "lungs-parametric-model": version("lungs-parametric-model"),
         "torch": torch.__version__,
@@ -88,7 +88,7 @@ def write_xray_bundle(bundle: XrayBundle, folder: Path) -> None:
 
 
 def read_xray_bundle(folder: Path) -> XrayBundle:
-    """Read both files.
+    """Read the manifest and the weights of a reader.
 
     Raises:
         FileError: Missing or damaged files, or numbers that are not finite.

@@ -37,7 +37,7 @@ _CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)],
 
 
 class MarchConfig(StrictModel):
-    """How rays are marched, and what CT values stand for.
+    """Settings of ray marching, and of the attenuation of CT values.
 
     The attenuation of water, 0.0193 per mm, is that of a chest tube's mean energy (about 70 keV; Hubbell and Seltzer,
     NIST XCOM). Between voxels, ``linear`` is trilinear and fades to nothing over the outermost half voxel and the half
@@ -233,7 +233,7 @@ def radiograph(ct: Volume, view: View, config: MarchConfig | None = None) -> Pic
 def path_lengths_of_labels(
     labels: Volume, view: View, structures: Mapping[str, Sequence[int]], config: MarchConfig | None = None
 ) -> Picture:
-    """How far each ray runs inside each structure of a label map.
+    """Path lengths of a view's rays in each structure of a label map.
 
     Args:
         labels: Integer voxels.
@@ -269,7 +269,7 @@ def _integrated(
 def path_lengths(
     field: PointField, view: View, bounds_mm: tuple[ArrayLike, ArrayLike], config: MarchConfig | None = None
 ) -> Tensor:
-    """How far each ray of a view runs inside each structure of a field; differentiable through the field.
+    """Path lengths of a view's rays in each structure of a field of signed distances; differentiable.
 
     Args:
         field: World points (n, 3) mm to signed distances (n, s) mm, negative inside.
@@ -288,7 +288,7 @@ def path_lengths(
 
 
 def path_lengths_along(field: PointField, rays: Rays, config: MarchConfig | None = None) -> Tensor:
-    """How far rays run inside each structure of a field; differentiable through the field.
+    """Path lengths of rays in each structure of a field of signed distances; differentiable.
 
     Between two places on a ray the distance is taken to be linear, so a crossing is found to a fraction of a step. A
     structure thinner than a step, or a ray that grazes one between two places, can be missed.
@@ -337,7 +337,7 @@ def _inside_share(values: Tensor) -> Tensor:
 
 
 class ExposureConfig(StrictModel):
-    """From line integrals to a picture."""
+    """Settings of the exposure: from line integrals to grey values."""
 
     response: Literal["log", "linear"] = Field("log", description="log: a digital detector; linear: Beer-Lambert")
     photons: float | None = Field(None, gt=0, description="quanta a pixel of the open beam; None for no noise")

@@ -34,7 +34,7 @@ _MOST_HEIGHT_MM = number("xray.most_field_mm")
 
 @dataclass(frozen=True, eq=False)
 class XrayObservation:
-    """What a radiograph says of a patient's lungs.
+    """A radiograph as evidence: path lengths that its reader predicts, with their errors.
 
     Args:
         radiograph: Radiograph as given.
@@ -50,7 +50,7 @@ class XrayObservation:
 
     @property
     def what(self) -> str:
-        """In words."""
+        """Name of the evidence in words."""
         return f"{self.radiograph.side} radiograph"
 
     @property
@@ -67,7 +67,7 @@ class XrayObservation:
 
     @property
     def volume_ml(self) -> float | None:
-        """Of the lungs, by their lengths; None without a pixel spacing."""
+        """Volume of the lungs by their path lengths, ml; None without a pixel spacing."""
         spacing, step_px = self.radiograph.in_patient_mm, self.reading.step_px
         if spacing is None:
             return None

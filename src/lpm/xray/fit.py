@@ -57,12 +57,12 @@ class XrayFit(Fit):
 
     @property
     def radiographs(self) -> tuple[Radiograph, ...]:
-        """As given."""
+        """The radiographs as given."""
         return tuple(each.radiograph for each in self.pictures)
 
     @property
     def readings(self) -> tuple[Reading, ...]:
-        """What was read in each radiograph."""
+        """The reading of each radiograph."""
         return tuple(each.reading for each in self.pictures)
 
     @property

@@ -59,7 +59,7 @@ def sides_of(mask: Field) -> Field:
 
 
 def with_field(reading: Reading, field: Field) -> Reading:
-    """What was read in a frontal picture, with the lung field that a person gives.
+    """Combine the reading of a frontal picture with a lung field that a person has drawn.
 
     Args:
         reading: Reading of the left and the right lung.

@@ -67,7 +67,7 @@ def field_figures(
 
 
 def strangeness(figures: dict[str, float], typical: dict[str, float], spread: dict[str, float]) -> dict[str, float]:
-    """How many standard deviations each figure lies from the usual."""
+    """Distance of each figure from its usual value, in standard deviations."""
     return {name: abs(value - typical[name]) / spread[name] for name, value in figures.items() if name in typical}
 
 

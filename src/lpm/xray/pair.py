@@ -20,7 +20,7 @@ _REACHED_MM = 400.0  # up and down of the lungs' middle: more than any lungs rea
 
 
 def level(seen: Sequence[SeenPaths], is_placed: Sequence[bool]) -> tuple[list[SeenPaths], float]:
-    """Shift a view that nobody has placed up or down until both say the same of how much lung lies at each height.
+    """Shift a view of unknown placement up or down until both show the same amount of lung at each height.
 
     Returns:
         Both, and how much they disagree then: 0 for the same, 1 for two patients of whom one lies above the other.

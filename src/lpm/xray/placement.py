@@ -29,7 +29,7 @@ _LOG_SCALE_SD = number("xray.placement_log_scale_sd")
 
 @dataclass(frozen=True, eq=False)
 class ViewPlacement:
-    """Where a picture may lie.
+    """Placement of a picture in the patient, as nuisance parameters.
 
     Args:
         plane: (2, 3) unit vectors along the picture's columns and rows.
@@ -45,7 +45,7 @@ class ViewPlacement:
 
     @classmethod
     def of(cls, view: View, *, with_scale: bool = False) -> ViewPlacement:
-        """Of a picture; it is laid onto the lungs later (`aligned`)."""
+        """Make the placement of a picture; it is aligned with the lungs later (`aligned`)."""
         sides = np.stack([view.by_column_mm, view.by_row_mm])
         plane = torch.from_numpy(sides / np.linalg.norm(sides, axis=1, keepdims=True))
         nowhere = torch.zeros(3, dtype=torch.float64)

@@ -46,7 +46,7 @@ class Radiograph:
 
     @classmethod
     def of_field(cls, field: NDArray[np.bool_], **known: Any) -> Radiograph:
-        """Of nothing but a drawn field, (r, c) or (2, r, c); `known` are the other arguments."""
+        """Make a radiograph of a drawn field only, (r, c) or (2, r, c); `known` are the other arguments."""
         drawn = field if field.ndim == 2 else field.any(axis=0)
         return cls(np.asarray(drawn, dtype=np.float32), field=field, is_picture=False, **known)
 
@@ -83,13 +83,13 @@ class Radiograph:
 
     @property
     def magnification(self) -> float:
-        """Of the patient's middle on the detector."""
+        """Magnification of the patient's middle on the detector."""
         far = self.source_detector_mm
         return 1.0 if far is None else far / (far - self.beam.patient_detector_mm)
 
     @property
     def source_detector_mm(self) -> float | None:
-        """From the focal spot to the detector; None for a parallel beam."""
+        """Distance from the focal spot to the detector, mm; None for a parallel beam."""
         return self.beam.source_detector_mm if self.view is None else source_detector_mm(self.view)
 
     def placed(self) -> View:
@@ -103,7 +103,7 @@ class Radiograph:
 
 
 def source_detector_mm(view: View) -> float | None:
-    """From a view's focal spot straight to its detector; None for a parallel beam."""
+    """Distance from a view's focal spot to its detector, mm; None for a parallel beam."""
     if view.source_mm is None:
         return None
     normal = np.cross(view.by_row_mm, view.by_column_mm)

@@ -49,7 +49,7 @@ _DEPTH_WEIGHT = number("xray.depth_weight")
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class SeenPaths:
-    """What one radiograph says of the lengths of its rays in the lungs.
+    """Path lengths of one radiograph's rays in the lungs, with their covariance.
 
     Args:
         view: Geometry of the picture.
@@ -110,7 +110,7 @@ class SeenPaths:
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class FittedRays:
-    """What one radiograph says of a fit.
+    """Result of a fit for one radiograph: errors of path lengths, gain, geometry.
 
     Args:
         path_errors_mm: (n c,) lengths of the fitted lungs along its rays, less those seen, channel by channel.
@@ -183,7 +183,7 @@ class RayTerm:
         return Linearised(whitened[:, 0], whitened[:, 1 + n_own :], whitened[:, 1 : 1 + n_own])
 
     def finished(self, state: State, nuisance: Tensor) -> FittedRays:
-        """What the picture says of the end of a fit."""
+        """Return the picture's result at the end of a fit."""
         errors = (self.paths(state, nuisance) - self.seen.flat_mm).numpy()
         view = self.seen.view if self.placement is None else self.placement.in_world(self.seen.view, nuisance[1:])
         return FittedRays(errors, float(nuisance[0]), view)

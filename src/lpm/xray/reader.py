@@ -33,7 +33,7 @@ _LUNG_HEIGHTS_MM = span("xray.field_heights_mm")
 
 @dataclass(frozen=True)
 class Answers:
-    """What the picture is, as probabilities.
+    """Probabilities of what the picture is.
 
     Args:
         chest: A chest radiograph of the view asked for, upright and whole.
@@ -51,7 +51,7 @@ class Answers:
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a radiograph shows, on a grid over the whole picture.
+    """Lung fields and path lengths of a radiograph, on a grid over the whole picture.
 
     Args:
         field: (2, r, c) probability of the visible field of the left and the right lung (the patient's right is on

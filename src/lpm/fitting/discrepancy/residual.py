@@ -88,7 +88,7 @@ class Waves:
 
 @dataclass(frozen=True, eq=False)
 class ResidualField:
-    """The residual given observed points.
+    """Posterior mean (or a draw) of the residual, given observed points.
 
     Args:
         config: Its prior.
@@ -152,7 +152,7 @@ class ResidualField:
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """What a residual is conditioned on.
+    """Observed values that a residual is conditioned on.
 
     Args:
         places: (n, 3) observed points, moved onto the surface, world mm, float64.

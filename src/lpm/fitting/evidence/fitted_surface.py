@@ -1,4 +1,4 @@
-"""After the search: the residual that all points ask for, and what the points say of noise and outliers."""
+"""After the search: the residual conditioned on all points, and the estimates of noise and outliers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTLED_MM = number("fitting.places_settled_mm")
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class FittedSurface:
-    """What surface points say of a fit.
+    """Result of a fit for its surface points: residual, noise, outliers.
 
     Args:
         residuals_mm: (n,) signed distance of the points from the fitted field.

@@ -57,7 +57,7 @@ def is_spacing(mm_per_px: float) -> bool:
 
 
 def expected_spacing() -> str:
-    """What a refused spacing should have been."""
+    """Range of spacings that are accepted, for the message of an error."""
     return "{:g} to {:g} mm".format(*SPACING_RANGE_MM)
 
 

@@ -73,7 +73,7 @@ class ViewRecord(_Strict):
 
 
 def record_of(view: View, picture: str, **more: object) -> ViewRecord:
-    """What is written of a view.
+    """Make the record of a view for `views.json`.
 
     Args:
         view: Its geometry.
