@@ -64,6 +64,7 @@ def test_segment_writes_what_python_finds(ct: Path, found: FoundLungs, tmp_path:
     np.testing.assert_allclose(written.world_from_voxel, found.labels.world_from_voxel, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_python_command_line_and_viewer_give_the_same_lungs(
     ct: Path, found: FoundLungs, model: LungModel, tmp_path: Path
 ) -> None:

@@ -77,7 +77,9 @@ def test_the_field_that_was_drawn_decides() -> None:
     field, read = drawn(), reading(drawn(), 80.0)
     covered = np.zeros(field.shape[1:], dtype=bool)
     covered[20:24, 26:30] = True  # behind the heart: lung that nobody calls visible
-    read.path_length[1][covered] = 50.0
+    paths = read.path_length.copy()
+    paths[1][covered] = 50.0
+    read = replace(read, path_length=paths)
     field[0, 10:16] = False  # the person says: stomach
     field[1, 34:37, 8:26] = True  # and: the lung goes on
     found = with_field(read, field)

@@ -19,9 +19,9 @@ def marked() -> Volume:
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = -np.array(SIZE) + 1.0
     voxels = np.full(SIZE, -300.0)
-    volume = Volume(voxels, affine)
-    voxels[tuple(np.rint(volume.to_voxel(MARK_MM[None])[0]).astype(int))] = 3000.0
-    return volume
+    place = np.rint(Volume(np.zeros(SIZE), affine).to_voxel(MARK_MM[None])[0]).astype(int)
+    voxels[tuple(place)] = 3000.0
+    return Volume(voxels, affine)
 
 
 def ball(radius: float, center: np.ndarray) -> WorldMesh:

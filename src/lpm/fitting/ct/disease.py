@@ -101,8 +101,8 @@ def fill_disease(
     seen = _surface(model, labels, hidden, rng)
     hu = scan.upright.voxels
     more = refined(_hidden_part(model, scan, labels, seen, list(hidden)), labels).voxels
-    more[(labels.voxels > 0) | (hu < _TISSUE_HU[0]) | (hu > _TISSUE_HU[1])] = 0
-    return labels.with_voxels(np.maximum(labels.voxels, more))
+    is_new = (labels.voxels == 0) & (hu >= _TISSUE_HU[0]) & (hu <= _TISSUE_HU[1])
+    return labels.with_voxels(np.where(is_new, more, labels.voxels))
 
 
 def _surface(
