@@ -29,6 +29,7 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
 _MOST_DEVIATIONS = number("fitting.most_deviations")
+_LEAST_MM = 3.0  # lungs of two patients, or of two breaths, lie farther apart: training pairs by 4 to 12 mm
 _LEAST_TOLD = number("fitting.least_told")
 _ODD_MM = number("fitting.odd_mm")
 _ODD_NOISE_MM = number("fitting.odd_noise_mm")
@@ -73,10 +74,10 @@ def disagreement_notes(what: Sequence[str], found: Sequence[Disagreement]) -> li
     if len(found) < 2:
         return []
     worst = max(range(len(found)), key=lambda index: found[index].deviations)
-    if found[worst].deviations <= _MOST_DEVIATIONS:
+    apart_mm = max(each.mm for each in found)
+    if found[worst].deviations <= _MOST_DEVIATIONS or apart_mm <= _LEAST_MM:
         return []
     if len(found) == 2:
-        apart_mm = max(each.mm for each in found)
         return [f"{what[0]} and {what[1]}: contradict each other by {apart_mm:.0f} mm; of two patients or breaths?"]
     moved = f"contradicts the other evidence, from whose lungs it moves these by {found[worst].mm:.0f} mm"
     return [f"{what[worst]}: {moved}; of another patient or breath?"]
