@@ -113,7 +113,7 @@ def test_two_radiographs_become_lungs(scan: Path, tmp_path: Path, capfd: pytest.
     assert np.unique(labels.voxels).tolist() == [0, 1, 2]
     assert Image.open(out / "views.png").width > 200
     printed = capfd.readouterr().err
-    assert "frontal and lateral radiographs; mean error of the rays' lengths" in printed
+    assert "frontal and lateral radiographs; mean error of the lengths of the frontal radiograph's rays" in printed
     assert "total" in printed
     assert f"written to {out}" in printed.replace("\n", "")
 
