@@ -30,6 +30,8 @@ _UPLOADS: dict[Kind, tuple[str, str, str]] = {
 }
 _TRUTH_FILES = ".nii,.gz,.nrrd,.mha,.ply,.stl,.obj,.glb"
 
+_NO_SIZE = "These lungs have a shape and no size: there is nothing to turn."
+
 
 class ShapePanel:
     """Sliders of the first shape parameters, and buttons that set them all.
@@ -100,6 +102,7 @@ class AttributePanel:
     def __init__(self, gui: Any, turned: Callable[[Mapping[str, float]], None]) -> None:
         self._gui, self._turned = gui, turned
         self._stand: Mapping[str, float] = {}
+        self._is_unsized = False
         self._sliders: dict[str, Any] = {}
         self._text = gui.add_html("")
         self._held = gui.add_checkbox(
@@ -118,13 +121,15 @@ class AttributePanel:
                 self._sliders[knob.name] = slider
         self._held.visible = bool(knobs)
         self.say("" if knobs else "Knobs need an atlas that learnt from three lungs or more.")
+        if knobs and self._is_unsized:  # lungs without a size were there before the sliders
+            self.say(_NO_SIZE)
         self.stand_at(self._stand)
 
     def stand_at(self, values: Mapping[str, float]) -> None:
         """Show what the lungs measure; lungs without a size measure nothing, and cannot be turned."""
         if self._sliders and bool(values) != bool(self._stand):
-            self.say("" if values else "These lungs have a shape and no size: there is nothing to turn.")
-        self._stand = values
+            self.say("" if values else _NO_SIZE)
+        self._stand, self._is_unsized = values, not values
         for name, slider in self._sliders.items():
             if name in values:
                 slider.value = round(float(np.clip(values[name], slider.min, slider.max)), 1)
