@@ -31,7 +31,7 @@ from lpm.fitting.fit import Fit
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle, read_bundle
 from lpm.preparation.cohort import Cohort
-from lpm.xray.evidence import observe_radiograph
+from lpm.xray.evidence import observe_xray
 from lpm.xray.fit import Evidence, fit_evidence
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import load_reader
@@ -74,7 +74,7 @@ class Case:
         picture = self.pictures[side]
         if not placed:
             picture = replace(picture, view=None, mm_per_px=picture.spacing_mm)
-        return observe_radiograph(self.model, picture, reader=load_reader())
+        return observe_xray(self.model, picture, reader=load_reader())
 
     @property
     def shift_mm(self) -> np.ndarray:

@@ -22,8 +22,9 @@ import lpm
 from lpm.files.atomic import write_text
 from lpm.geometry.projection import Beam
 from lpm.xray.files.reading import read_xray
-from lpm.xray.fit import Radiograph, fit_xray
+from lpm.xray.fit import fit_xray
 from lpm.xray.projected_field import coarser, overlap, visible_field
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import load_reader
 
 SPACING_MM = 3.0

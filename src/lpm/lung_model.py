@@ -33,7 +33,7 @@ from lpm.population.population import Population, Range
 from lpm.population.shape import Shape
 from lpm.segmentation.chest_wall import LungBeforeRibs
 from lpm.segmentation.hounsfield import Scan
-from lpm.xray.evidence import XrayObservation, observe_radiograph
+from lpm.xray.evidence import XrayObservation, observe_xray
 from lpm.xray.fit import Evidence, XrayFit, fit_evidence, fit_xray
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import XrayReader
@@ -170,7 +170,7 @@ class LungModel:
         Raises:
             InputError: No lungs in it, or a spacing that cannot be.
         """
-        return observe_radiograph(self.bundle, radiograph, reader=reader)
+        return observe_xray(self.bundle, radiograph, reader=reader)
 
     def fit_mask(self, labels: Volume, *, rng: np.random.Generator, config: MaskFitConfig | None = None) -> Fit:
         """Reconstruct lungs from a label map: whole, cut off by the field of view, or a few drawn slices.

@@ -21,7 +21,7 @@ from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.xray.files.reading import read_xray
-from lpm.xray.fit import Radiograph
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Reading, load_reader
 
 NO_CHEST = "This may be no frontal chest radiograph, upright and whole (score 0.10 of 1)."

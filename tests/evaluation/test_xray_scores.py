@@ -37,7 +37,7 @@ from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.model.bundle import ModelBundle, write_bundle
 from lpm.xray.files.views import read_views
-from lpm.xray.fit import Radiograph
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Answers, Reading
 
 COARSE = MetricsConfig(n_surface=2000, voxel_mm=5.0)

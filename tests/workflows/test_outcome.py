@@ -18,9 +18,9 @@ from lpm.geometry.meshes import sample_surface
 from lpm.geometry.phantoms import PhantomLungs, to_labels
 from lpm.geometry.projection import Beam, turned_view
 from lpm.lung_model import load
+from lpm.workflows.evidence import fit_labels_file, fit_points_file
 from lpm.workflows.outcome import FitRun, OutcomeFiles, silent, write_outcome
 from lpm.workflows.radiographs import views_for
-from lpm.workflows.surfaces import fit_labels_file, fit_points_file
 from lpm.xray.files.views import ViewsFile, record_of, write_views
 
 SPACING_MM = 8.0

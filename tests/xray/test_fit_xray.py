@@ -24,7 +24,8 @@ from lpm.reports.xray_pictures import draw_views, pictures_of
 from lpm.structures import DEFAULT_STRUCTURES
 from lpm.xray.files.reading import read_xray
 from lpm.xray.files.views import read_views
-from lpm.xray.fit import Radiograph, XrayFit, fit_xray
+from lpm.xray.fit import XrayFit, fit_xray
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Answers, Reading
 from true_lungs import TrueLungs
 

@@ -17,7 +17,7 @@ from lpm.fitting.fit import Fit
 from lpm.geometry.distances import closest_points
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.geometry.projection import turned_view
-from lpm.xray.evidence import XrayObservation, observe_radiograph
+from lpm.xray.evidence import XrayObservation, observe_xray
 from lpm.xray.fit import XrayFit, fit_evidence, fit_xray
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Answers, Reading
@@ -54,11 +54,15 @@ def others() -> TrueLungs:
     return TrueLungs(lpm.load().bundle, first=(-1.5, 1.5, -1.0, -1.0, 1.5, -1.0), axis_scale=(0.9, 1.1, 0.85))
 
 
+def _reader(lungs: TrueLungs) -> ExactReader:
+    return ExactReader(lungs.lengths_mm(turned_view((N, N), (MM, MM), 0.0, lungs.middle_mm)))
+
+
 def frontal(lungs: TrueLungs, *, placed: bool = True, sized: bool = True) -> XrayObservation:
     """Its frontal radiograph, aimed at the middle of the lungs."""
     view = turned_view((N, N), (MM, MM), 0.0, lungs.middle_mm)
     given = Radiograph(PIXELS, "frontal", (MM, MM) if sized else None, view=view if placed else None)
-    return observe_radiograph(lungs.model, given, reader=ExactReader(lungs.lengths_mm(view)))
+    return observe_xray(lungs.model, given, reader=ExactReader(lungs.lengths_mm(view)))
 
 
 def points(lungs: TrueLungs, n: int, *, only: str | None = None) -> Observation:
@@ -164,3 +168,28 @@ def test_nothing_given_is_refused(lungs: TrueLungs) -> None:
 def test_a_setting_that_nothing_uses_is_refused(lungs: TrueLungs) -> None:
     with pytest.raises(InputError, match="noise_mm, which only surface points use; expected of axis_scale_sd"):
         fit_evidence(lungs.model, [frontal(lungs)], config=FitConfig(noise_mm=2.0))
+
+
+def test_errors_of_rays_are_millimetres_of_the_patient(lungs: TrueLungs) -> None:
+    """A picture whose pixels are said to be half as large shows lengths half as long, and is scaled back."""
+    half = replace(frontal(lungs, placed=False).radiograph, mm_per_px=None)
+    sized, unsized = (
+        fit_evidence(lungs.model, [points(lungs, 60), each], config=FitConfig(max_iterations=8), spacing_mm=8.0)
+        for each in (frontal(lungs, placed=False), observe_xray(lungs.model, half, reader=_reader(lungs)))
+    )
+    assert isinstance(sized, XrayFit)
+    assert isinstance(unsized, XrayFit)
+    errors = [float(np.abs(each.path_errors_mm[0]).mean()) for each in (sized, unsized)]
+    assert errors[1] == pytest.approx(errors[0], rel=0.35)
+
+
+def test_points_that_are_mirrored_are_noted_beside_a_radiograph_too(lungs: TrueLungs) -> None:
+    seen = points(lungs, 150)
+    unknown = np.full(len(seen.points_mm), -1)
+    turned = replace(seen, points_mm=seen.points_mm * np.array([-1.0, 1.0, 1.0]), structure=unknown)
+    alone, joint = (
+        fit_evidence(lungs.model, evidence, config=FitConfig(max_iterations=4), spacing_mm=8.0)
+        for evidence in ([turned], [turned, frontal(lungs, placed=False)])
+    )
+    for fit in (alone, joint):
+        assert [note for note in fit.notes if note.startswith("possibly mirrored")]

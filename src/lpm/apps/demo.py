@@ -37,8 +37,8 @@ from lpm.reports.document import Block, Figure, Section, Table, Text, write_repo
 from lpm.reports.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.reports.provenance import provenance
 from lpm.structures import DEFAULT_STRUCTURES
+from lpm.workflows.evidence import fit_labels_file, fit_points_file
 from lpm.workflows.outcome import FitRun, OutcomeFiles, write_outcome
-from lpm.workflows.surfaces import fit_labels_file, fit_points_file
 
 N_SUBJECTS = 16
 DATA = "generated lung-like shapes (lpm.geometry.phantoms); no patient data"

@@ -68,9 +68,9 @@ def load_bundle(source: str | None) -> ModelBundle:
     return (lpm.load(source) if source else lpm.load()).bundle
 
 
-def fit_config(*, prior_only: bool) -> FitConfig:
-    """How a fit was asked for."""
+def fit_config(*, prior_only: bool) -> FitConfig | None:
+    """Settings that the command line asks for; None for the default of the evidence."""
     from lpm.fitting.config import FitConfig
     from lpm.fitting.discrepancy.residual import ResidualConfig
 
-    return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else FitConfig()
+    return FitConfig(residual=ResidualConfig(sd_mm=0.0)) if prior_only else None

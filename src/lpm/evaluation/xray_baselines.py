@@ -20,7 +20,7 @@ from lpm.model.atlas import AtlasDecoder, whitened_components
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LatentSpace
 from lpm.model.warp import Box
-from lpm.xray.fit import Radiograph
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Reading
 
 Meshes = Mapping[str, WorldMesh]

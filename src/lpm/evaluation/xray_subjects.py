@@ -17,7 +17,7 @@ from lpm.preparation.meshing import mesh_structure
 from lpm.structures import DEFAULT_STRUCTURES
 from lpm.xray.files.reading import read_xray
 from lpm.xray.files.views import read_views
-from lpm.xray.fit import Radiograph
+from lpm.xray.radiograph import Radiograph
 
 Meshes = Mapping[str, WorldMesh]
 Side = Literal["frontal", "lateral"]

@@ -29,7 +29,7 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
 _MOST_DEVIATIONS = number("fitting.most_deviations")
-_LEAST_MM = 3.0  # lungs of two patients, or of two breaths, lie farther apart: training pairs by 4 to 12 mm
+_LEAST_MM = number("fitting.least_disagreement_mm")
 _LEAST_TOLD = number("fitting.least_told")
 _ODD_MM = number("fitting.odd_mm")
 _ODD_NOISE_MM = number("fitting.odd_noise_mm")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lpm.fitting.checks import check_points, doubts, looks_mirrored
 from lpm.fitting.config import FitConfig
 from lpm.fitting.consistency import contradictions
-from lpm.fitting.evidence.observation import UNKNOWN, Observation, once, together
+from lpm.fitting.evidence.observation import UNKNOWN, Observation, combined, without_repeats
 from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
 from lpm.fitting.extraction import extract_fit
 from lpm.fitting.fit import Fit
@@ -36,20 +36,28 @@ def fit_observations(
         InputError: Fewer than 10 points, NaN, or points that cannot be lungs in mm.
     """
     config = config or FitConfig()
-    parts, twice = once(observations)
-    seen = together(parts)
+    parts, repeats = without_repeats(observations)
+    seen = combined(parts)
     config.refuse_unused("surface")
     term, notes = surface_term(model, seen, config)
     found = search(model, [term], config, initial_state(model, term.seen, config))
     shape, names = FittedShape.of(found, model, term), wanted(model, seen)
     extraction = extract_fit(model, shape, names, spacing_mm)
-    fit = Fit(model, config, shape, extraction, seen.what, (*notes, *twice, *_unseen(model, names, seen)))
-    return fit.with_notes([*doubts(fit), *_contradictions(fit, parts), *looks_mirrored(fit, term.every)])
+    fit = Fit(model, config, shape, extraction, seen.what, (*notes, *repeats, *_unseen(model, names, seen)))
+    return fit.with_notes([*doubts(fit), *notes_on_points(fit, parts, term)])
 
 
-def _contradictions(fit: Fit, parts: Sequence[Observation]) -> list[str]:
+def notes_on_points(fit: Fit, parts: Sequence[Observation], term: SurfaceTerm) -> list[str]:
+    """Reasons to doubt the points of a fit: of two patients, or mirrored.
+
+    Args:
+        fit: Fit to the points, with or without radiographs.
+        parts: Kinds of points.
+        term: All of them.
+    """
     surface = fit.shape.surface
-    return [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
+    apart = [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
+    return [*apart, *looks_mirrored(fit, term.every)]
 
 
 def surface_term(model: ModelBundle, seen: Observation, config: FitConfig) -> tuple[SurfaceTerm, list[str]]:

@@ -12,8 +12,8 @@ from lpm.fitting.ct.fit import CtFitConfig, observe_lungs
 from lpm.lung_model import fill_hidden
 from lpm.segmentation.find import find_lungs
 from lpm.segmentation.hounsfield import hounsfield
+from lpm.workflows.evidence import fit_observed, observe_further
 from lpm.workflows.outcome import FitRun, Outcome
-from lpm.workflows.surfaces import fit_observed, read_further
 
 
 def fit_ct_file(run: FitRun, path: Path, config: CtFitConfig | None = None, *, series: str | None = None) -> Outcome:
@@ -31,9 +31,11 @@ def fit_ct_file(run: FitRun, path: Path, config: CtFitConfig | None = None, *, s
     config = config or CtFitConfig()
     run.tell(f"reading {path.name}", 0.05)
     read = read_scan(path, series)
+    for note in read.notes:
+        run.tell(f"{path.name}: {note}", None)
     scan = hounsfield(read.volume, path.name)
     run.tell("finding the lungs in the CT", 0.1)
     found = find_lungs(scan, config.policy(fill_hidden), path.name)
     first = observe_lungs(run.model, found, rng=np.random.default_rng(run.seed), config=config.mask)
-    outcome = fit_observed(run, [first, *read_further(run, config.mask)], [path, *run.also])
-    return replace(outcome, scan=scan.volume, is_ct=True, notes=read.notes)
+    outcome = fit_observed(run, [first, *observe_further(run, config.mask)], [path, *run.also])
+    return replace(outcome, scan=scan.volume, is_ct=True)

@@ -1,4 +1,4 @@
-"""The outcome of a fit: lungs, the evidence that they are shown beside, notes and provenance; and its files."""
+"""The outcome of a fit: lungs, the evidence that they are shown beside, and provenance; and its files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from lpm.reports.xray_pictures import draw_views
 from lpm.xray.fit import XrayFit
 from lpm.xray.radiograph import Radiograph
 
-Tell = Callable[[str, float], None]
+# what is being done and the share of the work that lies behind; of a note on what was read there is no share
+Tell = Callable[[str, float | None], None]
 
 
-def silent(text: str, share: float) -> None:
+def silent(text: str, share: float | None) -> None:
     """Tell nobody what is being done (a `Tell`)."""
 
 
@@ -58,7 +59,6 @@ class Outcome:
         scan: CT in HU or labels; labels of the lungs are written on its grid.
         is_ct: Whether the scan is a CT.
         radiographs: Radiographs by side.
-        notes: Notes on what was chosen or repaired in reading the evidence.
         provenance: Rows of the report's last section: versions, digests, seed.
     """
 
@@ -67,7 +67,6 @@ class Outcome:
     scan: Volume | None = None
     is_ct: bool = False
     radiographs: Mapping[str, Radiograph] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def seen(self, views: Path | None = None) -> Seen:

@@ -73,6 +73,14 @@ def read_radiograph(path: Path, side: Side, options: PictureOptions) -> tuple[Ra
     return Radiograph(found.pixels, side, **_taken(found, side, path, options)), found.notes
 
 
+def told_radiograph(run: FitRun, path: Path, side: Side, options: PictureOptions) -> Radiograph:
+    """Read one radiograph, and tell what had to be chosen or mended; see `read_radiograph`."""
+    radiograph, notes = read_radiograph(path, side, options)
+    for note in notes:
+        run.tell(f"{path.name}: {note}", None)
+    return radiograph
+
+
 def with_drawn_field(given: Sequence[Radiograph], path: Path, options: PictureOptions) -> list[Radiograph]:
     """Add a drawn lung field to the frontal picture, or take it in the picture's place; others stay as they are.
 
@@ -88,20 +96,17 @@ def with_drawn_field(given: Sequence[Radiograph], path: Path, options: PictureOp
     return [Radiograph.of_field(drawn, **_taken(found, "frontal", path, options)), *others]
 
 
-def fit_radiographs(
-    run: FitRun, radiographs: Mapping[str, Radiograph], inputs: Iterable[Path], notes: tuple[str, ...] = ()
-) -> Outcome:
+def fit_radiographs(run: FitRun, radiographs: Mapping[str, Radiograph], inputs: Iterable[Path]) -> Outcome:
     """Fit lungs to one or two radiographs.
 
     Args:
         run: Fit settings; its model is of the left and the right lung.
         radiographs: Radiographs by side.
         inputs: Files that were read.
-        notes: Notes of reading.
     """
     run.tell(f"reading and fitting {' and '.join(radiographs)}", 0.2)
     fit = fit_xray(run.model, list(radiographs.values()), config=run.config, spacing_mm=run.spacing_mm)
-    return Outcome(fit, radiographs=radiographs, notes=notes, provenance=provenance(run.model, inputs))
+    return Outcome(fit, radiographs=radiographs, provenance=provenance(run.model, inputs))
 
 
 def _taken(found: Xray, side: Side, path: Path, options: PictureOptions) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a radiograph to evidence: what its reader says of each ray, averaged over cells of a centimetre.
 
-Read `observe_radiograph` top to bottom.
+Read `observe_xray` top to bottom.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ class XrayObservation:
         return float(self.reading.path_length.sum()) * step_px[0] * spacing[0] * step_px[1] * spacing[1] / 1000.0
 
 
-def observe_radiograph(
-    model: ModelBundle, radiograph: Radiograph, *, reader: XrayReader | None = None
-) -> XrayObservation:
+def observe_xray(model: ModelBundle, radiograph: Radiograph, *, reader: XrayReader | None = None) -> XrayObservation:
     """Read a radiograph.
 
     Args:

@@ -15,8 +15,8 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.checks import doubts
 from lpm.fitting.config import FitConfig
-from lpm.fitting.consistency import contradictions, disagreement_notes, disagreements
-from lpm.fitting.evidence.observation import Observation, once, together
+from lpm.fitting.consistency import disagreement_notes, disagreements
+from lpm.fitting.evidence.observation import Observation, combined, without_repeats
 from lpm.fitting.evidence.term import Term
 from lpm.fitting.extraction import extract_fit
 from lpm.fitting.fit import Fit
@@ -24,19 +24,17 @@ from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
 from lpm.fitting.search import Found, JointProblem, search
 from lpm.fitting.state import State
-from lpm.fitting.surfaces import fit_observations, surface_term
+from lpm.fitting.surfaces import fit_observations, notes_on_points, surface_term
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
-from lpm.xray.evidence import XrayObservation, observe_radiograph
+from lpm.xray.evidence import XrayObservation, observe_xray
 from lpm.xray.pair import doubts_about_pair, level
 from lpm.xray.placement import ViewPlacement
-from lpm.xray.radiograph import Radiograph, source_detector_mm
+from lpm.xray.radiograph import Radiograph
 from lpm.xray.rays import FittedRays, RayTerm, SeenPaths, initial_states
 from lpm.xray.reader import Reading, XrayReader, load_reader
-
-__all__ = ["Radiograph", "XrayFit", "fit_evidence", "fit_xray", "source_detector_mm"]
 
 Evidence = Observation | XrayObservation
 _ONE_VIEW = FitConfig(rotation_sd=number("xray.one_view_rotation_sd"))
@@ -155,7 +153,7 @@ def fit_xray(
         given = f"{', '.join(sides) or 'no'} radiographs"
         raise InputError("fit xray", given, "a frontal one, a lateral one, or one of each")
     reader = reader or load_reader()
-    pictures = [observe_radiograph(model, each, reader=reader) for each in radiographs]
+    pictures = [observe_xray(model, each, reader=reader) for each in radiographs]
     return _fit_with_pictures(model, [], pictures, config, spacing_mm)
 
 
@@ -167,7 +165,7 @@ def fit_evidence(
     Args:
         model: Trained.
         evidence: Evidence of one patient at one breath: points, masks and slices in one world (`observe_points`,
-            `observe_mask`), radiographs (`observe_radiograph`) that may be placed in it or not.
+            `observe_mask`), radiographs (`observe_xray`) that may be placed in it or not.
         config: Prior widths and stopping; default `FitConfig()`.
         spacing_mm: Lattice of the extracted meshes.
 
@@ -195,9 +193,9 @@ def _fit_with_pictures(
     alone = not surfaces
     config = config or (_ONE_VIEW if alone and len(pictures) == 1 else FitConfig())
     config.refuse_unused("rays", *([] if alone else ["surface"]))
-    parts, twice = once(surfaces)
-    pictures, again = once(pictures)
-    seen = together(parts) if parts else None
+    parts, repeats = without_repeats(surfaces)
+    pictures, more_repeats = without_repeats(pictures)
+    seen = combined(parts) if parts else None
     surface, notes = surface_term(model, seen, config) if seen else (None, [])
     rays, more = _ray_terms(model, pictures, alone=alone)
     terms: list[Term] = [*([surface] if surface else []), *rays]
@@ -215,17 +213,11 @@ def _fit_with_pictures(
         pictures=tuple(pictures),
         rays=_finished(rays, found),
     )
-    notes = [*notes, *more, *twice, *again, *_notes_about_size(fit, alone=alone)]
-    return replace(fit, notes=(*notes, *_contradictions(fit, parts, what, found), *doubts(fit)))
-
-
-def _contradictions(fit: XrayFit, parts: Sequence[Observation], what: Sequence[str], found: Found) -> list[str]:
-    """Kinds of evidence that cannot be of one patient."""
-    surface = fit.shape.surface
-    if surface is None:  # pictures alone are compared before the fit (`doubts_about_pair`)
-        return []
-    among_points = contradictions(fit.model, parts, surface, fit.config)
-    return [*among_points, *disagreement_notes(what, disagreements(fit.model, found, fit.meshes))]
+    notes = [*notes, *more, *repeats, *more_repeats, *_notes_about_size(fit, alone=alone)]
+    if surface:  # pictures alone are compared before the fit (`doubts_about_pair`)
+        notes += notes_on_points(fit, parts, surface)
+        notes += disagreement_notes(what, disagreements(model, found, fit.meshes))
+    return replace(fit, notes=(*notes, *doubts(fit)))
 
 
 def _radiographs(pictures: Sequence[XrayObservation]) -> str:

@@ -74,6 +74,10 @@ class ViewPlacement:
         scale = parameters[5].exp() if self.with_scale else parameters.new_ones(())
         return rotation, scale, self.shown_mm + parameters[:2] @ self.plane
 
+    def scale(self, parameters: Tensor) -> float:
+        """Millimetres of the picture's world in one of the patient's."""
+        return float(self._parts(parameters)[1])
+
     def seen_from(self, state: State, parameters: Tensor) -> State:
         """A state of the patient's world in the picture's own."""
         rotation, scale, place = self._parts(parameters)

@@ -113,7 +113,8 @@ class FittedRays:
     """Result of a fit for one radiograph: errors of path lengths, gain, geometry.
 
     Args:
-        path_errors_mm: (n c,) lengths of the fitted lungs along its rays, less those seen, channel by channel.
+        path_errors_mm: (n c,) lengths of the fitted lungs along its rays, less those seen, channel by channel; mm of
+            the patient, whatever the picture's own scale.
         gain: g; it shows all lengths 1 + g times as long as they are.
         view: Geometry of the picture in the patient's world.
     """
@@ -184,9 +185,11 @@ class RayTerm:
 
     def finished(self, state: State, nuisance: Tensor) -> FittedRays:
         """Return the picture's result at the end of a fit."""
-        errors = (self.paths(state, nuisance) - self.seen.flat_mm).numpy()
-        view = self.seen.view if self.placement is None else self.placement.in_world(self.seen.view, nuisance[1:])
-        return FittedRays(errors, float(nuisance[0]), view)
+        errors, gain = (self.paths(state, nuisance) - self.seen.flat_mm).numpy(), float(nuisance[0])
+        if self.placement is None:
+            return FittedRays(errors, gain, self.seen.view)
+        view = self.placement.in_world(self.seen.view, nuisance[1:])
+        return FittedRays(errors / self.placement.scale(nuisance[1:]), gain, view)
 
     def _slopes(self, march: _March, structure: int) -> Tensor:
         """(n, k + 9) derivatives of the lengths in one structure: only what lies near its surface moves them."""

@@ -41,7 +41,8 @@ class Page:
         assert self.may_go.wait(WAIT_S)
         if self.error:
             raise self.error
-        return Outcome(FIT, radiographs=self.radiographs, notes=("read",))
+        tell("read", None)
+        return Outcome(FIT, radiographs=self.radiographs)
 
     def upload(self, label: str = "Surface points", name: str = "p.csv") -> None:
         self.client.gui.widgets[label].fire(value=SimpleNamespace(name=name, content=b"1"), _impl=SimpleNamespace())

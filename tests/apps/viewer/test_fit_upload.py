@@ -58,7 +58,7 @@ def test_points_are_fitted_and_kept_to_be_shown(
 def test_labels_are_fitted_and_kept_to_be_shown(
     model: LungModel, lungs: dict[str, WorldMesh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lpm.workflows.surfaces.MaskFitConfig", partial(MaskFitConfig, n_points=500))
+    monkeypatch.setattr("lpm.workflows.evidence.MaskFitConfig", partial(MaskFitConfig, n_points=500))
     labels = labels_of(lungs, spacing_mm=6.0)
     write_volume(tmp_path / "l.nii.gz", labels)
     _, found = fitted(model, "labels", tmp_path / "l.nii.gz")

@@ -37,9 +37,10 @@ def evaluate(
     Example: lpm evaluate model cohort --split test --points 5000 --out evaluation
     """
     from lpm.evaluation.evaluate import EvaluationConfig
+    from lpm.fitting.config import FitConfig
 
     names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
-    chosen = EvaluationConfig(points=points, seed=seed, fit=fit_config(prior_only=prior_only))
+    chosen = EvaluationConfig(points=points, seed=seed, fit=fit_config(prior_only=prior_only) or FitConfig())
     with progress() as bar:
         run = EvaluationRun(model, cohort, out, split, names, chosen)
         n_failed = evaluate_to_folder(run, bar)

@@ -45,6 +45,7 @@ class FitJob:
     def __init__(self, connection: Connection, service: FitService, gui: Any, show: Callable[[Outcome], None]) -> None:
         self._connection, self._service, self._show = connection, service, show
         self._radiographs: Mapping[str, Radiograph] = {}
+        self._notes: list[str] = []
         self._is_busy = False
         UploadLimit(connection.client, service.most_mb * 1024**2, self._refuse)
         self._panel = FitPanel(gui, service.most_mb, self._on_upload, self._on_forget)
@@ -55,6 +56,7 @@ class FitJob:
             if self._is_busy or self._connection.is_closed:
                 return
             self._is_busy = True
+            self._notes = []
             self._panel.begin(name)
         upload = self._connection.upload(name, content)
         threading.Thread(target=self._run, args=(kind, upload, options), daemon=True).start()
@@ -71,16 +73,19 @@ class FitJob:
         finally:
             self._is_busy = False
 
-    def _step(self, text: str, share: float) -> None:
-        """Show how far the work is; there is none for a client who has left."""
+    def _step(self, text: str, share: float | None) -> None:
+        """Show how far the work is, and keep notes for its end; there is no work for a client who has left."""
         if self._connection.is_closed:
             raise ConnectionAbortedError("the client has left")
-        self._panel.step(text, share)
+        if share is None:
+            self._notes.append(text)
+        else:
+            self._panel.step(text, share)
 
     def _finish(self, found: Outcome) -> None:
         self._radiographs = found.radiographs
         self._show(found)
-        self._panel.end([f"{found.fit.observed}: done", *found.notes, *found.fit.notes])
+        self._panel.end([f"{found.fit.observed}: done", *self._notes, *found.fit.notes])
 
     def _on_forget(self) -> None:
         with self._connection.lock:

@@ -19,9 +19,9 @@ from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.structures import DEFAULT_STRUCTURES
 from lpm.workflows.ct import fit_ct_file
+from lpm.workflows.evidence import fit_labels_file, fit_points_file
 from lpm.workflows.outcome import FitRun, Outcome, Tell
-from lpm.workflows.radiographs import PictureOptions, fit_radiographs, read_radiograph
-from lpm.workflows.surfaces import fit_labels_file, fit_points_file
+from lpm.workflows.radiographs import PictureOptions, fit_radiographs, told_radiograph
 from lpm.xray.beam_options import BeamOptions, Projection
 from lpm.xray.radiograph import Radiograph
 
@@ -75,8 +75,8 @@ def fit_upload(
         mm = options.mm_per_px
         taken = PictureOptions(None if mm is None else (mm, mm), BeamOptions(options.projection))
         tell(f"reading {path.name}", 0.05)
-        radiograph, notes = read_radiograph(path, kind, taken)
-        return fit_radiographs(run, {**known, kind: radiograph}, [path], notes)
+        radiograph = told_radiograph(run, path, kind, taken)
+        return fit_radiographs(run, {**known, kind: radiograph}, [path])
     raise InputError(path.name, f"to be fitted as {kind}", "labels, ct, points, frontal or lateral")
 
 

@@ -39,7 +39,7 @@ class Observation:
     source: str = ""
 
 
-def together(observations: Sequence[Observation]) -> Observation:
+def combined(observations: Sequence[Observation]) -> Observation:
     """All that was seen of one patient, in one frame.
 
     Raises:
@@ -83,7 +83,7 @@ class Sourced(Protocol):
 S = TypeVar("S", bound=Sourced)
 
 
-def once(evidence: Sequence[S]) -> tuple[list[S], list[str]]:
+def without_repeats(evidence: Sequence[S]) -> tuple[list[S], list[str]]:
     """Each piece of evidence once, and notes on what was given again: twice the same would count for twice as much."""
     kept, notes, known = list[S](), list[str](), set[str]()
     for each in evidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, plain, screen
+from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
     AlsoOption,
     CompleteOption,
@@ -57,8 +57,5 @@ def fit_ct(
     begin(out, figures=figures)
     run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
     config = CtFitConfig(segmenter=segmenter, fill=fill, mask=MaskFitConfig(n_points=n, complete=complete))
-    outcome = fit_ct_file(run, ct, config, series=series)
-    for note in outcome.notes:
-        screen.print(f"{plain(ct.name)}: {plain(note)}", soft_wrap=True)
     files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
-    finish(outcome, out, files)
+    finish(fit_ct_file(run, ct, config, series=series), out, files)

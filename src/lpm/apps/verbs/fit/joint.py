@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
     AlsoOption,
+    ApOption,
     FacesOption,
     FiguresOption,
+    LabelsOption,
     MeshOption,
     PartsOption,
+    PatientDetectorOption,
+    ProjectionOption,
     ReportOption,
     SeedOption,
+    SourceDetectorOption,
     SpaceOption,
+    SpacingOfPixelsOption,
     SpacingOption,
+    ViewsOption,
     begin,
     finish,
     mesh_files,
@@ -45,24 +52,13 @@ def fit_joint(
     frontal: Annotated[Paths, typer.Option("--frontal", help="PA or AP radiograph; repeatable.")] = None,
     lateral: Annotated[Paths, typer.Option("--lateral", help="Lateral radiograph, the front on its left.")] = None,
     also: AlsoOption = None,
-    views: Annotated[
-        Path | None,
-        typer.Option(
-            "--views", help="views.json of `lpm xray`: where radiographs lie in the patient. Else it is fitted."
-        ),
-    ] = None,
-    mm_per_px: Annotated[
-        str | None, typer.Option("--mm-per-px", help="Of the radiographs' pixels: 0.6, or rows and columns: 0.585,0.8.")
-    ] = None,
-    projection: Annotated[Literal["parallel", "cone"], typer.Option("--projection", help="Kind of beam.")] = "cone",
-    source_detector_mm: Annotated[
-        float | None, typer.Option("--source-detector-mm", help="Of a cone beam; default the file's, else 1800.")
-    ] = None,
-    patient_detector_mm: Annotated[
-        float | None,
-        typer.Option("--patient-detector-mm", help="From the patient's middle; default the file's, or 200."),
-    ] = None,
-    values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
+    views: ViewsOption = None,
+    ap: ApOption = False,
+    mm_per_px: SpacingOfPixelsOption = None,
+    projection: ProjectionOption = "cone",
+    source_detector_mm: SourceDetectorOption = None,
+    patient_detector_mm: PatientDetectorOption = None,
+    values: LabelsOption = None,
     n: Annotated[int, typer.Option("--n-points", min=10, help="Most points of each file or mask.")] = 5000,
     grid: Annotated[
         Path | None, typer.Option(help="Write labels on the grid of this scan; default the mask's.")
@@ -86,7 +82,7 @@ def fit_joint(
     Example: lpm fit joint --mask slices.nii.gz --frontal pa.png --mm-per-px 0.4 --out lungs
     """
     from lpm.fitting.evidence.masks import MaskFitConfig
-    from lpm.workflows.joint import EvidenceFiles, fit_evidence_files
+    from lpm.workflows.evidence import EvidenceFiles, fit_evidence_files
     from lpm.workflows.outcome import FitRun, OutcomeFiles
     from lpm.workflows.radiographs import PictureOptions, views_for
     from lpm.xray.beam_options import BeamOptions
@@ -99,11 +95,12 @@ def fit_joint(
         raise MisuseError("--points, --mask, --frontal, --lateral", "none was given", expected, "--frontal pa.png")
     with options_named():
         spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
-        beam = BeamOptions(projection, source_detector_mm, patient_detector_mm)
+        beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
         taken = PictureOptions(spacing, beam, views_for(views, {side for side, _ in pictures}))
     meaning = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n)
-    files = EvidenceFiles(tuple(points or ()), tuple(mask or ()), tuple(pictures), grid, meaning, taken)
-    config = fit_config(prior_only=True) if prior_only else None
-    run = FitRun(load_bundle(model), config, spacing_mm, seed, tuple(also or ()), tell)
+    files = EvidenceFiles(tuple(points or ()), tuple(mask or ()), tuple(pictures), grid, meaning, taken, views)
+    with options_named():
+        files.refuse_shared_views()
+    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
     written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
     finish(fit_evidence_files(run, files), out, written)

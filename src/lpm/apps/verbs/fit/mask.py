@@ -13,6 +13,7 @@ from lpm.apps.verbs.fit.options import (
     CompleteOption,
     FacesOption,
     FiguresOption,
+    LabelsOption,
     MeshOption,
     PartsOption,
     PointsOnMaskOption,
@@ -34,7 +35,7 @@ def fit_mask(
     n: PointsOnMaskOption = 10_000,
     also: AlsoOption = None,
     complete: CompleteOption = False,
-    values: Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")] = None,
+    values: LabelsOption = None,
     mesh_format: MeshOption = "ply",
     mesh_space: SpaceOption = "ras",
     faces: FacesOption = None,
@@ -53,8 +54,8 @@ def fit_mask(
     Example: lpm fit mask labels.nii.gz --out lungs
     """
     from lpm.fitting.evidence.masks import MaskFitConfig
+    from lpm.workflows.evidence import fit_labels_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
-    from lpm.workflows.surfaces import fit_labels_file
 
     begin(out, figures=figures)
     run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)

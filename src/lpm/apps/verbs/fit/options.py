@@ -40,6 +40,26 @@ AlsoOption = Annotated[
     list[Path] | None,
     typer.Option("--also", help="More of the same patient in the same frame: a point file or a label map; repeatable."),
 ]
+LabelsOption = Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")]
+SpacingOfPixelsOption = Annotated[
+    str | None, typer.Option("--mm-per-px", help="Between pixels on the detector: 0.6, or rows and columns: 0.585,0.8.")
+]
+ProjectionOption = Annotated[
+    Literal["parallel", "cone"], typer.Option("--projection", help="Kind of beam; parallel for simulated pictures.")
+]
+SourceDetectorOption = Annotated[
+    float | None, typer.Option("--source-detector-mm", help="Of a cone beam; default the file's, else 1800.")
+]
+PatientDetectorOption = Annotated[
+    float | None, typer.Option("--patient-detector-mm", help="From the patient's middle; default the file's, or 200.")
+]
+ApOption = Annotated[
+    bool, typer.Option("--ap", help="The tube was in front of the patient, as in bed; DICOM knows by itself.")
+]
+ViewsOption = Annotated[
+    Path | None,
+    typer.Option("--views", help="views.json of `lpm xray`: where the pictures lie in the patient, and their beam."),
+]
 PointsOnMaskOption = Annotated[int, typer.Option("--points", min=10, help="Points drawn on the lungs' surface.")]
 CompleteOption = Annotated[bool, typer.Option("--complete", help="Also predict a lung that was not found.")]
 ReportOption = Annotated[
@@ -72,9 +92,12 @@ def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFile
     return MeshFiles(f".{mesh_format}", "LPS" if mesh_space == "lps" else "RAS", faces)
 
 
-def tell(text: str, _share: float) -> None:
-    """Say what is being done (a `lpm.workflows.outcome.Tell`)."""
-    say(text)
+def tell(text: str, share: float | None) -> None:
+    """Say what is being done, or a note on what was read (a `lpm.workflows.outcome.Tell`)."""
+    if share is None:
+        screen.print(plain(text), soft_wrap=True)
+    else:
+        say(text)
 
 
 @contextmanager

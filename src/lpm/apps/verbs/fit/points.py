@@ -48,8 +48,8 @@ def fit_points(
 
     Example: lpm fit points scan.ply --out lungs
     """
+    from lpm.workflows.evidence import fit_points_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
-    from lpm.workflows.surfaces import fit_points_file
 
     begin(out, figures=figures)
     run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)

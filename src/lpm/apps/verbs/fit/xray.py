@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lpm.apps.terminal import ModelOption, OutOption, load_bundle, plain, screen
+from lpm.apps.terminal import ModelOption, OutOption, load_bundle
 from lpm.apps.verbs.fit.options import (
+    ApOption,
     FacesOption,
     FiguresOption,
     MeshOption,
+    PatientDetectorOption,
+    ProjectionOption,
     ReportOption,
+    SourceDetectorOption,
     SpaceOption,
+    SpacingOfPixelsOption,
     SpacingOption,
+    ViewsOption,
     begin,
     finish,
     mesh_files,
@@ -25,6 +31,7 @@ from lpm.apps.verbs.fit.options import (
 from lpm.errors import MisuseError
 
 if TYPE_CHECKING:
+    from lpm.workflows.outcome import FitRun
     from lpm.workflows.radiographs import PictureOptions
     from lpm.xray.radiograph import Radiograph
 
@@ -47,29 +54,12 @@ def fit_xray(
             "without --frontal, it is all that is known.",
         ),
     ] = None,
-    ap: Annotated[
-        bool, typer.Option("--ap", help="The tube was in front of the patient, as in bed; DICOM knows by itself.")
-    ] = False,
-    mm_per_px: Annotated[
-        str | None,
-        typer.Option("--mm-per-px", help="Between pixels on the detector: 0.6, or rows and columns: 0.585,0.8."),
-    ] = None,
-    projection: Annotated[
-        Literal["parallel", "cone"], typer.Option("--projection", help="Kind of beam; parallel for simulated pictures.")
-    ] = "cone",
-    source_detector_mm: Annotated[
-        float | None, typer.Option("--source-detector-mm", help="Of a cone beam; default the file's, else 1800.")
-    ] = None,
-    patient_detector_mm: Annotated[
-        float | None,
-        typer.Option("--patient-detector-mm", help="From the patient's middle; default the file's, or 200."),
-    ] = None,
-    views: Annotated[
-        Path | None,
-        typer.Option(
-            "--views", help="views.json of `lpm xray`: where the pictures lie in the patient, and their beam."
-        ),
-    ] = None,
+    ap: ApOption = False,
+    mm_per_px: SpacingOfPixelsOption = None,
+    projection: ProjectionOption = "cone",
+    source_detector_mm: SourceDetectorOption = None,
+    patient_detector_mm: PatientDetectorOption = None,
+    views: ViewsOption = None,
     model: ModelOption = None,
     mesh_format: MeshOption = "ply",
     mesh_space: SpaceOption = "ras",
@@ -98,24 +88,24 @@ def fit_xray(
         spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
         placed = views_for(views, {*files, *(["frontal"] if frontal_mask else [])})
         beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
-        radiographs = _read(files, frontal_mask, PictureOptions(spacing, beam, placed))
-    inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]
+        taken = PictureOptions(spacing, beam, placed)
     run = FitRun(load_bundle(model), spacing_mm=spacing_mm, tell=tell)
+    with options_named():
+        radiographs = _read(run, files, frontal_mask, taken)
+    inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]
     written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), report=report, figures=figures)
     finish(fit_radiographs(run, radiographs, inputs), out, written)
 
 
-def _read(files: Mapping[Side, Path], drawn: Path | None, options: PictureOptions) -> dict[str, Radiograph]:
-    """Radiographs by side; what had to be chosen or mended is printed."""
-    from lpm.workflows.radiographs import read_radiograph, with_drawn_field
+def _read(
+    run: FitRun, files: Mapping[Side, Path], drawn: Path | None, options: PictureOptions
+) -> dict[str, Radiograph]:
+    """Radiographs by side."""
+    from lpm.workflows.radiographs import told_radiograph, with_drawn_field
 
-    found = []
-    for side, path in files.items():
-        radiograph, notes = read_radiograph(path, side, options)
-        found.append(radiograph)
-        for note in notes:
-            screen.print(plain(f"{path.name}: {note}"), soft_wrap=True)
-    return {each.side: each for each in (found if drawn is None else with_drawn_field(found, drawn, options))}
+    found = [told_radiograph(run, path, side, options) for side, path in files.items()]
+    given = found if drawn is None else with_drawn_field(found, drawn, options)
+    return {each.side: each for each in given}
 
 
 def parse_spacing(text: str) -> tuple[float, float]:
