@@ -125,18 +125,22 @@ def turned_fit(model: ModelBundle, points: Floats, rng: np.random.Generator) -> 
     return {name: WorldMesh((mesh.vertices - there) @ turn, mesh.faces) for name, mesh in lungs.items()}
 
 
-def cut_mask(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
-    """The image ends above the diaphragm: a quarter of the lungs' height is missing."""
-    labels, true = read_volume(cohort.path(subject, "labels.nii.gz")), cohort.meshes(subject)
+def without_lowest_quarter(labels: Volume) -> tuple[Volume, float]:
+    """An image that ends above the diaphragm, and the height at which it ends, mm."""
     filled = np.flatnonzero((labels.voxels > 0).any(axis=(0, 1)))
+    quarter = round(0.25 * (filled[-1] - filled[0]))
     up = labels.world_from_voxel[2, 2] > 0
-    first = filled[0] + round(0.25 * (filled[-1] - filled[0]))
-    last = filled[-1] - round(0.25 * (filled[-1] - filled[0]))
-    kept = slice(first, None) if up else slice(None, last + 1)
+    first, last = (filled[0] + quarter, labels.voxels.shape[2] - 1) if up else (0, filled[-1] - quarter)
     affine = labels.world_from_voxel.copy()
-    affine[:3, 3] = labels.to_world(np.array([[0, 0, first if up else 0]]))[0]
+    affine[:3, 3] = labels.to_world(np.array([[0, 0, first]]))[0]
     height_mm = float(labels.to_world(np.array([[0, 0, first - 0.5 if up else last + 0.5]]))[0, 2])
-    seen = Volume(np.ascontiguousarray(labels.voxels[:, :, kept]), affine)
+    return Volume(np.ascontiguousarray(labels.voxels[:, :, first : last + 1]), affine), height_mm
+
+
+def cut_mask(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
+    """A quarter of the lungs' height is missing."""
+    true = cohort.meshes(subject)
+    seen, height_mm = without_lowest_quarter(read_volume(cohort.path(subject, "labels.nii.gz")))
     fit = fit_mask(model, seen, rng=subject_rng(subject, 6))
     return parts(fit.lungs, true, height_mm, subject) | certainty(fit, true)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import lpm
-from evidence import noisy, three_slices
+from evidence import noisy, three_slices, without_lowest_quarter
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import MetricsConfig, score
 from lpm.evaluation.xray_subjects import read_subject
@@ -33,17 +33,6 @@ SUBJECTS = ("luna16_0645", "luna16_5513", "luna16_6262")
 METRICS = MetricsConfig(n_points=1000, n_surface=50_000, voxel_mm=3.0)
 WORSE = 1.02
 Measured = dict[str, dict[str, float]]
-
-
-def cut(labels: Volume) -> Volume:
-    """Without the lowest quarter of the lungs' height."""
-    filled = np.flatnonzero((labels.voxels > 0).any(axis=(0, 1)))
-    quarter = round(0.25 * (filled[-1] - filled[0]))
-    up = labels.world_from_voxel[2, 2] > 0
-    first, last = (filled[0] + quarter, labels.voxels.shape[2]) if up else (0, filled[-1] - quarter + 1)
-    affine = labels.world_from_voxel.copy()
-    affine[:3, 3] = labels.to_world(np.array([[0, 0, first]]))[0]
-    return Volume(np.ascontiguousarray(labels.voxels[:, :, first:last]), affine)
 
 
 def measure(cohort: Cohort, lungs: Path, subject: str) -> Measured:
@@ -64,7 +53,7 @@ def measure(cohort: Cohort, lungs: Path, subject: str) -> Measured:
         "5,000 points": lambda: model.fit_points(drawn(5000)),
         "5,000 points, 2 mm noise": lambda: model.fit_points(noisy(drawn(5000), subject_rng(subject, 3))),
         "mask": lambda: masked(labels),
-        "cut mask": lambda: masked(cut(labels)),
+        "cut mask": lambda: masked(without_lowest_quarter(labels)[0]),
         "three slices": lambda: masked(three_slices(labels)),
         "frontal": lambda: model.fit_xray([pictures["frontal"]]),
         "frontal + lateral": lambda: model.fit_xray([pictures["frontal"], pictures["lateral"]]),
