@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lpm.calibration import number
 from lpm.fitting.config import FitConfig
 from lpm.model.config import AtlasConfig
 
@@ -22,6 +23,10 @@ FIT, ATLAS = FitConfig(), AtlasConfig()
         (r"\\log s\}\{(\S+?)\}", (FIT.axis_scale_sd,)),
         (r"e\^T \(K \+ D\).*\\frac\{w\}\{(\S+?)\}", (FIT.rotation_sd,)),
         (r"1 \+ N / (\d+): lungs differ", (FIT.certain_points,)),
+        (
+            r"its shift \((\S+) mm\), rotation \((\S+) rad\) and, without\na pixel spacing, log scale \((\S+)\)",
+            tuple(number(f"xray.placement_{name}") for name in ("shift_sd_mm", "rotation_sd", "log_scale_sd")),
+        ),
         (r"\\sum_\{k=1\}\^\{(\d+)\} a_k", (ATLAS.components,)),
         (
             r"\(\\sigma, l\) = \((\d+), (\d+)\) \\text\{ and \} \((\d+), (\d+)\)",
