@@ -38,13 +38,11 @@ class XrayObservation:
 
     Args:
         radiograph: Radiograph as given.
-        sized: Radiograph with a spacing that makes its field as high as that of usual lungs, where it has none.
         reading: Reading of the radiograph.
-        seen: Lengths of its rays.
+        seen: Lengths of its rays; without a pixel spacing, as if its field were as high as that of usual lungs.
     """
 
     radiograph: Radiograph
-    sized: Radiograph
     reading: Reading
     seen: SeenPaths
 
@@ -89,7 +87,7 @@ def observe_xray(model: ModelBundle, radiograph: Radiograph, *, reader: XrayRead
         raise InputError("fit xray", f"a model of {', '.join(model.structures)}", "one of left_lung and right_lung")
     reading = _read(model, reader or load_reader(), radiograph)
     sized, in_mm = _sized(radiograph, reading)
-    return XrayObservation(radiograph, sized, reading, _seen(model, sized, in_mm))
+    return XrayObservation(radiograph, reading, _seen(model, sized, in_mm))
 
 
 def _read(model: ModelBundle, reader: XrayReader, radiograph: Radiograph) -> Reading:
@@ -124,7 +122,7 @@ def _field_height_px(reading: Reading) -> float:
 
 
 def _sized(radiograph: Radiograph, reading: Reading) -> tuple[Radiograph, Reading]:
-    """With a spacing that makes the field as high as that of usual lungs, where there is none."""
+    """Both with a spacing that makes the field as high as that of usual lungs, where there is none."""
     if radiograph.spacing_mm is not None:
         return radiograph, reading
     mm = FIELD_HEIGHT_MM / _field_height_px(reading)
