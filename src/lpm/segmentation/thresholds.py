@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
-from lpm.geometry.masks import Mask, distance_mm, grown, largest_piece, pieces, refined, shrunk
+from lpm.geometry.masks import Mask, grown, pieces, refined, shrunk
+from lpm.geometry.seam import cheapest_way, cut_along, grown_within
 from lpm.geometry.sides import LEFT, RIGHT, left_share, lies_across
 from lpm.geometry.volumes import Volume
 from lpm.records import StrictModel
@@ -181,10 +181,8 @@ def left_and_right(scan: Volume, lungs: Mask, body: Mask) -> NDArray[np.uint8]:
     middle = _middle(body)
     sides = _sides(*pieces(lungs), middle)
     if sides is None:
-        cut = np.arange(lungs.shape[0])[:, None, None] < _seam(scan, lungs, middle)
-        sides = _whole_pieces(np.where(lungs, np.where(cut, LEFT, RIGHT), 0))
-    depth = distance_mm(~lungs, scan)
-    return np.asarray(watershed(-depth, sides, mask=lungs), dtype=np.uint8)
+        sides = cut_along(lungs, _seam(scan, lungs, middle))
+    return grown_within(sides, lungs, scan)
 
 
 def _seam(scan: Volume, lungs: Mask, middle: float) -> NDArray[np.int64]:
@@ -199,26 +197,7 @@ def _seam(scan: Volume, lungs: Mask, middle: float) -> NDArray[np.int64]:
     aerated = np.clip((_SEAM_HU - scan.voxels[near]) / 500.0, 0.0, 1.0)
     cost = np.where(lungs[near], 0.02 + aerated, 0.0)
     cost = ndimage.uniform_filter1d(cost, 3, axis=2) + ndimage.gaussian_filter(0.02 * lungs[near], 2.0)
-    best, came = cost[:, 0], []
-    for j in range(1, cost.shape[1]):
-        padded = np.pad(best, ((1, 1), (0, 0)), constant_values=np.inf)
-        steps = np.stack([padded[:-2] + 0.01, padded[1:-1], padded[2:] + 0.01])
-        came.append(steps.argmin(axis=0) - 1)
-        best = steps.min(axis=0) + cost[:, j]
-    at, slices = best.argmin(axis=0), np.arange(cost.shape[2])
-    seam = [at]
-    for step in reversed(came):
-        at = at + step[at, slices]
-        seam.append(at)
-    return np.stack(seam[::-1])[None] + first
-
-
-def _whole_pieces(sides: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Only the largest piece of each side is sure; the rest is left open."""
-    sure = np.zeros(sides.shape, dtype=np.int32)
-    for side in (LEFT, RIGHT):
-        sure[largest_piece(sides == side)] = side
-    return sure
+    return cheapest_way(cost) + first
 
 
 def _middle(body: Mask) -> float:
