@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from lpm.errors import FileError
-from lpm.files.dicom_folder import files_of_series, find_series, holds_dicom, is_dicom, visible_files
-from lpm.files.dicom_series import Series, choose_series
-from lpm.files.dicom_volume import read_series
-from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume
+from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, is_dicom, visible_files
+from lpm.files.dicom.series import Series, choose_series
+from lpm.files.dicom.volume import read_series
+from lpm.files.volumes import VOLUME_SUFFIXES, VolumeFile, is_volume_name, read_volume_file
 from lpm.files.zips import unzipped
-from lpm.geometry.volumes import Volume
-
-
-@dataclass(frozen=True)
-class ScanFile:
-    """A scan as read, before its values are checked.
-
-    Args:
-        volume: Values with slope and intercept applied.
-        notes: Notes on what was repaired, and which series was taken.
-    """
-
-    volume: Volume
-    notes: tuple[str, ...] = ()
 
 
 def is_scan_name(path: Path) -> bool:
@@ -53,7 +38,7 @@ def scan_files(path: Path) -> list[Path]:
     return files_of_series(path) if is_dicom_file(path) else [path]
 
 
-def read_scan(path: Path, series: str | None = None) -> ScanFile:
+def read_scan(path: Path, series: str | None = None) -> VolumeFile:
     """Read a scan.
 
     Args:
@@ -66,7 +51,7 @@ def read_scan(path: Path, series: str | None = None) -> ScanFile:
         InputError: No series of the folder can be used.
     """
     if path.is_file() and is_volume_name(path):
-        return ScanFile(read_volume(path))
+        return read_volume_file(path)
     if path.is_file() and path.suffix.lower() == ".zip":
         with unzipped(path) as folder:
             return _read(find_series(folder, str(path)), path.name, series)
@@ -78,6 +63,19 @@ def read_scan(path: Path, series: str | None = None) -> ScanFile:
     raise FileError(str(path), what, f"a DICOM folder, a zip of one, or a file ending in {', '.join(VOLUME_SUFFIXES)}")
 
 
+def read_labels(path: Path) -> VolumeFile:
+    """Read a label map.
+
+    Args:
+        path: A volume file.
+
+    Raises:
+        FileError: Missing, damaged, or of another kind.
+        InputError: Not 3-D.
+    """
+    return read_volume_file(path)
+
+
 def _series_with(path: Path, wanted: str | None) -> list[Series]:
     """The series of a file; of its acquisitions the file's own, if that could be a chest CT."""
     found = find_series(path)
@@ -85,8 +83,8 @@ def _series_with(path: Path, wanted: str | None) -> list[Series]:
     return own if wanted is None and any(series.is_chest_ct for series in own) else found
 
 
-def _read(found: list[Series], subject: str, wanted: str | None) -> ScanFile:
+def _read(found: list[Series], subject: str, wanted: str | None) -> VolumeFile:
     chosen = choose_series(found, wanted, subject)
     read = read_series(chosen, subject)
     which = () if len(found) == 1 else (f"of {len(found)} series: {chosen}",)
-    return ScanFile(read.volume, (*which, *read.notes))
+    return VolumeFile(read.volume, (*which, *read.notes))

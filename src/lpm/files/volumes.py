@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import struct
+import warnings
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +26,41 @@ _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left and back are right and f
 _MAX_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
 
 
+@dataclass(frozen=True)
+class VolumeFile:
+    """A scan or a label map as read, before its values are checked.
+
+    Args:
+        volume: Values with slope and intercept applied.
+        notes: Notes on what was assumed or repaired, and on what was taken of several.
+        segments: Names of the label values, as the file gives them; empty if it says nothing of its values.
+        structures: Label values by structure, as far as the names of segments are those of lungs.
+    """
+
+    volume: Volume
+    notes: tuple[str, ...] = ()
+    segments: Mapping[int, str] = field(default_factory=dict)
+    structures: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def meaning(self, said: Mapping[str, tuple[int, ...]] | None, subject: str) -> Mapping[str, tuple[int, ...]] | None:
+        """Label values by structure: what a person said, else what the file says; None if neither says anything.
+
+        Args:
+            said: Label values by structure, as in ``--labels``.
+            subject: Name for messages.
+
+        Raises:
+            InputError: The file names its segments, none of them is a lung, and nobody said what they are.
+        """
+        if said is not None or not self.segments:
+            return said
+        if not self.structures:
+            named = ", ".join(f"{value} {name}" for value, name in self.segments.items())
+            hint = "name the values of the lungs: --labels left_lung=1,right_lung=2"
+            raise InputError(subject, f"segments {named}", "one that is named as a lung", hint)
+        return self.structures
+
+
 def is_volume_name(path: Path) -> bool:
     """Whether the file name ends like a volume that `read_volume` reads."""
     return path.name.lower().endswith(VOLUME_SUFFIXES)
@@ -30,6 +68,17 @@ def is_volume_name(path: Path) -> bool:
 
 def read_volume(path: Path) -> Volume:
     """Read a 3-D image with its affine to RAS mm.
+
+    What had to be assumed of it is warned of (`UserWarning`). Arguments, errors: those of `read_volume_file`.
+    """
+    read = read_volume_file(path)
+    for note in read.notes:
+        warnings.warn(f"{path.name}: {note}", stacklevel=2)
+    return read.volume
+
+
+def read_volume_file(path: Path) -> VolumeFile:
+    """Read a 3-D image with its affine to RAS mm, and what had to be assumed of it.
 
     Args:
         path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. Axes may run any way and be oblique.
@@ -55,7 +104,7 @@ def read_volume(path: Path) -> Volume:
     voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
     if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
         _refuse_not_finite(path, int(np.count_nonzero(~np.isfinite(voxels))))
-    return Volume(handed_over(voxels), affine)
+    return VolumeFile(Volume(handed_over(voxels), affine))
 
 
 def count_voxels(path: Path) -> int:

@@ -17,7 +17,6 @@ from lpm.errors import FileError, LpmError
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, read_shapes
 from lpm.measurement.table import AttributeTable
-from lpm.structures import DEFAULT_STRUCTURES
 
 OUTLINE = (
     "total_volume_ml",
@@ -83,16 +82,15 @@ def measure_subjects(
     Args:
         subjects: Subjects to measure.
         population: Population to compare with, if any.
-        structures: Label values by structure; default 1 = left lung, 2 = right lung.
+        structures: Label values by structure; default what the file says, or 1 = left lung, 2 = right lung.
         jobs: Worker processes.
     """
-    named = DEFAULT_STRUCTURES if structures is None else structures
-    work = (joblib.delayed(_try_subject)(subject, named, population) for subject in subjects)
+    work = (joblib.delayed(_try_subject)(subject, structures, population) for subject in subjects)
     yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
 
 
 def _try_subject(
-    subject: Subject, structures: Mapping[str, tuple[int, ...]], population: AttributeTable | None
+    subject: Subject, structures: Mapping[str, tuple[int, ...]] | None, population: AttributeTable | None
 ) -> Measured:
     started = time.perf_counter()
     try:

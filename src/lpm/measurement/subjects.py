@@ -12,12 +12,14 @@ from lpm.calibration import number
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
-from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, read_volume
+from lpm.files.scans import read_labels
+from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.sides import is_exchanged, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.structure import Box, box_of
+from lpm.structures import DEFAULT_STRUCTURES
 
 _SIDES = ("left_", "right_")
 _SHAPE = "shape"
@@ -115,12 +117,12 @@ def _grouped(files: Iterable[Path]) -> list[Subject]:
     return list(subjects.values())
 
 
-def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]]) -> Shapes:
+def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
     """Read what there is to measure of a subject.
 
     Args:
         subject: Subject to read.
-        structures: Label values by structure.
+        structures: Label values by structure; None for what the file says, or 1 = left lung, 2 = right lung.
 
     Raises:
         FileError: A file cannot be read.
@@ -129,8 +131,10 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]]) -> 
     if not is_volume_name(subject.files[0]):
         meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
         return checked_shapes(meshes, subject.name)
-    found = surfaces_of_labels(read_volume(subject.files[0]), structures, subject.name)
-    shapes = checked_shapes(found.meshes, subject.name, found.flags)
+    read = read_labels(subject.files[0])
+    meant = read.meaning(structures, subject.name) or DEFAULT_STRUCTURES
+    found = surfaces_of_labels(read.volume, meant, subject.name)
+    shapes = checked_shapes(found.meshes, subject.name, (*read.notes, *found.flags))
     if shapes.meshes.keys() != found.meshes.keys():
         return shapes
     return replace(shapes, boxes_mm={name: _agreed(box, shapes.meshes[name]) for name, box in found.boxes_mm.items()})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lpm.errors import FileError, InputError
-from lpm.files.dicom_folder import holds_dicom, series_uid
+from lpm.files.dicom.folder import holds_dicom, series_uid
 from lpm.files.scans import is_dicom_file, is_dicom_folder, is_scan_name
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 

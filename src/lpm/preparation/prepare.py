@@ -124,7 +124,9 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     """Read a case: a label map as it is, the lungs of a scan by the segmenter."""
     scan = read_scan(case.path, config.series)
     if is_label_map(scan.volume):
-        return _Seen(clean_labels(scan.volume, config.structures, case.subject), None, "labels", scan.notes)
+        said = None if config.structures == DEFAULT_STRUCTURES else config.structures
+        meant = scan.meaning(said, case.subject) or DEFAULT_STRUCTURES
+        return _Seen(clean_labels(scan.volume, meant, case.subject), None, "labels", scan.notes)
     if set(config.structures) != set(DEFAULT_STRUCTURES):
         given = f"a scan, with the structures {', '.join(config.structures)}"
         raise InputError(case.subject, given, "left_lung and right_lung, which segmenters find", "give label maps")

@@ -10,10 +10,11 @@ import numpy as np
 
 from lpm.errors import MisuseError
 from lpm.files.points import POINT_SUFFIXES, read_points
-from lpm.files.volumes import read_volume
+from lpm.files.scans import read_labels
 from lpm.fitting.evidence.masks import MaskFitConfig, observe_mask
 from lpm.fitting.evidence.observation import Observation, combined
 from lpm.fitting.evidence.points import draw_points, observe_points
+from lpm.geometry.volumes import Volume
 from lpm.reports.provenance import provenance
 from lpm.workflows.outcome import FitRun, Outcome
 from lpm.workflows.radiographs import PictureOptions, told_radiograph
@@ -79,15 +80,15 @@ def fit_evidence_files(run: FitRun, files: EvidenceFiles) -> Outcome:
     """
     files.refuse_shared_views()
     run.tell(f"reading {', '.join(path.name for path in files.evidence)}", 0.05)
-    grid = None if files.grid is None else read_volume(files.grid)
-    masks = [read_volume(path) for path in files.masks]
+    grid = None if files.grid is None else told_labels(run, files.grid, files.meaning)[0]
+    masks = [told_labels(run, path, files.meaning) for path in files.masks]
     radiographs = [told_radiograph(run, path, side, files.taken) for side, path in files.pictures]
     rng = np.random.default_rng(run.seed)
     surfaces = [_drawn(run, path, files.meaning.n_points) for path in files.points]
-    surfaces += [observe_mask(run.model, labels, rng=rng, config=files.meaning) for labels in masks]
+    surfaces += [observe_mask(run.model, labels, rng=rng, config=meaning) for labels, meaning in masks]
     surfaces += observe_further(run, files.meaning)
     outcome = fit_observed(run, surfaces, [*files.all, *run.also], radiographs)
-    return replace(outcome, scan=grid or next(iter(masks), None))
+    return replace(outcome, scan=grid or next((labels for labels, _ in masks), None))
 
 
 def fit_points_file(run: FitRun, path: Path, *, n_points: int = 5000, grid: Path | None = None) -> Outcome:
@@ -108,12 +109,32 @@ def observe_further(run: FitRun, meaning: MaskFitConfig) -> list[Observation]:
         meaning: Meaning of the label maps' values, and how many points are taken of each file.
     """
     rng = np.random.default_rng(run.seed)
-    return [
-        _drawn(run, path, meaning.n_points)
-        if path.suffix.lower() in POINT_SUFFIXES
-        else observe_mask(run.model, read_volume(path), rng=rng, config=meaning)
-        for path in run.also
-    ]
+    further = []
+    for path in run.also:
+        if path.suffix.lower() in POINT_SUFFIXES:
+            further.append(_drawn(run, path, meaning.n_points))
+        else:
+            labels, own = told_labels(run, path, meaning)
+            further.append(observe_mask(run.model, labels, rng=rng, config=own))
+    return further
+
+
+def told_labels(run: FitRun, path: Path, meaning: MaskFitConfig) -> tuple[Volume, MaskFitConfig]:
+    """Read a label map, and tell its notes.
+
+    Args:
+        run: Told of the notes.
+        path: File to read.
+        meaning: Meaning of its values, as far as a person says.
+
+    Returns:
+        It, and the meaning of its values: where nobody says, the file's own.
+    """
+    read = read_labels(path)
+    for note in read.notes:
+        run.tell(f"{path.name}: {note}", None)
+    named = read.meaning(meaning.structures, path.name)
+    return read.volume, meaning.model_copy(update={"structures": named})
 
 
 def _drawn(run: FitRun, path: Path, n_points: int) -> Observation:

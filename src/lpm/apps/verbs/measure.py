@@ -57,7 +57,8 @@ def measure(
     from lpm.measurement.measure import as_csv, as_json, measure_subjects
     from lpm.measurement.subjects import find_subjects
 
-    structures, subjects, population = parse_labels(labels), find_subjects(files), _population(model)
+    structures = parse_labels(labels) if labels else None
+    subjects, population = find_subjects(files), _population(model)
     results: list[Measured] = []
     with progress() as bar:
         task = bar.add_task("measure", total=len(subjects))

@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 
 from dicom_writing import Writing, rewrite, write_series
 from lpm.errors import FileError
-from lpm.files.dicom_folder import files_of_series, find_series, is_dicom, series_uid
+from lpm.files.dicom.folder import files_of_series, find_series, is_dicom, series_uid
 
 
 def test_two_phases_at_the_same_places_become_two_series(tmp_path: Path) -> None:

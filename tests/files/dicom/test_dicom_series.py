@@ -10,8 +10,8 @@ import pytest
 
 from dicom_writing import Writing, rewrite, write_series
 from lpm.errors import InputError
-from lpm.files.dicom_folder import find_series
-from lpm.files.dicom_series import choose_series
+from lpm.files.dicom.folder import find_series
+from lpm.files.dicom.series import choose_series
 from lpm.files.scans import read_scan
 
 

@@ -18,7 +18,7 @@ import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from lpm.errors import FileError
-from lpm.files.dicom_series import Series, Slice
+from lpm.files.dicom.series import Series, Slice
 from lpm.geometry.frames import Floats
 
 _TAGS = [

@@ -11,9 +11,9 @@ from pydicom.data import get_testdata_file
 
 from dicom_writing import ORIGIN_LPS, SPACING_MM, Writing, check, hu_at, write_series
 from lpm.errors import FileError, InputError
-from lpm.files import dicom_volume
-from lpm.files.dicom_folder import find_series
-from lpm.files.dicom_volume import read_series
+from lpm.files.dicom import volume as dicom_volume
+from lpm.files.dicom.folder import find_series
+from lpm.files.dicom.volume import read_series
 from lpm.files.scans import read_scan
 from lpm.geometry.volumes import Volume
 

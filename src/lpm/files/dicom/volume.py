@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift
 
 from lpm.errors import FileError, InputError
-from lpm.files.dicom_series import Series
+from lpm.files.dicom.series import Series
 from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume

@@ -1,0 +1,1 @@
+"""DICOM: series of slices as volumes."""
