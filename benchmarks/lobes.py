@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lpm.batch.cases import find_cases
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import dice
 from lpm.files.atomic import write_text
@@ -29,7 +30,6 @@ from lpm.geometry.volumes import Volume, canonical
 from lpm.model.atlas import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of_atlas, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig, RegistrationConfig
-from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.prepare import finish_cohort, prepare_cases

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
+from lpm.batch.cases import find_cases
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.volumes import Volume
@@ -28,7 +29,6 @@ from lpm.model.samples import load_samples
 from lpm.model.training import Training
 from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
-from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.prepare import finish_cohort, prepare_cases

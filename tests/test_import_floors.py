@@ -22,6 +22,7 @@ FLOORS = (
     "structures",
     "geometry",
     "files",
+    "batch",
     "segmentation",
     "preparation",
     "measurement",

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import zoom
 
+from lpm.batch.cases import find_cases
 from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.projection import turned_view
-from lpm.preparation.cases import find_cases
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig, PreparationConfig, SamplingConfig
 from lpm.preparation.meshing import mesh_structure

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lpm.batch.cases import find_cases
 from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.volumes import Volume
 from lpm.population.scans import ct_around, write_scans
-from lpm.preparation.cases import find_cases
 from lpm.xray.files.views import read_views
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lpm
+from lpm.batch.cases import find_cases
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume
@@ -21,7 +22,6 @@ from lpm.population.data_set import DataSet, Request, read_attributes
 from lpm.population.gates import Familiar, overlap_ml, unsound
 from lpm.population.generation import GenerationConfig, Generator, generate
 from lpm.population.population import Population
-from lpm.preparation.cases import find_cases
 from lpm.preparation.config import PreparationConfig
 from lpm.preparation.prepare import prepare_cases
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lpm.batch.cases import Case
 from lpm.errors import FileError, InputError, SchemaError
 from lpm.files.volumes import write_volume
 from lpm.geometry.distances import signed_distance
 from lpm.geometry.frames import WorldPoints
 from lpm.geometry.volumes import Volume
-from lpm.preparation.cases import Case
 from lpm.preparation.cohort import Cohort, read_split, split_at_random
 from lpm.preparation.config import MeshingConfig, PreparationConfig, SamplingConfig, digest_case
 from lpm.preparation.prepare import finish_cohort, prepare_cases

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from lpm.batch.cases import find_cases
 from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.volumes import Volume, cropped
-from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.gate import Finding, judge_cohort, judge_gas, verdict

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from dicom_writing import write_scan
+from lpm.batch.cases import find_cases
+from lpm.batch.workers import cluster_workers
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.geometry.volumes import Volume
-from lpm.preparation.cases import find_cases
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig
 from lpm.preparation.prepare import CaseOutcome, finish_cohort, prepare_cases
-from lpm.preparation.workers import cluster_workers
 
 QUICK_TOML = "[sampling]\nn_surface = 2000\nn_off_surface = 2000\n"
 PATIENCE_S = 240

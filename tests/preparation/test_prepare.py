@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from lpm.batch.cases import Case, find_cases
 from lpm.errors import FileError, InputError
 from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import PhantomLungs, stored_as, to_labels
 from lpm.geometry.volumes import Volume
 from lpm.preparation import prepare
-from lpm.preparation.cases import Case, find_cases
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import MeshingConfig, PreparationConfig, SamplingConfig

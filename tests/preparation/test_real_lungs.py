@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lpm.preparation.cases import Case
+from lpm.batch.cases import Case
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.prepare import finish_cohort, prepare_cases

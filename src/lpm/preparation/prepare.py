@@ -14,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 
+from lpm.batch.cases import Case
+from lpm.batch.workers import LocalWorkers, Workers
 from lpm.errors import FileError, InputError, LpmError
 from lpm.files.arrays import write_arrays
 from lpm.files.atomic import atomic_folder, clear_left_overs
@@ -23,7 +25,6 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, on_grid
-from lpm.preparation.cases import Case
 from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, cleaned, is_label_map
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
@@ -41,7 +42,6 @@ from lpm.preparation.gate import Finding, Verdict, judge_case, judge_cohort, jud
 from lpm.preparation.meshing import MeshingReport, mesh_structure
 from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
-from lpm.preparation.workers import LocalWorkers, Workers
 from lpm.records import made_with, now, read_json_model
 from lpm.segmentation.chest_wall import LungBeforeRibs
 from lpm.segmentation.find import LungPolicy, find_lungs

@@ -102,9 +102,9 @@ class PreparationRun:
 
 def prepare_to_folder(run: PreparationRun, bar: Progress) -> Manifest:
     """Prepare all cases, then look at them together: split, scale, manifest and contact sheet."""
-    from lpm.preparation.cases import find_cases
+    from lpm.batch.cases import find_cases
+    from lpm.batch.workers import cluster_workers
     from lpm.preparation.prepare import finish_cohort, prepare_cases
-    from lpm.preparation.workers import cluster_workers
 
     out = run.out.resolve()  # workers elsewhere may stand in another folder
     cases, outcomes = find_cases([path.absolute() for path in run.inputs]), []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dicom_writing import Writing, rewrite, write_series
+from lpm.batch.cases import find_cases
 from lpm.errors import FileError, InputError
-from lpm.preparation.cases import find_cases
 from lpm.preparation.config import PreparationConfig, digest_case
 from lpm.preparation.prepare import prepare_cases
 

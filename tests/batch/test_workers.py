@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from lpm.batch.workers import ClusterWorkers, LocalWorkers, cluster_workers
 from lpm.errors import CasesFailedError, FileError
-from lpm.preparation.workers import ClusterWorkers, LocalWorkers, cluster_workers
 
 dask = pytest.importorskip("dask", reason="extra cluster")
 distributed = pytest.importorskip("distributed", reason="extra cluster")
@@ -83,12 +83,12 @@ def test_one_job_works_in_this_process() -> None:
 
 
 def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpm.preparation.workers._PATIENCE_S", 1)
+    monkeypatch.setattr("lpm.batch.workers._PATIENCE_S", 1)
     with pytest.raises(FileError, match=r"--dask: no scheduler at tcp://127.0.0.1:1"):
         cluster_workers("tcp://127.0.0.1:1").__enter__()
 
 
 def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpm.preparation.workers._PATIENCE_S", 2)
+    monkeypatch.setattr("lpm.batch.workers._PATIENCE_S", 2)
     with start(0) as cluster, pytest.raises(FileError, match=r"--dask: no worker came to tcp://.*start dask workers"):
         cluster_workers(cluster.scheduler_address).__enter__()

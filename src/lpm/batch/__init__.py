@@ -1,0 +1,1 @@
+"""Many cases: found among files and folders, and shared out to workers."""
