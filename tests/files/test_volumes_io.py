@@ -164,10 +164,10 @@ def test_a_header_that_claims_more_than_is_there(tmp_path: Path) -> None:
         read_volume(path)
 
 
-@pytest.mark.parametrize("row", [(0.0, 0.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0), (1.0, 2.0, 0.0, 0.0)])
+@pytest.mark.parametrize("row", [(0.0, 0.0, 0.0, 0.0), (2.0, 0.0, 0.0, 0.0)])
 def test_a_broken_sform_is_refused(tmp_path: Path, row: tuple[float, ...]) -> None:
     path = patched(nifti(tmp_path), 252, "<2h", 0, 1)
-    with pytest.raises(FileError, match=r"header cannot be read .*orthonormal"):
+    with pytest.raises(InputError, match=r"sform: affine .* cannot be inverted"):
         read_volume(patched(path, 296, "<4f", *row))
 
 
@@ -203,7 +203,7 @@ def test_nan(tmp_path: Path, kind: str, value: float) -> None:
 def test_sheared_axes_are_not_written(tmp_path: Path) -> None:
     affine = np.eye(4)
     affine[0, 1] = 0.5
-    with pytest.raises(InputError, match="axes are not at right angles; expected an orthogonal affine"):
+    with pytest.raises(InputError, match=r"axes are not at right angles .* expected an orthogonal affine"):
         write_volume(tmp_path / "x.nii.gz", Volume(numbered(), affine))
     assert not list(tmp_path.iterdir())
 
@@ -225,11 +225,12 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("failure", [RuntimeError("a\n\nITK ERROR: no memory")])
 def test_what_itk_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
-    path = nifti(tmp_path)
+    path = tmp_path / "x.nrrd"
+    write_volume(path, Volume(numbered(), np.diag([2.0, 2.0, 2.0, 1.0])))
 
     def refuse(_: str) -> None:
         raise failure
 
     monkeypatch.setattr(sitk, "ReadImage", refuse)
-    with pytest.raises(FileError, match=r"x.nii.gz: damaged \(ITK ERROR: no memory\)"):
+    with pytest.raises(FileError, match=r"x.nrrd: damaged \(ITK ERROR: no memory\)"):
         read_volume(path)

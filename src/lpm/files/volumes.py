@@ -1,22 +1,21 @@
-"""Volumes on disk: NIfTI, NRRD, MHA through SimpleITK. LPS is known here and nowhere further in."""
+"""Volumes on disk: NIfTI through nibabel, NRRD and MHA through SimpleITK."""
 
 from __future__ import annotations
 
-import gzip
-import struct
 import warnings
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lpm.errors import FileError, InputError
+from lpm.files.affines import check_affine, geometry_notes, refuse_shear
 from lpm.files.atomic import atomic_file
+from lpm.files.nifti import NIFTI_SUFFIXES, read_nifti_header, read_nifti_voxels
 from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
@@ -24,6 +23,9 @@ from lpm.geometry.volumes import Volume
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left and back are right and front, negative
 _MAX_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
+_PAIRS = (".hdr", ".img")
+_Read = tuple[NDArray[Any], Floats, tuple[str, ...]]  # voxels, affine to RAS mm, notes
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK writes to stderr of a header, messages here say better
 
 
 @dataclass(frozen=True)
@@ -81,30 +83,21 @@ def read_volume_file(path: Path) -> VolumeFile:
     """Read a 3-D image with its affine to RAS mm, and what had to be assumed of it.
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. Axes may run any way and be oblique.
+        path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd. Axes may run any way and be oblique, at right angles.
 
     Returns:
         Voxels indexed (i, j, k) as stored, finite.
 
     Raises:
         FileError: Missing, of another kind, damaged, too large, or its header cannot be used.
-        InputError: Not 3-D, or it holds NaN or infinite values.
+        InputError: Not 3-D, sheared, or it holds NaN or infinite values.
     """
-    if not path.is_file():
-        raise FileError(str(path), "no such file", f"a volume ({', '.join(VOLUME_SUFFIXES)})")
-    if not is_volume_name(path):
-        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
-    affine, n_voxels = _read_header(path)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_nifti(path, n_voxels)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise FileError(str(path), f"damaged ({_reason(error)})", hint="copy or download it again") from error
-    voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-    if np.issubdtype(voxels.dtype, np.floating) and not np.isfinite(voxels).all():
-        _refuse_not_finite(path, int(np.count_nonzero(~np.isfinite(voxels))))
-    return VolumeFile(Volume(handed_over(voxels), affine))
+    _check_name(path)
+    read = _read_nifti if _is_nifti(path) else _read_by_itk
+    voxels, affine, notes = read(path)
+    if np.issubdtype(voxels.dtype, np.floating) and (n := int(np.count_nonzero(~np.isfinite(voxels)))):
+        raise InputError(str(path), f"{n} voxels are NaN or infinite", "finite values", "replace them")
+    return VolumeFile(Volume(handed_over(voxels), affine), (*notes, *geometry_notes(affine)))
 
 
 def count_voxels(path: Path) -> int:
@@ -114,69 +107,70 @@ def count_voxels(path: Path) -> int:
         FileError: The header cannot be read, or claims more than can be.
         InputError: Not 3-D, or several values a voxel.
     """
-    return _read_header(path)[1]
+    if _is_nifti(path) and path.is_file():
+        return _check_size(path, read_nifti_header(path).shape)
+    return _check_size(path, _itk_header(path).GetSize())
 
 
-def _refuse_not_finite(path: Path, count: int) -> None:
-    if count:
-        raise InputError(str(path), f"{count} voxels are NaN or infinite", "finite values", "replace them")
+def _check_name(path: Path) -> None:
+    if not path.is_file():
+        raise FileError(str(path), "no such file", f"a volume ({', '.join(VOLUME_SUFFIXES)})")
+    if path.suffix.lower() in _PAIRS:
+        given = "half of a pair .hdr and .img (Analyze or NIfTI), whose axes are not known for sure"
+        raise FileError(str(path), given, "one file that holds both", "convert the pair to .nii.gz")
+    if not is_volume_name(path):
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
 
 
-def _check_nifti(path: Path, n_voxels: int) -> None:
-    """ITK reads a truncated NIfTI, and NaN in it, as zeros without a word: look at the bytes first."""
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _check_size(path: Path, shape: Sequence[int]) -> int:
+    """The number of voxels; asked before any memory is taken for them."""
+    if len(shape) != 3:
+        raise InputError(str(path), f"{len(shape)}-D image of size {tuple(shape)}", "3-D", "save one 3-D volume of it")
+    n_voxels = int(np.prod(shape, dtype=object))
+    if n_voxels > _MAX_VOXELS:
+        raise FileError(str(path), f"header claims {tuple(shape)} voxels", f"at most {_MAX_VOXELS}", "crop it")
+    return n_voxels
+
+
+def _read_nifti(path: Path) -> _Read:
+    header = read_nifti_header(path)
+    _check_size(path, header.shape)
+    return read_nifti_voxels(path, header), header.affine, header.notes
+
+
+def _read_by_itk(path: Path) -> _Read:
+    reader = _itk_header(path)
+    _check_size(path, reader.GetSize())
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(reader.GetDirection()).reshape(3, 3) * np.array(reader.GetSpacing())
+    affine[:3, 3] = reader.GetOrigin()
+    check_affine(affine, str(path))
     try:
-        with path.open("rb") as raw:
-            is_zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_zipped else path.open("rb") as file:
-            _check_nifti_voxels(path, cast(BinaryIO, file), n_voxels)
-    except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
-        raise FileError(str(path), f"damaged ({error})", hint="copy or download it again") from error
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise FileError(str(path), f"damaged ({_reason(error)})", hint="copy or download it again") from error
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), np.asarray(_RAS_FROM_LPS @ affine), ()
 
 
-def _check_nifti_voxels(path: Path, file: BinaryIO, n_voxels: int) -> None:
-    header = file.read(348)
-    order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
-    datatype, bits = struct.unpack_from(f"{order}2h", header, 70)
-    (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    expected, found, not_finite = n_voxels * bits // 8, 0, 0
-    file.seek(int(offset))
-    while chunk := file.read(1 << 22):
-        if datatype in (16, 64):
-            values = np.frombuffer(chunk[: len(chunk) // 8 * 8], dtype=f"{order}f{bits // 8}")
-            not_finite += int(np.count_nonzero(~np.isfinite(values)))
-        found += len(chunk)
-    if found < expected:
-        raise FileError(str(path), f"holds {found} of {expected} bytes of voxels", hint="copy or download it again")
-    _refuse_not_finite(path, not_finite)
-
-
-def _reason(error: Exception) -> str:
-    """ITK's exceptions are long; their last line says what went wrong."""
-    return str(error).strip().splitlines()[-1].strip()[:200]
-
-
-def _read_header(path: Path) -> tuple[Floats, int]:
-    """Check size and geometry before any memory is taken for voxels."""
+def _itk_header(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise FileError(str(path), f"header cannot be read ({_reason(error)})", "an intact volume") from error
-    size = reader.GetSize()
-    if reader.GetNumberOfComponents() != 1:
-        raise InputError(
-            str(path), f"{reader.GetNumberOfComponents()} values a voxel", "one (not a colour or vector image)"
-        )
-    if len(size) != 3:
-        raise InputError(str(path), f"{len(size)}-D image of size {tuple(size)}", "3-D", "save one 3-D volume of it")
-    n_voxels = int(np.prod(size, dtype=object))
-    if n_voxels > _MAX_VOXELS:
-        raise FileError(str(path), f"header claims {tuple(size)} voxels", f"at most {_MAX_VOXELS}", "crop it")
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(reader.GetDirection()).reshape(3, 3) * np.array(reader.GetSpacing())
-    affine[:3, 3] = reader.GetOrigin()
-    return np.asarray(_RAS_FROM_LPS @ affine), n_voxels
+    if (n := reader.GetNumberOfComponents()) != 1:
+        raise InputError(str(path), f"{n} values a voxel", "one (not a colour or vector image)")
+    return reader
+
+
+def _reason(error: Exception) -> str:
+    """ITK's exceptions are long; their last line says what went wrong."""
+    return str(error).strip().splitlines()[-1].strip()[:200]
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -207,9 +201,8 @@ def to_itk(volume: Volume, subject: str = "volume") -> sitk.Image:
         InputError: The affine is sheared; ITK's images have orthogonal axes only.
     """
     lps_from_voxel = _RAS_FROM_LPS @ volume.world_from_voxel
+    refuse_shear(lps_from_voxel, subject)
     direction = lps_from_voxel[:3, :3] / volume.spacing_mm
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
-        raise InputError(subject, "axes are not at right angles", "an orthogonal affine", "resample it first")
     image = sitk.GetImageFromArray(np.ascontiguousarray(_storable(volume.voxels).transpose(2, 1, 0)))
     image.SetSpacing(volume.spacing_mm.tolist())
     image.SetDirection(direction.ravel().tolist())
