@@ -17,6 +17,8 @@ from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.structures import DEFAULT_STRUCTURES
 
+WRITTEN = (".ply", ".xyz", ".txt", ".csv", ".npy", ".npz")
+
 
 @pytest.fixture
 def cloud(rng: np.random.Generator) -> np.ndarray:
@@ -31,7 +33,7 @@ def lung_points(phantom_labels: Volume) -> dict[str, np.ndarray]:
     return {name: sample_surface(mesh, 5000, rng=rng).points for name, mesh in meshes.items()}
 
 
-@pytest.mark.parametrize("suffix", POINT_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_round_trip(tmp_path: Path, cloud: np.ndarray, suffix: str) -> None:
     path = tmp_path / f"points{suffix}"
     write_points(path, cloud)
@@ -96,8 +98,8 @@ def test_an_npz_without_a_clear_choice(tmp_path: Path, cloud: np.ndarray) -> Non
 def test_missing_and_unknown(tmp_path: Path, cloud: np.ndarray) -> None:
     with pytest.raises(FileError, match=r"x.ply: no such file; expected points \(.ply, .xyz"):
         read_points(tmp_path / "x.ply")
-    with pytest.raises(FileError, match=r"unknown kind '.pcd'; expected one of .ply, .xyz"):
-        read_points(tmp_path / "x.pcd")
+    with pytest.raises(FileError, match=r"unknown kind '.las'; expected one of .ply, .xyz"):
+        read_points(tmp_path / "x.las")
     with pytest.raises(FileError, match=r"unknown kind ''"):
         write_points(tmp_path / "x", cloud)
 
@@ -148,7 +150,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", POINT_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_fewer_than_ten(tmp_path: Path, cloud: np.ndarray, suffix: str) -> None:
     write_points(tmp_path / f"x{suffix}", cloud[:9])
     with pytest.raises(InputError, match="9 points; expected at least 10"):
@@ -164,8 +166,8 @@ def test_an_empty_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("x.xyz", "1 2", "point 51 reads '1 2'; expected three numbers"),
-        ("x.xyz", "1 2 three", "point 51 reads '1 2 three'; expected three numbers"),
+        ("x.xyz", "1,2", "point 51 has 2 values; expected at least 3"),
+        ("x.xyz", "1,2,three", "point 51 reads '1 2 three'; expected three numbers"),
         ("x.csv", "1,2", "point 51 has 2 values; expected at least 3"),
         ("x.csv", "1,2,x", "point 51 reads '1 2 x'; expected three numbers"),
     ],
@@ -259,3 +261,24 @@ def test_more_columns_than_three_need_names(tmp_path: Path, cloud: np.ndarray) -
     (tmp_path / "x.csv").write_text("".join(f"{i},{p[0]},{p[1]},{p[2]}\n" for i, p in enumerate(cloud)))
     with pytest.raises(InputError, match=r"4 columns without a header; expected columns x, y, z"):
         read_points(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_a_few_points_far_away_are_no_other_unit(lung_points: dict[str, np.ndarray], n: int) -> None:
+    stray = np.tile([10_000.0, 0.0, 0.0], (n, 1))
+    points = np.vstack([lung_points["left_lung"][::10], stray])
+    given = rf"cloud: {n} of {500 + n} points lie far from all others, the first at 10000, 0, 0 \(point 501\)"
+    with pytest.raises(InputError, match=given) as caught:
+        check_extent(points, "cloud")
+    kept = eval(caught.value.hint.removeprefix("leave them out: "), {"np": np, "points": points})  # noqa: S307
+    np.testing.assert_array_equal(kept, points[:500])
+    with pytest.raises(InputError, match=r"multiply by 1000, they look like metres"):
+        check_extent(points / 1000.0, "cloud")
+
+
+def test_records_with_named_fields(tmp_path: Path, cloud: np.ndarray) -> None:
+    records = np.zeros(len(cloud), [("intensity", "f4"), ("z", "f8"), ("y", "f8"), ("x", "f8")])
+    for axis, values in zip("xyz", cloud.T, strict=True):
+        records[axis] = values
+    np.save(tmp_path / "x.npy", records)
+    np.testing.assert_array_equal(read_points(tmp_path / "x.npy").points_mm, cloud)

@@ -102,6 +102,37 @@ def test_other_shapes_are_not_points(shape: tuple[int, ...]) -> None:
         as_points(np.zeros(shape))
 
 
+XYZ = np.random.default_rng(0).normal(0.0, 80.0, (50, 3))
+NORMALS = XYZ / np.linalg.norm(XYZ, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("points", "hint"),
+    [
+        (XYZ.T, "points.T"),
+        (np.c_[XYZ, np.ones(50)].T, "points[:3].T"),
+        (np.c_[XYZ, np.ones(50)], "points[:, :3]"),
+        (np.c_[XYZ, NORMALS], "points[:, :3]"),
+        (np.c_[NORMALS, XYZ], "points[:, 3:6]"),
+        (np.c_[np.arange(50), XYZ], "points[:, 1:4]"),
+        (XYZ[None], "points.reshape(-1, 3)"),
+        (XYZ.reshape(5, 10, 3), "points.reshape(-1, 3)"),
+    ],
+)
+def test_the_hint_for_another_shape_gives_the_points(points: np.ndarray, hint: str) -> None:
+    with pytest.raises(InputError, match=r"expected \(n, 3\)") as caught:
+        as_points(points)
+    assert caught.value.hint.startswith(hint)
+    assert np.array_equal(eval(hint, {"points": points}), XYZ)  # noqa: S307
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 2), (2, 30), (0, 5)])
+def test_no_hint_where_coordinates_could_mix(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as caught:
+        as_points(np.ones(shape))
+    assert caught.value.hint == ""
+
+
 def test_too_few_points_are_counted() -> None:
     assert len(as_points(np.zeros((3, 3)), "cloud", at_least=3)) == 3
     with pytest.raises(InputError, match=r"cloud: 3 points; expected at least 4\. Try: give more"):

@@ -15,6 +15,7 @@ from lpm.geometry.frames import Floats
 
 Space = Literal["RAS", "LPS"]
 _MARK = re.compile(rb"SPACE=(RAS|LPS)")
+_FIELD = re.compile(rb"\nSPACE 1 1 string\s+(RAS|LPS)")
 _FLIP = np.array([-1.0, -1.0, 1.0])  # RAS to LPS and back
 _STL_HEADER = 80  # bytes, by the format
 _LINES = 200  # of a text file's start in which its comments are looked for
@@ -47,13 +48,28 @@ def marked(content: bytes, suffix: str, space: Space) -> bytes:
 
 def space_of(path: Path) -> Space:
     """Read the mark of a .ply, .stl or .obj; a file without one is taken as RAS."""
+    return mark_of(path) or "RAS"
+
+
+def mark_of(path: Path) -> Space | None:
+    """Read the mark of a .ply, .stl or .obj; None without one."""
     with path.open("rb") as file:
         if path.suffix.lower() == ".stl":
             head = file.readline(_STL_HEADER)
         else:
             head = b"".join(line for line in (file.readline(_STL_HEADER) for _ in range(_LINES)) if line[:1] in b"c#")
-    found = _MARK.search(head)
-    return "LPS" if found and found[1] == b"LPS" else "RAS"
+    return _marked(_MARK.search(head))
+
+
+def space_of_vtk(content: bytes) -> Space | None:
+    """Read the mark in the second line of a legacy .vtk, or in its field data; None without one."""
+    return _marked(_MARK.search(content.split(b"\n", 2)[1]) or _FIELD.search(content))
+
+
+def _marked(found: re.Match[bytes] | None) -> Space | None:
+    if found is None:
+        return None
+    return "LPS" if found[1] == b"LPS" else "RAS"
 
 
 def space_of_fields(data: Any) -> Space:

@@ -1,9 +1,8 @@
-"""Points on disk: ply, xyz, txt, csv, npy, npz. Coordinates are taken as RAS mm, and what cannot be that is refused."""
+"""Points on disk. Coordinates are RAS mm unless a file says LPS, and what cannot be mm is refused."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,26 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from lpm.errors import FileError, InputError, LpmError
+from lpm.errors import FileError, InputError, LpmError, MisuseError
 from lpm.files.atomic import atomic_file
-from lpm.files.mesh_space import Space, in_space, space_of
+from lpm.files.clouds.cloud import Cloud
+from lpm.files.clouds.markups import read_markups
+from lpm.files.clouds.pcd import read_pcd
+from lpm.files.clouds.table import MIN_POINTS, read_table
+from lpm.files.clouds.vtk import read_vtk_points
+from lpm.files.mesh_space import Space, in_space, mark_of
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 from lpm.structures import LUNGS_MM
 
-MIN_POINTS = 10  # fewer fix neither place nor size
+__all__ = ["MIN_POINTS", "POINT_SUFFIXES", "PointFile", "check_extent", "read_points", "write_points"]
+
 _LEAST = 0.06  # of the whole's extent: a part of it in mm, at least
 _MOST = 2.0  # of the whole's extent: the whole in mm, at most
 _USUAL = (0.3, 1.4)  # of the whole's extent: the whole, usually, by which another unit is guessed
 _MOST_CM = 0.11  # of the whole's extent in mm: the whole in cm, at most
-_SIDE_COLUMNS = ("structure", "side", "lung")
-_AXES: tuple[tuple[str, Space], ...] = (("xyz", "RAS"), ("ras", "RAS"), ("lps", "LPS"))
+_WRITTEN = (".ply", ".xyz", ".txt", ".csv", ".npy", ".npz")
+_STRAY = 0.05  # of the points, at most, that can be stray ones
 
 
 @read_only_arrays
@@ -37,38 +42,45 @@ class PointFile:
     Args:
         points_mm: (n, 3) RAS mm.
         structure: (n,) structure or side that each lies on, as written, or None if the file does not say.
+        notes: What was assumed or left out.
     """
 
     points_mm: Floats
     structure: NDArray[np.str_] | None
+    notes: tuple[str, ...] = ()
 
 
-def read_points(path: Path) -> PointFile:
-    """Read points; coordinates are taken as RAS mm unless a .ply says LPS, as those of 3D Slicer do.
+def read_points(path: Path, space: Space | None = None) -> PointFile:
+    """Read points; coordinates are RAS mm unless the file says LPS, or the caller does.
 
     Args:
-        path: .ply (vertices of a cloud or mesh), .xyz or .txt (three numbers a line), .csv (columns x, y, z,
-            or R, A, S, or L, P, S, and, if it is there, ``structure``, ``side`` or ``lung``; without a header three
-            columns), .npy, or .npz (array ``points_mm``, ``points`` or its only one).
+        path: .ply (vertices of a cloud or mesh), .pcd, .vtk; .fcsv or .mrk.json of 3D Slicer; .npy, or .npz (array
+            ``points_mm``, ``points`` or its only one); .csv, .xyz or .txt (three numbers a line, or columns named x,
+            y, z, or R, A, S, or L, P, S, and, if it is there, ``structure``, ``side`` or ``lung``).
+        space: Space of the coordinates, for files that do not say it.
 
     Returns:
         At least `MIN_POINTS` finite points.
 
     Raises:
         FileError: Missing, of an unknown kind, damaged, or an npz without a clear choice of array.
-        InputError: Not (n, 3), NaN, or too few points.
+        InputError: Not (n, 3), NaN, too few points, or a table that can be read in two ways.
+        MisuseError: The file says another space.
     """
     reader = _reader(path)
     if not path.is_file():
         raise FileError(str(path), "no such file", f"points ({', '.join(_READERS)})")
     try:
-        raw, structure = reader(path)
+        cloud = reader(path)
     except LpmError:
         raise
     except Exception as error:  # every reader has exceptions of its own for damaged bytes
         raise FileError(str(path), f"cannot be read as points ({_reason(error)})", "an intact file") from error
-    points = as_points(raw, str(path), at_least=MIN_POINTS)
-    return PointFile(points, structure)
+    if space and cloud.space and cloud.space != space:
+        given = f"{space}, and {path.name} says {cloud.space}"
+        raise MisuseError("points_space", given, "what the file says", "leave it out")
+    points = as_points(cloud.points, str(path), at_least=MIN_POINTS)
+    return PointFile(in_space(points, space or cloud.space or "RAS"), cloud.structure, cloud.notes)
 
 
 def _reason(error: Exception) -> str:
@@ -92,13 +104,43 @@ def check_extent(points_mm: Floats, subject: str, whole_mm: float = LUNGS_MM) ->
     """
     if len(as_points(points_mm, subject)) == 0:
         raise InputError(subject, "no points", f"at least {MIN_POINTS}")
-    extent = float(np.linalg.norm(np.ptp(points_mm, axis=0)))
-    could_be_mm = _LEAST * whole_mm <= extent <= _MOST * whole_mm
-    if could_be_mm and not (extent < _MOST_CM * whole_mm and _are_plump(points_mm)):
+    if _could_be_mm(points_mm, whole_mm):
         return
+    points_mm = _without_strays(points_mm, subject, whole_mm)
+    extent = _extent(points_mm)
     low, high = (share * whole_mm for share in _USUAL)
     expected = f"{low:.0f} to {high:.0f} mm for the model's shapes"
     raise InputError(subject, f"points extend over {extent:.4g}", expected, _unit_hint(extent, (low, high)))
+
+
+def _extent(points: Floats) -> float:
+    return float(np.linalg.norm(np.ptp(points, axis=0)))
+
+
+def _could_be_mm(points: Floats, whole_mm: float) -> bool:
+    extent = _extent(points)
+    could_be = _LEAST * whole_mm <= extent <= _MOST * whole_mm
+    return could_be and not (extent < _MOST_CM * whole_mm and _are_plump(points))
+
+
+def _without_strays(points: Floats, subject: str, whole_mm: float) -> Floats:
+    """The points but for a few that lie far from all others.
+
+    Raises:
+        InputError: Without them the points can be mm: these few are what is wrong.
+    """
+    away: Floats = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    usual = float(np.quantile(away, 1.0 - _STRAY))
+    is_stray = away > 4.0 * usual  # the farthest part of any shape lies within twice that
+    kept: Floats = points[~is_stray]
+    if not is_stray.any() or not _could_be_mm(kept, whole_mm):
+        return kept
+    first = int(np.flatnonzero(is_stray)[0])
+    given = f"{is_stray.sum()} of {len(points)} points lie far from all others, the first "
+    given += f"at {', '.join(f'{x:.5g}' for x in points[first])} (point {first + 1})"
+    limit = f"{4.0 * usual:.0f}"
+    hint = f"leave them out: points[np.linalg.norm(points - np.median(points, axis=0), axis=1) <= {limit}]"
+    raise InputError(subject, given, "points of one surface", hint)
 
 
 def _are_plump(points: Floats) -> bool:
@@ -132,7 +174,8 @@ def write_points(path: Path, points_mm: Floats) -> None:
         FileError: Unknown ending, or the disk refuses.
         InputError: Not (n, 3), or NaN.
     """
-    _reader(path)
+    if path.suffix.lower() not in _WRITTEN:
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(_WRITTEN)}")
     points = as_points(points_mm)
     with atomic_file(path) as temporary:
         match path.suffix.lower():
@@ -148,108 +191,48 @@ def write_points(path: Path, points_mm: Floats) -> None:
                 np.savetxt(temporary, points, fmt="%.9g")
 
 
-Raw = tuple[Any, NDArray[np.str_] | None]
-
-
-def _reader(path: Path) -> Callable[[Path], Raw]:
+def _reader(path: Path) -> Callable[[Path], Cloud]:
     try:
         return _READERS[path.suffix.lower()]
     except KeyError:
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(_READERS)}") from None
 
 
-def _read_ply(path: Path) -> Raw:
+def _read_ply(path: Path) -> Cloud:
     loaded: Any = trimesh.load(str(path), process=False)
-    return in_space(np.asarray(loaded.vertices), space_of(path)), None
+    return Cloud(np.asarray(loaded.vertices), space=mark_of(path))
 
 
-def _read_xyz(path: Path) -> Raw:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    rows = [line.replace(",", " ").split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if rows and [cell.lower() for cell in rows[0][:3]] == ["x", "y", "z"]:
-        rows = rows[1:]
-    return _numbers(path, [row[:3] for row in rows]), None
+def _read_npy(path: Path) -> Cloud:
+    return Cloud(_unstructured(np.load(path, allow_pickle=False)))
 
 
-def _read_npy(path: Path) -> Raw:
-    return np.load(path, allow_pickle=False), None
-
-
-def _read_npz(path: Path) -> Raw:
+def _read_npz(path: Path) -> Cloud:
     with np.load(path, allow_pickle=False) as archive:
         names = archive.files
         name = next((n for n in ("points_mm", "points") if n in names), names[0] if len(names) == 1 else None)
         if name is None:
             raise FileError(str(path), f"holds {sorted(names)}", "an array points_mm or points", "rename the array")
-        return archive[name], None
+        return Cloud(_unstructured(archive[name]))
 
 
-def _read_csv(path: Path) -> Raw:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        text = file.read()
-    separator = ";" if ";" in text.partition("\n")[0] else ","
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(cell.strip() for cell in row)]
-    if not rows:
-        raise InputError(str(path), "no rows", f"at least {MIN_POINTS} points")
-    header = None if _is_number(rows[0][0]) else [cell.strip().lower() for cell in rows[0]]
-    body = rows if header is None else rows[1:]
-    columns = _columns(path, header or [""] * len(rows[0]))
-    side = columns.side
-    _check_widths(path, body, max(*columns.axes, side or 0) + 1)
-    structure = None if side is None else np.array([row[side].strip() for row in body], dtype=np.str_)
-    points = _numbers(path, [[row[axis] for axis in columns.axes] for row in body])
-    return in_space(points, columns.space), structure
+def _unstructured(array: NDArray[Any]) -> NDArray[Any]:
+    """(n, 3) of an array of records with fields x, y and z; others as they are."""
+    if not {"x", "y", "z"} <= set(array.dtype.names or ()):
+        return array
+    return np.stack([array[name] for name in "xyz"], axis=-1)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Where a table holds coordinates and side, and the space of the coordinates."""
-
-    axes: Sequence[int] = (0, 1, 2)
-    side: int | None = None
-    space: Space = "RAS"
-
-
-def _columns(path: Path, header: list[str]) -> _Columns:
-    """Find coordinates by name (``x``, ``x_mm``; R, A, S or L, P, S), and the side; without names, three columns."""
-    plain = [name.removesuffix("_mm") for name in header]
-    side = next((header.index(name) for name in _SIDE_COLUMNS if name in header), None)
-    for axes, space in _AXES:
-        if set(axes) <= set(plain):
-            return _Columns([plain.index(axis) for axis in axes], side, space)
-    if len(header) - (side is not None) > 3 or (side is not None and side < 3):
-        given = f"columns {header}" if any(header) else f"{len(header)} columns without a header"
-        raise InputError(str(path), given, "columns x, y, z", "name them in the first line, or keep three columns")
-    return _Columns(side=side)
-
-
-def _check_widths(path: Path, rows: Sequence[Sequence[str]], width: int) -> None:
-    for number, row in enumerate(rows, start=1):
-        if len(row) < width:
-            raise InputError(str(path), f"point {number} has {len(row)} values", f"at least {width}, comma separated")
-
-
-def _numbers(path: Path, rows: Sequence[Sequence[str]]) -> Floats:
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 3 or not all(_is_number(cell) for cell in row):
-            raise InputError(str(path), f"point {number} reads {' '.join(row)!r}", "three numbers", "x y z in mm")
-    return np.array(rows, dtype=np.float64).reshape(-1, 3)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-_READERS: dict[str, Callable[[Path], Raw]] = {
+_READERS: dict[str, Callable[[Path], Cloud]] = {
     ".ply": _read_ply,
-    ".xyz": _read_xyz,
-    ".txt": _read_xyz,
-    ".csv": _read_csv,
+    ".xyz": read_table,
+    ".txt": read_table,
+    ".csv": read_table,
     ".npy": _read_npy,
     ".npz": _read_npz,
+    ".fcsv": read_table,
+    ".json": read_markups,
+    ".pcd": read_pcd,
+    ".vtk": read_vtk_points,
 }
 POINT_SUFFIXES = tuple(_READERS)

@@ -59,7 +59,7 @@ def as_points(array: PointsLike, subject: str = "points", *, at_least: int = 0) 
     except (TypeError, ValueError) as error:
         raise InputError(subject, f"not numbers ({error})", "an (n, 3) array") from error
     if points.ndim != 2 or points.shape[1] != 3:
-        raise InputError(subject, f"shape {points.shape}", "(n, 3)", "points.reshape(-1, 3), or drop extra columns")
+        raise InputError(subject, f"shape {points.shape}", "(n, 3)", _reshaped(points))
     bad = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
     if bad:
         raise InputError(
@@ -68,6 +68,23 @@ def as_points(array: PointsLike, subject: str = "points", *, at_least: int = 0) 
     if len(points) < at_least:
         raise InputError(subject, f"{len(points)} points", f"at least {at_least}", "give more of them")
     return points
+
+
+def _reshaped(points: Floats) -> str:
+    """The expression that makes (n, 3) of an array of another shape without mixing coordinates; none if unclear."""
+    if points.ndim != 2:
+        return "points.reshape(-1, 3)" if points.ndim > 2 and points.shape[-1] == 3 else ""
+    rows, columns = points.shape
+    if rows in (3, 4) and columns > rows:
+        return "points.T" if rows == 3 else "points[:3].T"
+    if columns < 4 or rows < columns:
+        return ""
+    first = points[:, 0]
+    if (first == np.round(first)).all() and not (points == np.round(points)).all():
+        return "points[:, 1:4], if the first column is a number or label of each point"
+    if columns >= 6 and np.abs(points[:, :3]).max() <= 1.001 < np.abs(points[:, 3:6]).max():
+        return "points[:, 3:6], if normals come first"
+    return "points[:, :3], if x, y, z come first"
 
 
 @read_only_arrays

@@ -139,10 +139,11 @@ def told_labels(run: FitRun, path: Path, meaning: MaskFitConfig) -> tuple[Volume
 
 def _drawn(run: FitRun, path: Path, n_points: int) -> Observation:
     """At most `n_points` of a file."""
-    file = read_points(path)
+    file = read_points(path, run.points_space)
     chosen = draw_points(file.points_mm, n_points, rng=np.random.default_rng(run.seed))
     sides = None if file.structure is None else file.structure[chosen].tolist()
-    return observe_points(run.model, file.points_mm[chosen], sides)
+    seen = observe_points(run.model, file.points_mm[chosen], sides)
+    return replace(seen, notes=(*(f"{path.name}: {note}" for note in file.notes), *seen.notes))
 
 
 def fit_observed(

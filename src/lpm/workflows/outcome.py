@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lpm.files.mesh_space import Space
 from lpm.files.meshes import MeshFiles
 from lpm.fitting.config import FitConfig
 from lpm.fitting.fit import Fit
@@ -38,6 +39,7 @@ class FitRun:
         seed: Seed of the points that are drawn.
         also: Further files of the same patient in the same frame, points or label maps.
         tell: Told what is being done.
+        points_space: Space of the points in files that do not say it; None for RAS.
     """
 
     model: ModelBundle
@@ -46,6 +48,7 @@ class FitRun:
     seed: int = 0
     also: tuple[Path, ...] = ()
     tell: Tell = silent
+    points_space: Space | None = None
 
 
 @read_only_arrays

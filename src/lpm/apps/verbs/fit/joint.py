@@ -17,6 +17,7 @@ from lpm.apps.verbs.fit.options import (
     MeshOption,
     PartsOption,
     PatientDetectorOption,
+    PointsSpaceOption,
     ProjectionOption,
     ReportOption,
     SeedOption,
@@ -29,6 +30,7 @@ from lpm.apps.verbs.fit.options import (
     finish,
     mesh_files,
     options_named,
+    space_named,
     tell,
 )
 from lpm.apps.verbs.fit.xray import parse_spacing
@@ -43,7 +45,10 @@ Paths = list[Path] | None
 def fit_joint(
     out: OutOption,
     points: Annotated[
-        Paths, typer.Option("--points", help="Surface points: .ply .xyz .csv .npy .npz, RAS mm; repeatable.")
+        Paths,
+        typer.Option(
+            "--points", help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .fcsv .mrk.json, mm; repeatable."
+        ),
     ] = None,
     mask: Annotated[
         Paths,
@@ -51,6 +56,7 @@ def fit_joint(
     ] = None,
     frontal: Annotated[Paths, typer.Option("--frontal", help="PA or AP radiograph; repeatable.")] = None,
     lateral: Annotated[Paths, typer.Option("--lateral", help="Lateral radiograph, the front on its left.")] = None,
+    points_space: PointsSpaceOption = None,
     also: AlsoOption = None,
     views: ViewsOption = None,
     ap: ApOption = False,
@@ -101,6 +107,9 @@ def fit_joint(
     files = EvidenceFiles(tuple(points or ()), tuple(mask or ()), tuple(pictures), grid, meaning, taken, views)
     with options_named():
         files.refuse_shared_views()
-    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
+    config, further, space = fit_config(prior_only=prior_only), tuple(also or ()), space_named(points_space)
+    run = FitRun(load_bundle(model), config, spacing_mm, seed, further, tell, space)
     written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
-    finish(fit_evidence_files(run, files), out, written)
+    with options_named():
+        outcome = fit_evidence_files(run, files)
+    finish(outcome, out, written)

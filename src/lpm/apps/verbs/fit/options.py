@@ -15,6 +15,7 @@ from lpm.apps.terminal import plain, say, screen
 from lpm.errors import MisuseError
 
 if TYPE_CHECKING:
+    from lpm.files.mesh_space import Space
     from lpm.files.meshes import MeshFiles
     from lpm.fitting.fit import Fit
     from lpm.geometry.meshes import WorldMesh
@@ -25,6 +26,10 @@ MeshOption = Annotated[
 ]
 SpaceOption = Annotated[
     Literal["ras", "lps"], typer.Option("--mesh-space", help="Of the meshes' coordinates; their headers say it.")
+]
+PointsSpaceOption = Annotated[
+    Literal["ras", "lps"] | None,
+    typer.Option("--points-space", help="Of points in files that do not say it; default ras."),
 ]
 FacesOption = Annotated[
     int | None, typer.Option("--faces", min=100, help="Most triangles of each mesh, such as for printing; default all.")
@@ -89,7 +94,12 @@ def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFile
     """How the command line wants meshes written."""
     from lpm.files.meshes import MeshFiles
 
-    return MeshFiles(f".{mesh_format}", "LPS" if mesh_space == "lps" else "RAS", faces)
+    return MeshFiles(f".{mesh_format}", space_named(mesh_space) or "RAS", faces)
+
+
+def space_named(name: str | None) -> Space | None:
+    """Space of an option."""
+    return None if name is None else "LPS" if name == "lps" else "RAS"
 
 
 def tell(text: str, share: float | None) -> None:

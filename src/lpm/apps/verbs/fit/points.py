@@ -14,6 +14,7 @@ from lpm.apps.verbs.fit.options import (
     FiguresOption,
     MeshOption,
     PartsOption,
+    PointsSpaceOption,
     ReportOption,
     SeedOption,
     SpaceOption,
@@ -21,17 +22,23 @@ from lpm.apps.verbs.fit.options import (
     begin,
     finish,
     mesh_files,
+    options_named,
+    space_named,
     tell,
 )
 
 
 def fit_points(
     points: Annotated[
-        Path, typer.Argument(help="Surface points: .ply .xyz .csv .npy .npz, RAS mm, optional side column.")
+        Path,
+        typer.Argument(
+            help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .fcsv .mrk.json, mm, optional side column."
+        ),
     ],
     out: OutOption,
     model: ModelOption = None,
     n: Annotated[int, typer.Option("--points", min=10, help="Draw at most this many of the file's points.")] = 5000,
+    points_space: PointsSpaceOption = None,
     also: AlsoOption = None,
     mesh_format: MeshOption = "ply",
     mesh_space: SpaceOption = "ras",
@@ -52,6 +59,9 @@ def fit_points(
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
     begin(out, figures=figures)
-    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
+    config, further, space = fit_config(prior_only=prior_only), tuple(also or ()), space_named(points_space)
+    run = FitRun(load_bundle(model), config, spacing_mm, seed, further, tell, space)
     files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
-    finish(fit_points_file(run, points, n_points=n, grid=grid), out, files)
+    with options_named():
+        outcome = fit_points_file(run, points, n_points=n, grid=grid)
+    finish(outcome, out, files)

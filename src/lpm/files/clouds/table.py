@@ -1,0 +1,196 @@
+"""Points in a table of text: a line for each, columns by name or three of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lpm.errors import InputError
+from lpm.files.clouds.cloud import Cloud
+from lpm.files.clouds.text import Rows, comments_and_lines, decoded, is_number, is_whole, rows_of, split, with_points
+from lpm.files.mesh_space import Space
+
+MIN_POINTS = 10  # fewer fix neither place nor size
+_SIDE_COLUMNS = ("structure", "side", "lung")
+_AXES: tuple[tuple[tuple[str, ...], Space | None], ...] = (
+    (("x", "y", "z"), None),
+    (("points:0", "points:1", "points:2"), None),  # ParaView
+    (("points_0", "points_1", "points_2"), None),  # ParaView from 5.9 on
+    (("0", "1", "2"), None),  # pandas, of an array without names
+    (("r", "a", "s"), "RAS"),
+    (("l", "p", "s"), "LPS"),
+)
+_INDICES = ({"i", "j", "k"}, {"row", "column", "slice"}, {"row", "col", "slice"})
+_NAME = re.compile(r"(.+?)[ _]*[\[(]?(mm|cm|m|um|µm)[\])]?")
+_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001}
+_SPACE = re.compile(r"\b(ras|lps)\b|\bcoordinatesystem *= *([012]|ijk)\b", re.IGNORECASE)
+_SLICER_SPACES = {"0": "RAS", "1": "LPS", "2": "IJK"}  # of .fcsv, by number
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where a table holds coordinates and side, their space and unit, and what was assumed."""
+
+    axes: Sequence[int] = (0, 1, 2)
+    side: int | None = None
+    space: Space | None = None
+    mm: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path) -> Cloud:
+    """Read points of a table: .csv, .xyz, .txt, .fcsv.
+
+    Args:
+        path: Any separator but blanks in names; decimal points, or commas where something else separates the numbers.
+
+    Raises:
+        UnicodeError: No text.
+        InputError: No table of points, or one that can be read in two ways.
+    """
+    comments, lines = comments_and_lines(decoded(path.read_bytes()))
+    rows, separator = rows_of(lines)
+    if rows and len(rows[0]) == 1 and rows[0][0] == str(len(rows) - 1):
+        rows = rows[1:]  # the number of points, as in .pts
+    header, body = _header_and_body(rows, comments, separator)
+    if not body:
+        raise InputError(str(path), "no rows", f"at least {MIN_POINTS} points")
+    _check_shape(path, header, body, separator)
+    columns = _columns(path, header, body)
+    _check_widths(path, body, max(*columns.axes, columns.side or 0) + 1)
+    side = columns.side
+    structure = None if side is None else np.array([row[side] for row in body], dtype=np.str_)
+    points, notes = _numbers(path, [[row[axis] for axis in columns.axes] for row in body])
+    space, told = _space(path, comments, columns)
+    return Cloud(columns.mm * points, structure, space, (*columns.notes, *notes, *told))
+
+
+def _header_and_body(rows: Rows, comments: Sequence[str], separator: str) -> tuple[list[str], Rows]:
+    """Names of columns in lower case, of the first line or of a comment, none if there are none; and the other rows."""
+    if rows and _is_header(rows[0]):
+        return [cell.lower() for cell in rows[0]], rows[1:]
+    for comment in reversed(comments):
+        names = comment.removeprefix("columns = ").lower()
+        for cells in split([names], separator) + split([names], ","):
+            if _axes(cells) is not None:
+                return cells, rows
+    return [], rows
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    named = [cell for cell in row if cell]
+    return (
+        not any(is_number(cell) for cell in row)
+        or named == [str(i) for i in range(len(named))]
+        or bool(_axes([cell.lower() for cell in row]))
+    )
+
+
+def _axes(names: Sequence[str]) -> tuple[tuple[int, ...], Space | None, str] | None:
+    """Columns of x, y, z, their space and unit; None if they are not named."""
+    matches = [(match[1], match[2]) if (match := _NAME.fullmatch(name)) else (name, "mm") for name in names]
+    for axes, space in _AXES:
+        found = [[i for i, (name, _) in enumerate(matches) if name == axis] for axis in axes]
+        units = {matches[i][1] for columns in found for i in columns}
+        if all(len(columns) == 1 for columns in found) and len(units) == 1:
+            return tuple(columns[0] for columns in found), space, units.pop()
+    return None
+
+
+def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
+    """Find coordinates by name, and the side; without names, three columns."""
+    side = next((header.index(name) for name in _SIDE_COLUMNS if name in header), None)
+    named = _axes(header)
+    if named is not None:
+        axes, space, unit = named
+        notes = () if unit == "mm" else (f"coordinates are in {unit}, by their columns' names, and were taken to mm",)
+        return _Columns(axes, side, space, _MM[unit], notes)
+    width = len(header) or len(body[0])
+    others = [name for name in header if name not in _SIDE_COLUMNS]
+    if set(others) in _INDICES:
+        hint = "take them to mm with the scan's affine: nibabel.affines.apply_affine"
+        raise InputError(str(path), f"columns {list(header)}: voxel indices", "columns x, y, z in mm", hint)
+    is_plain = not header and path.suffix.lower() in (".xyz", ".txt")
+    if (
+        len(set(others)) < len(others)
+        or (not is_plain and width - (side is not None) > 3)
+        or (not is_plain and side is not None and side < 3)
+    ):
+        given = f"columns {list(header)}" if any(header) else f"{width} columns without a header"
+        raise InputError(str(path), given, "columns x, y, z", "name them in the first line, or keep three columns")
+    if width > 3 and side is None:
+        _refuse_counted(path, body)
+        return _Columns(notes=("columns after the third were left out",))
+    return _Columns(side=side, notes=(f"columns {', '.join(others)} were taken as x, y, z",) if others else ())
+
+
+def _refuse_counted(path: Path, body: Rows) -> None:
+    """Refuse a first column that numbers or labels points."""
+    if all(is_whole(row[0]) for row in body) and not all(is_whole(cell) for row in body for cell in row[1:4]):
+        given = "whole numbers in the first column, which may be indices or labels"
+        raise InputError(str(path), given, "x, y, z first", "name the columns in the first line, such as: n x y z")
+
+
+def _check_shape(path: Path, header: Sequence[str], body: Rows, separator: str) -> None:
+    """Refuse coordinates that run along lines, and lines with more cells than there are columns."""
+    if len(body) < MIN_POINTS <= min(len(row) for row in body):
+        given = f"{len(body)} lines of {len(body[0])} numbers"
+        turned = "points.T" if len(body) == 3 else "points.T[:, :3]"
+        raise InputError(str(path), given, "a line for each point", f"transpose it: np.savetxt(name, {turned})")
+    longest = max(range(len(body)), key=lambda i: len(body[i]))
+    cells = body[longest]
+    if separator == "," and len(cells) > (len(header) or 3) and any(map(_could_be_decimals, _runs(cells))):
+        given = f"point {longest + 1} reads {','.join(cells)!r}, {len(cells)} cells: decimal commas?"
+        hint = "save it with ; or tabs between the columns, or with decimal points"
+        raise InputError(str(path), given, f"{len(header) or 3} cells", hint)
+    if header and len(cells) > len(header):
+        given = f"point {longest + 1} has {len(cells)} cells under {len(header)} names"
+        raise InputError(str(path), given, "a name for each column", "name every column in the first line")
+
+
+def _runs(cells: Sequence[str]) -> list[list[str]]:
+    """Neighbouring cells that are numbers."""
+    runs: list[list[str]] = [[]]
+    for cell in cells:
+        if is_number(cell):
+            runs[-1].append(cell)
+        elif runs[-1]:
+            runs.append([])
+    return runs
+
+
+def _could_be_decimals(run: Sequence[str]) -> bool:
+    """Whether cells can be whole parts and decimals of numbers that commas cut in two."""
+    return len(run) > 3 and all(is_whole(cell.lower().split("e")[0]) for cell in run)
+
+
+def _check_widths(path: Path, rows: Rows, width: int) -> None:
+    for number, row in enumerate(rows, start=1):
+        if len(row) < width:
+            raise InputError(str(path), f"point {number} has {len(row)} values", f"at least {width}")
+
+
+def _numbers(path: Path, rows: Rows) -> tuple[Any, list[str]]:
+    for number, row in enumerate(rows, start=1):
+        if not all(is_number(cell) for cell in row):
+            raise InputError(str(path), f"point {number} reads {' '.join(row)!r}", "three numbers", "x y z in mm")
+    rows, notes = with_points(str(path), rows)
+    return np.array(rows, dtype=np.float64).reshape(-1, 3), notes
+
+
+def _space(path: Path, comments: Sequence[str], columns: _Columns) -> tuple[Space | None, list[str]]:
+    """Space that the columns' names say, or else comments."""
+    said = {(word or _SLICER_SPACES.get(code, code)).upper() for word, code in _SPACE.findall("\n".join(comments))}
+    if "IJK" in said:
+        raise InputError(str(path), "voxel indices (IJK)", "mm in RAS or LPS", "save it in RAS or LPS")
+    if columns.space is not None:
+        return columns.space, []
+    if len(said) > 1:
+        return None, ["its comments name both RAS and LPS, and neither was heeded"]
+    found: Space | None = "LPS" if "LPS" in said else "RAS" if said else None
+    return found, ["coordinates are LPS, as a comment says"] if found == "LPS" else []
