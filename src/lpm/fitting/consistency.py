@@ -20,9 +20,10 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.fitted_surface import FittedSurface
 from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.evidence.surface import SurfacePoints
+from lpm.fitting.evidence.term import Term
 from lpm.fitting.fitted_shape import fit_shape
 from lpm.fitting.posed import PosedModel
-from lpm.fitting.search import Found
+from lpm.fitting.search import Found, search
 from lpm.fitting.state import State
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
@@ -41,10 +42,11 @@ _VERTICES = count("fitting.displaced_vertices")
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far a kind of evidence moves the lungs from where the others put them.
+    """How far a kind of evidence moves the lungs from where the others put them, to first order.
 
     Args:
-        mm: Root mean square along the surface's normal.
+        mm: Root mean square along the surface's normal. Where the others say little of a direction it is large, and
+            means nothing by itself.
         deviations: The same in standard deviations, root mean square over what the term tells: 1 is usual.
     """
 
@@ -52,38 +54,75 @@ class Disagreement:
     deviations: float
 
 
-def disagreements(model: ModelBundle, found: Found, meshes: Mapping[str, WorldMesh]) -> list[Disagreement]:
-    """Compute the disagreement of each term of a fit with the others.
+@dataclass(frozen=True, eq=False)
+class JointSearch:
+    """A search with several kinds of evidence, for comparing these with each other.
 
     Args:
         model: Trained.
-        found: The end of the search.
+        terms: Kinds of evidence.
+        what: Each of them in words.
+        config: Config of the search.
+        found: Its end.
         meshes: The fitted lungs.
     """
-    jacobian = _normal_motion(model, found, meshes)
-    return [_disagreement(found, index, jacobian) for index in range(len(found.shares))]
+
+    model: ModelBundle
+    terms: Sequence[Term]
+    what: Sequence[str]
+    config: FitConfig
+    found: Found
+    meshes: Mapping[str, WorldMesh]
+
+    def disagreements(self) -> list[Disagreement]:
+        """The disagreement of each term with the others."""
+        places, structure = self._places()
+        jacobian = PosedModel(self.model).linearise(self.found.state, places, structure)[1]
+        k = self.model.latents.n_modes
+        motion = jacobian / jacobian[:, k : k + 3].norm(dim=1, keepdim=True).clamp_min(LEAST_SLOPE)
+        return [_disagreement(self.found, index, motion) for index in range(len(self.terms))]
+
+    def notes(self) -> list[str]:
+        """A note on the kind of evidence that contradicts the others most, if one does beyond noise and prior.
+
+        Only then is the search repeated without it, which takes seconds and gives the millimetres that are told.
+        """
+        apart = self.disagreements() if len(self.terms) > 1 else []
+        worst = max(range(len(apart)), key=lambda index: apart[index].deviations, default=0)
+        if not apart or apart[worst].deviations <= _MOST_DEVIATIONS or max(each.mm for each in apart) <= _LEAST_MM:
+            return []
+        what = self.what
+        if len(apart) == 2:
+            moved_mm = max(self._moved_mm(0), self._moved_mm(1))
+            told = f"{what[0]} and {what[1]}: contradict each other by {moved_mm:.0f} mm; of two patients or breaths?"
+        else:
+            moved_mm = self._moved_mm(worst)
+            told = (
+                f"{what[worst]}: contradicts the other evidence, from whose lungs it moves these by {moved_mm:.0f} mm"
+            )
+            told += "; of another patient or breath?"
+        return [told] if moved_mm > _LEAST_MM else []
+
+    def _moved_mm(self, index: int) -> float:
+        """How far the lungs lie from those of the others alone, root mean square along the normal.
+
+        That search starts from the joint result, so that what the others do not tell stays as it is.
+        """
+        others = [term for at, term in enumerate(self.terms) if at != index]
+        there = search(self.model, others, self.config, self.found.state).state
+        places, structure = self._places()
+        here, away = (PosedModel(self.model).own_values(at, places, structure) for at in (self.found.state, there))
+        return float((away - here).square().mean().sqrt())
+
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """(n, 3) places on the surface, and the index of the structure of each."""
+        parts = [(index, self.meshes[name]) for index, name in enumerate(self.model.structures) if name in self.meshes]
+        places = [mesh.vertices[:: max(len(mesh.vertices) // _VERTICES, 1)] for _, mesh in parts]
+        structure = [torch.full((len(some),), index) for some, (index, _) in zip(places, parts, strict=True)]
+        return torch.from_numpy(np.concatenate(places)).float(), torch.cat(structure)
 
 
-def disagreement_notes(what: Sequence[str], found: Sequence[Disagreement]) -> list[str]:
-    """A note on the kind of evidence that contradicts the others most, if one does beyond noise and prior.
-
-    Args:
-        what: Each kind in words.
-        found: Disagreement: how far it moves the lungs.
-    """
-    if len(found) < 2:
-        return []
-    worst = max(range(len(found)), key=lambda index: found[index].deviations)
-    apart_mm = max(each.mm for each in found)
-    if found[worst].deviations <= _MOST_DEVIATIONS or apart_mm <= _LEAST_MM:
-        return []
-    if len(found) == 2:
-        return [f"{what[0]} and {what[1]}: contradict each other by {apart_mm:.0f} mm; of two patients or breaths?"]
-    moved = f"contradicts the other evidence, from whose lungs it moves these by {found[worst].mm:.0f} mm"
-    return [f"{what[worst]}: {moved}; of another patient or breath?"]
-
-
-def _disagreement(found: Found, index: int, jacobian: Tensor) -> Disagreement:
+def _disagreement(found: Found, index: int, motion: Tensor) -> Disagreement:
     normal, _ = found.shares[index]
     others = found.precision - normal
     gradient = found.prior_gradient.clone()
@@ -97,25 +136,8 @@ def _disagreement(found: Found, index: int, jacobian: Tensor) -> Disagreement:
     kept = values > _LEAST_TOLD
     squares = (axes.T @ whitened)[kept].square() * (1.0 + values[kept]) / values[kept]
     step = torch.linalg.solve_triangular(factor.T, whitened[:, None], upper=True)[:, 0]
-    mm = float((jacobian @ step).square().mean().sqrt())
+    mm = float((motion @ step).square().mean().sqrt())
     return Disagreement(mm, float(squares.mean().sqrt()) if len(squares) else 0.0)
-
-
-def _normal_motion(model: ModelBundle, found: Found, meshes: Mapping[str, WorldMesh]) -> Tensor:
-    """(n, k + 9) mm by which places on the surface move along their normal."""
-    parts: Sequence[Tensor] = [
-        _motion_at(model, found, index, meshes[name]) for index, name in enumerate(model.structures) if name in meshes
-    ]
-    return torch.cat(list(parts))
-
-
-def _motion_at(model: ModelBundle, found: Found, structure: int, mesh: WorldMesh) -> Tensor:
-    every = max(len(mesh.vertices) // _VERTICES, 1)
-    points = torch.tensor(np.asarray(mesh.vertices[::every])).float()
-    jacobian = PosedModel(model).linearise(found.state, points, torch.full((len(points),), structure))[1]
-    k = model.latents.n_modes
-    motion: Tensor = jacobian / jacobian[:, k : k + 3].norm(dim=1, keepdim=True).clamp_min(LEAST_SLOPE)
-    return motion
 
 
 def contradictions(

@@ -15,7 +15,7 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.checks import doubts
 from lpm.fitting.config import FitConfig
-from lpm.fitting.consistency import disagreement_notes, disagreements
+from lpm.fitting.consistency import JointSearch
 from lpm.fitting.evidence.observation import Observation, combined, without_repeats
 from lpm.fitting.evidence.term import Term
 from lpm.fitting.extraction import extract_fit
@@ -216,7 +216,7 @@ def _fit_with_pictures(
     notes = [*notes, *more, *repeats, *more_repeats, *_notes_about_size(fit, alone=alone)]
     if surface:  # pictures alone are compared before the fit (`doubts_about_pair`)
         notes += notes_on_points(fit, parts, surface)
-        notes += disagreement_notes(what, disagreements(model, found, fit.meshes))
+        notes += JointSearch(model, terms, what, config, found, fit.meshes).notes()
     return replace(fit, notes=(*notes, *doubts(fit)))
 
 
