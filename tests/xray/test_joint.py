@@ -124,6 +124,7 @@ def test_a_radiograph_without_a_place_is_placed_by_the_points(lungs: TrueLungs) 
     assert isinstance(fit, XrayFit)
     for name, mesh in lungs.meshes.items():
         np.testing.assert_allclose(fit.lungs[name].centroid, mesh.centroid + SHIFT, atol=2.0)
+    assert fit.summary()["radiographs"][0]["view"]["origin_mm"] == fit.views[0].origin_mm.tolist()
     middle = fit.views[0].to_pixels((lungs.middle_mm + SHIFT)[None])[0]
     np.testing.assert_allclose(middle, [(N - 1) / 2] * 2, atol=4.0 / MM)
 

@@ -30,6 +30,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
 from lpm.xray.evidence import XrayObservation, observe_xray
+from lpm.xray.files.views import record_of
 from lpm.xray.pair import doubts_about_pair, level
 from lpm.xray.placement import ViewPlacement
 from lpm.xray.radiograph import Radiograph
@@ -37,6 +38,7 @@ from lpm.xray.rays import FittedRays, RayTerm, SeenPaths, initial_states
 from lpm.xray.reader import Reading, XrayReader, load_reader
 
 Evidence = Observation | XrayObservation
+_PLACE = {"origin_mm", "by_row_mm", "by_column_mm", "beam", "source_mm"}  # of a record of `views.json`
 _ONE_VIEW = FitConfig(rotation_sd=number("xray.one_view_rotation_sd"))
 
 
@@ -107,6 +109,7 @@ class XrayFit(Fit):
             "patient_detector_mm": radiograph.beam.patient_detector_mm if is_cone else None,
             "magnification": radiograph.magnification,
             "placed": radiograph.view is not None,
+            "view": record_of(view, radiograph.name).model_dump(mode="json", include=_PLACE),
             "field": "given" if radiograph.field is not None else "read",
             "path_errors_mm": {
                 "mean": float(errors.mean()),
