@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
@@ -112,6 +114,53 @@ def rewrite(paths: Iterable[Path], **values: object) -> None:
             else:
                 setattr(image, name, value)
         image.save_as(path)
+
+
+def write_multi_frame(folder: Path, sources: Iterable[Path], *, per_frame: Iterable[dict[str, object]] = ()) -> Path:
+    """Put images of one frame into one Enhanced CT file, and take them away.
+
+    Args:
+        folder: Takes it.
+        sources: Images, in any order.
+        per_frame: Attributes of each frame that go into a sequence of its own, such as ``StackID``.
+    """
+    images = [pydicom.dcmread(path) for path in sources]
+    for path in [Path(str(image.filename)) for image in images]:
+        path.unlink()
+    whole, more = copy.deepcopy(images[0]), list(per_frame) or [{} for _ in images]
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    frames = []
+    for image, further in zip(images, more, strict=True):
+        content = {"FrameAcquisitionNumber": image.AcquisitionNumber, **further}
+        values = {name: image[name].value for name in ("RescaleSlope", "RescaleIntercept")}
+        place = {"ImagePositionPatient": image.ImagePositionPatient}
+        groups = {"PlanePosition": place, "PixelValueTransformation": values, "FrameContent": content}
+        frames.append(_items(groups))
+    shared = {
+        "PixelMeasures": {"PixelSpacing": whole.PixelSpacing, "SliceThickness": whole.SliceThickness},
+        "PlaneOrientation": {"ImageOrientationPatient": whole.ImageOrientationPatient},
+    }
+    for group in (*shared.values(), place, values):
+        for name in group:
+            delattr(whole, name)
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = [_items(shared)], frames
+    whole.NumberOfFrames = len(images)
+    if whole.file_meta.TransferSyntaxUID.is_compressed:
+        whole.PixelData = encapsulate([get_frame(image.PixelData, 0, number_of_frames=1) for image in images])
+    else:
+        whole.PixelData = b"".join(image.PixelData for image in images)
+    whole.save_as(folder / "enhanced", enforce_file_format=True)
+    return folder / "enhanced"
+
+
+def _items(groups: dict[str, dict[str, object]]) -> Dataset:
+    frame = Dataset()
+    for group, values in groups.items():
+        item = Dataset()
+        for name, value in values.items():
+            setattr(item, name, value)
+        setattr(frame, f"{group}Sequence", [item])
+    return frame
 
 
 def check(volume: Volume, *, tolerance: float = 0.51) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lpm.errors import FileError
-from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, is_dicom, visible_files
+from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, visible_files
+from lpm.files.dicom.headers import is_dicom
 from lpm.files.dicom.series import Series, choose_series
 from lpm.files.dicom.volume import read_series
 from lpm.files.volumes import VOLUME_SUFFIXES, VolumeFile, is_volume_name, read_volume_file
@@ -86,5 +87,7 @@ def _series_with(path: Path, wanted: str | None) -> list[Series]:
 def _read(found: list[Series], subject: str, wanted: str | None) -> VolumeFile:
     chosen = choose_series(found, wanted, subject)
     read = read_series(chosen, subject)
-    which = () if len(found) == 1 else (f"of {len(found)} series: {chosen}",)
+    others = [series.label for series in found if series.uid == chosen.uid and series is not chosen and series.parts]
+    beside = f"; the same series has {', '.join(others)}" if others else ""
+    which = () if len(found) == 1 else (f"of {len(found)} series: {chosen}{beside}",)
     return VolumeFile(read.volume, (*which, *read.notes))

@@ -13,7 +13,8 @@ from pydicom.uid import generate_uid
 
 from dicom_writing import Writing, rewrite, write_series
 from lpm.errors import FileError
-from lpm.files.dicom.folder import files_of_series, find_series, is_dicom, series_uid
+from lpm.files.dicom.folder import files_of_series, find_series, series_uid
+from lpm.files.dicom.headers import is_dicom
 
 
 def test_two_phases_at_the_same_places_become_two_series(tmp_path: Path) -> None:
@@ -41,9 +42,9 @@ def test_acquisitions_at_the_same_places_are_named(tmp_path: Path) -> None:
     uid = write_series(tmp_path / "d", Writing(), n=25)
     write_series(tmp_path / "d" / "second", replace(Writing(), acquisition=2), n=25, uid=uid)
     found = find_series(tmp_path / "d")
-    assert [series.acquisition for series in found] == [1, 2]
+    assert [series.label for series in found] == ["2:1", "2:2"]
     assert [str(series).split(" (")[0] for series in found] == ["series 2:1", "series 2:2"]
-    assert all({each.acquisition for each in series.slices} == {series.acquisition} for series in found)
+    assert all({each.acquisition for each in series.slices} == {int(series.parts[0].value)} for series in found)
 
 
 def test_acquisitions_that_follow_each_other_are_one_volume(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_acquisitions_that_follow_each_other_are_one_volume(tmp_path: Path) -> N
     for k, path in enumerate(sorted((tmp_path / "d").iterdir())):
         rewrite([path], AcquisitionNumber=1 + k // 10)
     (series,) = find_series(tmp_path / "d")
-    assert (len(series.slices), series.acquisition) == (30, None)
+    assert (len(series.slices), series.parts) == (30, ())
     assert str(series).startswith("series 2 (CT")
 
 
@@ -114,10 +115,11 @@ def test_a_header_that_breaks_off_is_passed_over(tmp_path: Path) -> None:
         assert [len(series.slices) for series in find_series(tmp_path / "d")] == [1]
 
 
-def test_a_multi_frame_file_is_named_as_such(tmp_path: Path) -> None:
-    write_series(tmp_path / "d", Writing(), n=1)
-    rewrite((tmp_path / "d").iterdir(), NumberOfFrames=40, ImagePositionPatient=None)
-    with pytest.raises(FileError, match=r"1 files, none of them .*\(1 multi-frame, which are not read: convert"):
+def test_pictures_of_a_screen_are_named_as_such(tmp_path: Path) -> None:
+    write_series(tmp_path / "d", Writing(), n=3)
+    rewrite((tmp_path / "d").iterdir(), ImagePositionPatient=None)
+    (tmp_path / "d" / "notes.txt").write_text("x")
+    with pytest.raises(FileError, match=r"4 files, none of them .*\(3 DICOM files, such as pictures of a screen\)"):
         find_series(tmp_path / "d")
 
 

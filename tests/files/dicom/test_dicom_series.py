@@ -57,14 +57,14 @@ def test_an_acquisition_is_named_behind_the_series(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"--series {wanted}: 0 of these"):
             choose_series(found, wanted, "d")
     read = read_scan(tmp_path / "d", "2:2")
-    assert read.notes[0].startswith("of 2 series: series 2:2 (CT, CHEST THIN): 35 slices")
+    assert read.notes[0].startswith("of 2 series: series 2:2 (CT, CHEST THIN, acquisition 2): 35 slices")
     assert read.volume.voxels.shape[2] == 35
 
 
 def test_a_series_of_one_acquisition_answers_to_it(tmp_path: Path) -> None:
     write_series(tmp_path / "d", Writing(acquisition=3))
     found = find_series(tmp_path / "d")
-    assert choose_series(found, "2:3", "d").acquisition is None
+    assert choose_series(found, "2:3", "d").parts == ()
     with pytest.raises(InputError, match="--series 2:1: 0 of these"):
         choose_series(found, "2:1", "d")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from lpm.errors import InputError
+from lpm.files.dicom.distances import SAME_PLACE_MM, Distances, distances
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 
-SAME_PLACE_MM = 0.01  # between images at one place: no scanner's slices lie so near
-_LEAST_SLICES = 20  # of a chest CT: fewer is a localizer or a part
+LEAST_SLICES = 20  # of a chest CT: fewer is a localizer or a part
 _LEAST_EXTENT_MM = 100.0  # of a chest CT along the body: less shows no lung
 _LEAST_UID = 6  # characters of a UID's end that name a series: fewer would be a number
-_ROUNDED = 0.2  # of a step between slices: as far off, a place was stored roundly, and is no gap
+PHASES = ("phase", "heart phase", "breathing phase", "time")  # other states of the lungs, not other pictures of one
+_LISTED = 20  # series that a message lists
 
 
 @read_only_arrays
@@ -28,11 +30,34 @@ class Slice:
         path: Its file.
         position_mm: (3,) centre of the first voxel, LPS.
         acquisition: Its acquisition number, 0 if there is none.
+        frame: Index of the frame in a multi-frame file; None in a file of one image.
+        number: Instance number, 0 if there is none.
+        told: Values of the attributes that may tell volumes of one series apart, by DICOM's names.
     """
 
     path: Path
     position_mm: Floats
     acquisition: int
+    frame: int | None = None
+    number: int = 0
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What tells one volume of a series from the others at the same places.
+
+    Args:
+        what: acquisition, phase, kernel, ...
+        value: Its value.
+    """
+
+    what: str
+    value: str
+
+    def __str__(self) -> str:
+        """Such as kernel B30f."""
+        return f"{self.what} {self.value}"
 
 
 @read_only_arrays
@@ -52,7 +77,9 @@ class Series:
         shape: Rows and columns.
         thickness_mm: Nominal slice thickness.
         slices: Sorted along the normal.
-        acquisition: Acquisition of a series that has several at the same places; None if it has not.
+        place: Study instance UID and frame of reference UID.
+        parts: Parts of a series that has several volumes at the same places; none if it has not.
+        n_uids: Series UIDs that its slices have: more than one where an anonymiser gave each slice its own.
     """
 
     uid: str
@@ -66,7 +93,9 @@ class Series:
     shape: tuple[int, int]
     thickness_mm: float
     slices: tuple[Slice, ...]
-    acquisition: int | None = None
+    place: tuple[str, str] = ("", "")
+    parts: tuple[Part, ...] = ()
+    n_uids: int = 1
 
     @property
     def normal(self) -> Floats:
@@ -79,21 +108,27 @@ class Series:
         """(n,) place of each slice along the normal."""
         return np.array([each.position_mm @ self.normal for each in self.slices])
 
+    @cached_property
+    def distances(self) -> Distances:
+        """How its slices follow each other."""
+        numbers = np.array([each.number for each in self.slices], dtype=np.int64)
+        return distances(self.heights_mm, numbers, self.thickness_mm)
+
     @property
     def step_mm(self) -> float:
-        """Usual distance between slices: the mean of those that are no gaps, for places may be stored roundly."""
-        if len(self.slices) < 2:
-            return self.thickness_mm
-        apart = np.diff(self.heights_mm)
-        usual = float(np.percentile(apart, 50, method="lower"))
-        if usual < SAME_PLACE_MM:
-            return self.thickness_mm
-        return float(apart[np.abs(apart - usual) < _ROUNDED * usual].mean())
+        """Usual distance between slices."""
+        return self.distances.step_mm
+
+    @property
+    def most_at_a_place(self) -> int:
+        """Number of images at the place that has most of them."""
+        places = np.concatenate([[0], np.cumsum(np.diff(self.heights_mm) >= SAME_PLACE_MM)])
+        return int(np.bincount(places).max())
 
     @property
     def repeats_places(self) -> bool:
         """Whether several images lie at one place: such a series is no single volume."""
-        return bool((np.diff(self.heights_mm) < SAME_PLACE_MM).any())
+        return self.most_at_a_place > 1
 
     @property
     def is_axial(self) -> bool:
@@ -108,21 +143,24 @@ class Series:
         return (
             self.modality == "CT"
             and self.is_axial
-            and len(self.slices) >= _LEAST_SLICES
+            and len(self.slices) >= LEAST_SLICES
             and extent >= _LEAST_EXTENT_MM
             and not is_picture
         )
 
     @property
     def label(self) -> str:
-        """Label for ``--series``: its number, and the acquisition where it is one of several."""
-        return str(self.number) if self.acquisition is None else f"{self.number}:{self.acquisition}"
+        """Label for ``--series``: its number, and what tells it from other volumes of the series."""
+        return ":".join([str(self.number), *(part.value for part in self.parts)])
 
     def __str__(self) -> str:
         """One line for a list."""
         plane = "axial" if self.is_axial else "not axial"
+        told = "".join(f", {part.what} {part.value}" for part in self.parts)
         what = f"{len(self.slices)} slices, {self.step_mm:.2f} mm apart, {plane}"
-        return f"series {self.label} ({self.modality}, {self.description or 'no description'}): {what}, {self.uid}"
+        return (
+            f"series {self.label} ({self.modality}, {self.description or 'no description'}{told}): {what}, {self.uid}"
+        )
 
 
 def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> Series:
@@ -130,8 +168,8 @@ def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> 
 
     Args:
         found: All of a folder.
-        wanted: Series number, or (at least 6 characters of the end of) its UID; either with ``:`` and the acquisition
-            number behind it, where a series has several; None to choose.
+        wanted: Series number, or (at least 6 characters of the end of) its UID; either with ``:`` and the acquisition,
+            phase or kernel behind it, where a series has several; None to choose.
         subject: Name for messages.
 
     Raises:
@@ -147,19 +185,29 @@ def choose_series(found: Sequence[Series], wanted: str | None, subject: str) -> 
         raise InputError(subject, given, "one patient a folder", hint)
     chests = [series for series in found if series.is_chest_ct]
     if not chests:
-        what = f"no axial CT series of {_LEAST_SLICES} slices and {_LEAST_EXTENT_MM:.0f} mm"
+        what = f"no axial CT series of {LEAST_SLICES} slices and {_LEAST_EXTENT_MM:.0f} mm"
         raise InputError(subject, what, "one", f"name one with --series:\n  {_listed(found)}")
-    return min(chests, key=lambda series: (round(series.step_mm, 2), -len(series.slices), series.number))
+    chosen = min(chests, key=lambda series: (round(series.step_mm, 2), -len(series.slices), series.number))
+    return _only_phase(chosen, chests, subject)
+
+
+def _only_phase(chosen: Series, chests: Sequence[Series], subject: str) -> Series:
+    """Lungs of another phase are other lungs: only a person knows which are meant."""
+    phases = [each for each in chests if each.uid == chosen.uid and {part.what for part in each.parts} & set(PHASES)]
+    if chosen in phases and len(phases) > 1:
+        given = f"{len(phases)} phases in one series"
+        raise InputError(subject, given, "one of them", f"name one with --series:\n  {_listed(phases)}")
+    return chosen
 
 
 def _named(found: Sequence[Series], wanted: str, subject: str) -> Series:
     """The one that answers; of several stacks with one UID, such as a CT with its localizer, the only chest CT."""
-    which, colon, acquisition = wanted.partition(":")
+    which, colon, part = wanted.partition(":")
     named = [series for series in found if which == str(series.number)]
     if not named and len(which) >= _LEAST_UID:
         named = [series for series in found if series.uid.endswith(which)]
     if colon:
-        named = [series for series in named if {str(each.acquisition) for each in series.slices} == {acquisition}]
+        named = [series for series in named if part in _names(series)]
     chests = [series for series in named if series.is_chest_ct]
     if len({series.uid for series in named}) == 1 and len(chests) == 1:
         return chests[0]
@@ -169,7 +217,16 @@ def _named(found: Sequence[Series], wanted: str, subject: str) -> Series:
     return named[0]
 
 
+def _names(series: Series) -> set[str]:
+    """What may stand behind the colon: all parts, one of them, or the only acquisition."""
+    values = [part.value for part in series.parts]
+    acquisitions = {str(each.acquisition) for each in series.slices}
+    return {":".join(values), *values, *(acquisitions if len(acquisitions) == 1 else ())} - {""}
+
+
 def _listed(found: Sequence[Series]) -> str:
     """A line each, with the patient where there are several."""
     several = len({series.patient for series in found}) > 1
-    return "\n  ".join(f"patient {series.patient}, {series}" if several else str(series) for series in found)
+    lines = [f"patient {series.patient}, {series}" if several else str(series) for series in found[:_LISTED]]
+    more = [f"and {len(found) - _LISTED} more"] if len(found) > _LISTED else []
+    return "\n  ".join([*lines, *more])

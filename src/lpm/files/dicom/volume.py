@@ -1,22 +1,16 @@
-"""From the images of a DICOM series to one volume on a regular grid.
-
-Pixels are read by GDCM through SimpleITK (JPEG, JPEG-LS, JPEG 2000 and RLE included), slice by slice, so that each
-slice's own slope and intercept apply.
-"""
+"""From the images of a DICOM series to one volume on a regular grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pydicom
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import shift
 
 from lpm.errors import FileError, InputError
+from lpm.files.dicom.frames import read_pixels
 from lpm.files.dicom.series import Series
 from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
@@ -24,7 +18,6 @@ from lpm.geometry.volumes import Volume
 
 _RAS_FROM_LPS = np.array([-1.0, -1.0, 1.0])  # left and back are right and front, negative
 _AIR_HU = -1024.0  # the least that 12 bits hold: what no slice shows is air
-_UNEVEN = 0.1  # of a step: slices farther off their even place are interpolated
 _MOST_MISSING_TOGETHER = 3  # slices that are interpolated in one place; more would be invented
 _MOST_MISSING_SHARE = 0.05  # of all slices that are interpolated; more would be invented
 _NEGLIGIBLE_PIXELS = 0.25  # that a slice lies beside the first and is left alone
@@ -62,15 +55,16 @@ def read_series(series: Series, subject: str) -> DicomVolume:
         FileError: An image cannot be decoded, or the volume would be too large.
     """
     if len(series.slices) < 2:
-        raise InputError(subject, f"{len(series.slices)} slice", "a series of slices", "is it a multi-frame file?")
+        raise InputError(subject, f"{len(series.slices)} slice", "a series of slices", "give the folder of all slices")
     if series.repeats_places:
-        raise InputError(subject, f"several images at the same place in {series}", "one", "separate the phases")
-    if len(series.slices) * np.prod(series.shape, dtype=object) > _MOST_VOXELS:
+        given = f"several images at the same place in {series}, and no phase, kernel or time that tells them apart"
+        raise InputError(subject, given, "one", "separate them into folders")
+    if _n_slices(series) * np.prod(series.shape, dtype=object) > _MOST_VOXELS:
         raise FileError(subject, f"{len(series.slices)} slices of {series.shape}", f"at most {_MOST_VOXELS} voxels")
     sideways = _sideways_mm(series)
     _check_stack(series, sideways, subject)
     _check_gaps(series, subject)
-    pixels = np.stack([_pixels(each.path, series.shape) for each in series.slices], axis=2)
+    pixels = read_pixels(series.slices, series.shape)
     pixels, origin, notes = _straightened(series, pixels, sideways)
     pixels, more = _evenly(series, pixels)
     affine = np.eye(4)
@@ -79,26 +73,16 @@ def read_series(series: Series, subject: str) -> DicomVolume:
     affine[:3, 2] = series.normal * series.step_mm
     affine[:3, 3] = origin
     affine[:3] *= _RAS_FROM_LPS[:, None]
-    return DicomVolume(Volume(handed_over(pixels), affine), series, (*notes, *more))
+    return DicomVolume(Volume(handed_over(pixels), affine), series, (*_joined_notes(series), *notes, *more))
 
 
-def _pixels(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """(columns, rows) values of one image, slope and intercept applied."""
-    try:
-        image = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()[:200]
-        given = f"cannot be decoded ({_stored_as(path)}: {reason})"
-        raise FileError(path.name, given, "an intact image", "copy it again") from error
-    if image.size != shape[0] * shape[1]:
-        raise FileError(path.name, f"an image of {image.shape}", f"one of {shape}", "multi-frame files are not read")
-    return np.ascontiguousarray(image.reshape(shape).T.astype(np.float32))
+def _joined_notes(series: Series) -> list[str]:
+    return [f"slices of {series.n_uids} series UIDs, joined: they make one stack"] if series.n_uids > 1 else []
 
 
-def _stored_as(path: Path) -> str:
-    """The transfer syntax by name, such as JPEG 2000 Image Compression."""
-    syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
-    return "no transfer syntax" if syntax is None else str(syntax.name)
+def _n_slices(series: Series) -> int:
+    """Number of slices of the volume, with those that are interpolated."""
+    return max(len(series.slices), int(np.rint(np.ptp(series.heights_mm) / series.step_mm)) + 1)
 
 
 # --- Slices beside each other ----------------------------------------------------------------------------------------
@@ -153,18 +137,6 @@ def _why_moved(series: Series, sideways_mm: Floats) -> str:
 # --- Slices at uneven distances --------------------------------------------------------------------------------------
 
 
-def _is_even(series: Series) -> bool:
-    heights = series.heights_mm - series.heights_mm[0]
-    return bool(np.abs(heights / series.step_mm - np.arange(len(heights))).max() < _UNEVEN)
-
-
-def _missing_mm(series: Series) -> list[float]:
-    """Where slices are missing, along the normal."""
-    heights, step = series.heights_mm, series.step_mm
-    missing = np.rint(np.diff(heights) / step - 1.0).clip(min=0).astype(int)
-    return [float(below + step * n) for below, many in zip(heights, missing, strict=False) for n in range(1, many + 1)]
-
-
 def _places(heights_mm: Sequence[float]) -> str:
     named = ", ".join(f"{height:.1f}" for height in heights_mm[:_NAMED])
     return f"{named}, ..." if len(heights_mm) > _NAMED else named
@@ -172,28 +144,37 @@ def _places(heights_mm: Sequence[float]) -> str:
 
 def _check_gaps(series: Series, subject: str) -> None:
     """Few slices may be missing; this is asked before pixels are read."""
-    if _is_even(series):
+    found = series.distances
+    if found.is_even:
         return
-    apart, step = np.diff(series.heights_mm), series.step_mm
-    missing = _missing_mm(series)
-    together = np.rint(apart.max() / step - 1.0)
-    if together > _MOST_MISSING_TOGETHER or len(missing) > _MOST_MISSING_SHARE * len(apart):
-        where = f"{apart.max():.1f} mm between neighbours instead of {step:.1f} mm"
-        given = f"about {len(missing)} of {len(apart) + 1 + len(missing)} slices missing, {where}"
+    missing, step = found.missing_mm, found.step_mm
+    widest = found.apart_mm[~found.is_coarser].max()
+    together = np.rint(widest / step - 1.0)
+    if together > _MOST_MISSING_TOGETHER or len(missing) > _MOST_MISSING_SHARE * len(found.apart_mm):
+        where = f"{widest:.1f} mm between neighbours instead of {step:.1f} mm"
+        given = f"about {len(missing)} of {len(series.slices) + len(missing)} slices missing, {where}"
         hint = f"copy the series again; missing along the normal at {_places(missing)} mm"
         raise InputError(subject, given, "a whole series", hint)
 
 
 def _evenly(series: Series, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
     """Slices at even distances; between far ones, interpolated ones."""
-    if _is_even(series):
+    found = series.distances
+    if found.is_even:
         return pixels, []
-    heights, step = series.heights_mm - series.heights_mm[0], series.step_mm
-    wanted = np.arange(int(np.rint(heights[-1] / step)) + 1) * step
+    heights = found.heights_mm - found.heights_mm[0]
+    wanted = np.arange(int(np.rint(heights[-1] / found.step_mm)) + 1) * found.step_mm
     above = np.clip(np.searchsorted(heights, wanted), 1, len(heights) - 1)
     share = np.clip((wanted - heights[above - 1]) / (heights[above] - heights[above - 1]), 0.0, 1.0)
     share = share.astype(np.float32)
     even = pixels[:, :, above - 1] * (1 - share) + pixels[:, :, above] * share
-    missing = _missing_mm(series)
+    return even, [f"{_how_uneven(series)}: interpolated"]
+
+
+def _how_uneven(series: Series) -> str:
+    found, missing = series.distances, series.distances.missing_mm
     where = f" (at {_places(missing)} mm along the normal)" if missing else ""
-    return even, [f"slices at uneven distances, {len(missing)} missing{where}: interpolated"]
+    if found.coarser_mm is None:
+        return f"slices at uneven distances, {len(missing)} missing{where}"
+    lost = f", {len(missing)} missing{where}" if missing else ""
+    return f"slices {found.step_mm:.4g} and {found.coarser_mm:.4g} mm apart in one series{lost}"

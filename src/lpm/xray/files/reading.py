@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lpm.calibration import count, number
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
-from lpm.files.dicom.folder import is_dicom
+from lpm.files.dicom.headers import is_dicom
 from lpm.xray.files.dicom import read_dicom_xray
 from lpm.xray.files.image import MOST_MEGAPIXELS, Xray, check_size, expected_spacing, is_spacing, scaled
 
