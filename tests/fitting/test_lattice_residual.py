@@ -8,11 +8,11 @@ import torch
 
 from lpm.fitting.discrepancy.lattice_residual import LatticeResidual, asked, followed
 from lpm.fitting.discrepancy.residual import Observed, ResidualConfig, ResidualField, condition, covariance
-from lpm.geometry.extraction import Lattice
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid
 
 CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0)
-LATTICE = Lattice(np.array([-10.0, -10.0, -16.0]), 1.5, (65, 65, 17))
+LATTICE = VoxelGrid(np.array([-10.0, -10.0, -16.0]), 1.5, (65, 65, 17))
 
 
 @pytest.fixture(scope="module")

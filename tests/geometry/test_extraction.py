@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lpm.errors import InputError, NoSurfaceError
-from lpm.geometry.extraction import Lattice, evaluate_sparse, extract_meshes, lattice_over, without_overlap
+from lpm.geometry.extraction import evaluate_sparse, extract_meshes, lattice_over, without_overlap
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.surfaces import extract_surface
 
 LOW, HIGH = np.full(3, -160.0), np.full(3, 160.0)
@@ -94,7 +95,7 @@ def test_sheets_that_touch_along_an_edge_are_told_apart() -> None:
         boxes = [np.abs(points_mm - center).max(axis=1) - 40.0 for center in ((-40.0, -40.0, 0.0), (40.0, 40.0, 0.0))]
         return np.minimum(*boxes)[:, None]
 
-    lattice = Lattice(np.full(3, -160.0), 4.0, (81, 81, 81))
+    lattice = VoxelGrid(np.full(3, -160.0), 4.0, (81, 81, 81))
     mesh = extract_meshes(touching, ("a",), lattice, pieces_each=2).meshes["a"]
     assert mesh.is_closed
     assert mesh.volume_ml == pytest.approx(2 * 80**3 / 1000, rel=0.02)

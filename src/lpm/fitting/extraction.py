@@ -12,15 +12,16 @@ from torch import Tensor
 from lpm.fitting.discrepancy.lattice_residual import followed
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.pose import world_from_model
-from lpm.geometry.extraction import Extraction, Field, Lattice, extract_meshes, lattice_over
+from lpm.geometry.extraction import Extraction, Field, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats, ModelPoints, WorldFromModel
+from lpm.geometry.grids import VoxelGrid
 from lpm.model.bundle import ModelBundle
 
 BOX_MARGIN = 0.08  # model units around the training shapes in which surfaces are looked for
 SEEN_MARGIN_MM = 10.0  # around what was seen, in which surfaces are looked for
 
 
-def fitted_field(model: ModelBundle, shape: FittedShape, lattice: Lattice | None = None) -> Field:
+def fitted_field(model: ModelBundle, shape: FittedShape, lattice: VoxelGrid | None = None) -> Field:
     """The signed distances of a fitted shape: the decoder's and the residual, on a lattice if it is given."""
     pose = world_from_model(model, shape.pose)
     return followed(lambda points_mm: model.distances_mm(shape.beta, pose, points_mm), shape.residual, lattice)
@@ -45,7 +46,7 @@ def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str
 
 def model_lattice(
     model: ModelBundle, pose: WorldFromModel, spacing_mm: float, seen_mm: tuple[Floats, Floats] | None = None
-) -> Lattice:
+) -> VoxelGrid:
     """Lay a lattice over all that training shapes reached, and over what was seen, with a margin.
 
     Args:

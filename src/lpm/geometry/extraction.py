@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.errors import InputError, NoSurfaceError
-from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
+from lpm.geometry.arrays import handed_over, read_only_arrays
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface
-from lpm.geometry.volumes import Volume
 
 Field = Callable[[Floats], Floats]
 """World points (n, 3) in mm to signed distances (n, s) in mm, negative inside."""
@@ -27,39 +27,8 @@ _REACH = (1.08, 1.08, 0.87, 0.5)
 _LEVELS = np.array([0.0, 1e-3, -1e-3, 4e-3, -4e-3])
 
 
-@read_only_arrays
-@dataclass(frozen=True, eq=False)
-class Lattice(ComparedByContent):
-    """A regular grid of nodes in the world, along R, A, S.
-
-    Args:
-        origin_mm: (3,) the first node.
-        spacing_mm: Distance between nodes.
-        shape: Nodes along each axis; one more than a multiple of 16.
-    """
-
-    origin_mm: Floats
-    spacing_mm: float
-    shape: tuple[int, int, int]
-
-    @property
-    def n_nodes(self) -> int:
-        """Number of nodes: what a dense evaluation would ask of the network."""
-        return int(np.prod(self.shape))
-
-    def points_mm(self, indices: NDArray[np.int64]) -> Floats:
-        """World position of (n, 3) node indices."""
-        return np.asarray(self.origin_mm + self.spacing_mm * indices)
-
-    def volume(self, values: NDArray[np.float32]) -> Volume:
-        """Wrap node values as a volume."""
-        affine = np.diag([self.spacing_mm] * 3 + [1.0])
-        affine[:3, 3] = self.origin_mm
-        return Volume(values, affine)
-
-
-def lattice_over(lower_mm: Floats, upper_mm: Floats, spacing_mm: float) -> Lattice:
-    """Lay a lattice over a box, rounded up to whole coarse cells.
+def lattice_over(lower_mm: Floats, upper_mm: Floats, spacing_mm: float) -> VoxelGrid:
+    """Lay a lattice over a box, rounded up to whole coarse cells: along each axis one node more than a multiple of 16.
 
     Raises:
         InputError: The spacing is not positive, or the lattice would have more than 1024 nodes along an axis.
@@ -74,7 +43,7 @@ def lattice_over(lower_mm: Floats, upper_mm: Floats, spacing_mm: float) -> Latti
         )
     slack = cells * spacing_mm - (upper_mm - lower_mm)
     shape = (int(cells[0]) + 1, int(cells[1]) + 1, int(cells[2]) + 1)
-    return Lattice(np.asarray(lower_mm - slack / 2), spacing_mm, shape)
+    return VoxelGrid(np.asarray(lower_mm - slack / 2), spacing_mm, shape)
 
 
 @read_only_arrays
@@ -88,12 +57,12 @@ class SparseField:
         n_evaluated: Nodes at which the network was asked.
     """
 
-    lattice: Lattice
+    lattice: VoxelGrid
     values_mm: NDArray[np.float32]
     n_evaluated: int
 
 
-def evaluate_sparse(field: Field, lattice: Lattice) -> SparseField:
+def evaluate_sparse(field: Field, lattice: VoxelGrid) -> SparseField:
     """Evaluate a field coarse to fine.
 
     A cell is divided if its corners differ in sign, or if one of them is nearer to a surface than `_REACH` cells. For
@@ -193,7 +162,7 @@ class Extraction:
     n_nodes: int
 
 
-def extract_meshes(field: Field, structures: Sequence[str], lattice: Lattice, *, pieces_each: int = 1) -> Extraction:
+def extract_meshes(field: Field, structures: Sequence[str], lattice: VoxelGrid, *, pieces_each: int = 1) -> Extraction:
     """Extract closed surfaces, one piece a structure.
 
     Args:

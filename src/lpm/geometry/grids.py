@@ -21,17 +21,26 @@ Mask = NDArray[np.bool_]
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class VoxelGrid(ComparedByContent):
-    """An axis-aligned grid of voxel centres in the world.
+    """An axis-aligned grid in the world: voxel centres, or nodes of a lattice.
 
     Args:
         origin_mm: (3,) centre of the first voxel.
-        spacing_mm: Edge of a voxel.
+        spacing_mm: Distance between neighbours, the same along each axis.
         shape: Number of voxels along R, A and S.
     """
 
     origin_mm: Floats
     spacing_mm: float
     shape: tuple[int, int, int]
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of voxels: what a dense evaluation would ask of the network."""
+        return int(np.prod(self.shape))
+
+    def points_mm(self, indices: NDArray[np.int64]) -> Floats:
+        """World position of (n, 3) indices."""
+        return np.asarray(self.origin_mm + self.spacing_mm * indices)
 
     def volume(self, values: NDArray[Any]) -> Volume:
         """Wrap values at the voxel centres as a volume."""

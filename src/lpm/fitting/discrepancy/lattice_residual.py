@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from lpm.calibration import number
 from lpm.fitting.discrepancy.residual import ResidualField
-from lpm.geometry.extraction import Field, Lattice
+from lpm.geometry.extraction import Field
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid
 
 _NODES_A_LENGTH = number("fitting.lattice_nodes_a_length")
 _CHUNK = 32_768  # points at a time: bounds memory, changes nothing
@@ -29,7 +30,7 @@ class LatticeResidual:
         lattice: All that will be asked for.
     """
 
-    def __init__(self, residual: ResidualField, lattice: Lattice) -> None:
+    def __init__(self, residual: ResidualField, lattice: VoxelGrid) -> None:
         self.residual, self.spacing_mm = residual, residual.config.length_mm / _NODES_A_LENGTH
         extent_mm = lattice.spacing_mm * (np.array(lattice.shape) - 1)
         self.origin_mm = lattice.origin_mm - 2.0 * self.spacing_mm
@@ -76,7 +77,7 @@ def asked(residual: ResidualField, points_mm: Floats, structure: int) -> NDArray
     return np.asarray(residual(torch.tensor(np.ascontiguousarray(points_mm)), structure).float().numpy())
 
 
-def followed(decoder: Field, residual: ResidualField, lattice: Lattice | None = None) -> Field:
+def followed(decoder: Field, residual: ResidualField, lattice: VoxelGrid | None = None) -> Field:
     """A decoder's distances with the residual added where the surface can be.
 
     Far from a structure's surface, the residual cannot change the sign.
