@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from lpm.errors import FileError, SchemaError
+
+_NEVER_IN_NAMES = re.compile(r"[/\\:\x00-\x1f\x7f]")
+_MOST_LETTERS = 120  # of a name: with a suffix it is still one of a file on every system
+
+
+def is_plain_name(name: str, most_letters: int = _MOST_LETTERS) -> bool:
+    """Whether a name can be that of a file in a folder: it leads nowhere else, and nothing is hidden."""
+    fits = 0 < len(name) <= most_letters and name == name.strip()
+    return fits and not name.startswith(".") and not _NEVER_IN_NAMES.search(name)
+
+
+def _checked(name: str) -> str:
+    if not is_plain_name(name):
+        raise ValueError(f"{name[:_MOST_LETTERS]!r} is no plain name: no /, \\, : or leading dot, at most 120 letters")
+    return name
+
+
+# a name of a structure, a part or a subject: files are named after it, so that it must not lead out of their folder
+PlainName = Annotated[str, AfterValidator(_checked)]
 
 
 class StrictModel(BaseModel):

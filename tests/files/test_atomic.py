@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import write_arrays
-from lpm.files.atomic import atomic_file, atomic_folder, check_gives_way, clear_left_overs, write_text
+from lpm.files.atomic import atomic_file, atomic_folder, check_gives_way, clear_left_overs, inside, write_text
 
 
 class SomethingElseError(Exception):
@@ -159,3 +160,42 @@ def test_a_folder_may_be_named_by_a_dot(tmp_path: Path, monkeypatch: pytest.Monk
     with atomic_folder(Path("a") / ".") as temporary:
         (temporary / "x").touch()
     assert (tmp_path / "a" / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", ".hidden", "", "a\\b", "C:x", "a\nb", "x" * 300, " x"])
+def test_a_name_that_leads_out_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileError, match=r"the name .*plain name"):
+        inside(tmp_path, "a", name)
+
+
+def test_plain_names_of_any_language_are_paths_below_a_folder(tmp_path: Path) -> None:
+    assert inside(tmp_path, "Müller 3 (b)", "left_lung.nii.gz") == tmp_path / "Müller 3 (b)" / "left_lung.nii.gz"
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "to_folder").symlink_to("real")
+    with atomic_folder(tmp_path / "to_folder") as temporary:
+        (temporary / "a").write_text("new")
+    (tmp_path / "to_file").symlink_to("real/a")
+    write_text(tmp_path / "to_file", "newer")
+    assert (tmp_path / "real" / "a").read_text() == "newer"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["real", "to_file", "to_folder"]
+    assert (tmp_path / "to_folder").is_symlink()
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="no regular file"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_disk_that_refuses_only_at_the_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(FileError, match="No space left"):
+        write_text(tmp_path / "x", "half")
+    assert not list(tmp_path.iterdir())

@@ -60,6 +60,14 @@ def test_unknown_key_is_refused(folder: Path) -> None:
         read_bundle(folder)
 
 
+@pytest.mark.parametrize("name", ["../../../x", "/etc/x", "a\\b", ".hidden", ""])
+@pytest.mark.parametrize("key", ["structures", "training_subjects"])
+def test_names_that_lead_out_of_a_folder_are_refused(folder: Path, key: str, name: str) -> None:
+    edit(folder, **{key: [name, "right_lung"]})
+    with pytest.raises(SchemaError, match="no plain name"):
+        read_bundle(folder)
+
+
 def test_truncated_weights_are_refused(folder: Path) -> None:
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -111,6 +111,16 @@ def test_other_schemas(folder: Path, tmp_path: Path, edit: Callable[[dict[str, A
         Cohort(edited(folder, tmp_path, edit))
 
 
+@pytest.mark.parametrize("key", ["split", "subjects"])
+def test_a_subject_that_leads_out_of_the_cohort_is_refused(folder: Path, tmp_path: Path, key: str) -> None:
+    def lead_out(data: dict[str, Any]) -> None:
+        data[key]["../../x"] = next(iter(data[key].values()))
+
+    edited(folder, tmp_path, lead_out)
+    with pytest.raises(SchemaError, match="no plain name"):
+        Cohort(tmp_path)
+
+
 def test_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cohort.json: cannot be read \(No such file.*expected a manifest"):
         Cohort(tmp_path)

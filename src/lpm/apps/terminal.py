@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lpm.errors import MisuseError
+from lpm.records import is_plain_name
 from lpm.structures import DEFAULT_STRUCTURES
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
         return dict(DEFAULT_STRUCTURES)
     try:
         pairs = (part.split("=") for part in text.split(","))
-        return {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
+        found = {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
     except ValueError as error:
         raise MisuseError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
+    if odd := [name for name in found if not is_plain_name(name)]:
+        raise MisuseError("--labels", f"a structure named {odd[0]!r}", "plain names: files are named after them")
+    return found
 
 
 def load_bundle(source: str | None) -> ModelBundle:

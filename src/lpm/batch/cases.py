@@ -12,6 +12,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.dicom.folder import holds_dicom, series_uid
 from lpm.files.scans import is_dicom_file, is_dicom_folder, is_scan_name
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
+from lpm.records import is_plain_name
 
 _KNOWN = ", ".join(VOLUME_SUFFIXES)
 
@@ -122,7 +123,7 @@ def _cases_in_table(table: Path) -> Iterator[Case]:
         raise InputError(str(table), f"no column {' and '.join(sorted(missing))}", "columns subject and path")
     for number, row in enumerate(rows, start=2):
         subject, named = (row["subject"] or "").strip(), (row["path"] or "").strip()
-        if not subject or not named or "/" in subject or "\\" in subject or subject in {".", ".."}:
+        if not named or not is_plain_name(subject):
             raise InputError(
                 f"{table}, line {number}", f"subject {subject!r}, path {named!r}", "a plain name and a path"
             )

@@ -10,21 +10,29 @@ from pathlib import Path
 from uuid import uuid4
 
 from lpm.errors import FileError
+from lpm.records import is_plain_name
+
+_MOST_LETTERS = 240  # of a file's name with its suffix: what file systems take, less what a temporary name adds
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it becomes ``path``, on any error it is removed.
 
-    The temporary name keeps the suffixes, so that writers that look at them behave the same.
+    The temporary name keeps the suffixes, so that writers that look at them behave the same. A link stays one: what it
+    names is replaced.
 
     Raises:
-        FileError: The disk refuses (full, read-only, no permission).
+        FileError: The disk refuses (full, read-only, no permission), or what is there is no regular file.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise FileError(str(path), "is no regular file", "the name of a file, new or to be replaced")
     temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _sync(temporary)
         temporary.replace(path)
     except OSError as error:
         if isinstance(error, FileError):
@@ -42,11 +50,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         FileError: The disk refuses (full, read-only, no permission).
     """
-    path = path.absolute()  # "." has no name
+    path = path.resolve()  # "." has no name, and a link stays one: the folder that it names is replaced
     temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
         _replace_folder(temporary, path)
     except OSError as error:
         if isinstance(error, FileError):
@@ -54,6 +65,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(file: Path) -> None:
+    """Wait until a file lies on the disk: some file systems refuse only then what does not fit.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """A path below a folder, one plain name a level.
+
+    Raises:
+        FileError: A name that could lead out of the folder.
+    """
+    for name in names:
+        if not is_plain_name(name, _MOST_LETTERS):
+            raise FileError(str(folder), f"the name {name!r}", "a plain name, without / or leading dot", "rename it")
+    return folder.joinpath(*names)
 
 
 def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> None:
@@ -104,5 +137,3 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

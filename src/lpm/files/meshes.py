@@ -12,7 +12,7 @@ import trimesh
 
 from lpm.errors import FileError, MissingExtraError, MisuseError
 from lpm.extras import import_extra
-from lpm.files.atomic import atomic_file
+from lpm.files.atomic import atomic_file, inside
 from lpm.files.mesh_space import Space, in_space, marked, space_of, space_of_fields
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
@@ -82,7 +82,7 @@ class MeshFiles:
             FileError: Unknown ending, or the disk refuses.
         """
         for name, mesh in meshes.items():
-            write_mesh(folder / f"{name}{self.suffix}", self._reduced(name, mesh), self.space)
+            write_mesh(inside(folder, f"{name}{self.suffix}"), self._reduced(name, mesh), self.space)
 
     def _reduced(self, name: str, mesh: WorldMesh) -> WorldMesh:
         if self.faces is None:

@@ -28,7 +28,7 @@ from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.training import EpochReport, Training
 from lpm.preparation.cohort import Cohort
-from lpm.records import StrictModel, read_json_model
+from lpm.records import PlainName, StrictModel, read_json_model
 from lpm.structures import UNION
 
 BUNDLE_SCHEMA = 1  # of bundle.json: raised when older programs cannot read it
@@ -57,14 +57,14 @@ class BundleManifest(StrictModel):
     """
 
     schema_version: int
-    structures: tuple[str, ...]
+    structures: tuple[PlainName, ...]
     config: ModelConfig | AtlasConfig
     scale: Literal["cohort", "subject"]
     scale_mm: float
     box: tuple[tuple[float, float, float], tuple[float, float, float]]
     centers: tuple[tuple[float, float, float], ...]
     n_modes: int
-    training_subjects: tuple[str, ...]
+    training_subjects: tuple[PlainName, ...]
     training_shapes: int
     loss_history: tuple[dict[str, float], ...]
     training_seconds: float
@@ -73,7 +73,9 @@ class BundleManifest(StrictModel):
     attributes: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="of the training subjects: measured on their meshes, or numbers of a table"
     )
-    parts: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="names of parts, by structure")
+    parts: dict[PlainName, tuple[PlainName, ...]] = Field(
+        default_factory=dict, description="names of parts, by structure"
+    )
     parts_from: tuple[str, ...] = Field((), description="subjects whose parts were given")
 
 

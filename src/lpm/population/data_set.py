@@ -23,7 +23,7 @@ from lpm.measurement.table import AttributeTable
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
 from lpm.population.population import Range
 from lpm.population.scans import write_scans
-from lpm.records import StrictModel, read_json_model
+from lpm.records import PlainName, StrictModel, read_json_model
 
 DATA_SET_SCHEMA = 1  # of manifest.json: raised when older programs cannot read it
 TABLE = "subjects.csv"
@@ -59,7 +59,7 @@ class DataSetManifest(StrictModel):
     request: Request
     digest: str
     model: dict[str, Any]
-    subjects: tuple[str, ...]
+    subjects: tuple[PlainName, ...]
 
 
 @dataclass(frozen=True)

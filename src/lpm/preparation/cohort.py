@@ -13,14 +13,14 @@ from pydantic import Field
 from lpm.calibration import number
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import read_arrays
-from lpm.files.atomic import write_text
+from lpm.files.atomic import inside, write_text
 from lpm.files.meshes import read_mesh
 from lpm.geometry.frames import WorldFromModel
 from lpm.geometry.meshes import WorldMesh
 from lpm.preparation.config import PreparationConfig
 from lpm.preparation.gate import Verdict
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces
-from lpm.records import StrictModel, read_json_model
+from lpm.records import PlainName, StrictModel, read_json_model
 
 COHORT_SCHEMA = 2  # of cohort.json: raised when older programs cannot read it
 UNIT_BALL_MARGIN = number("preparation.unit_ball_margin")
@@ -67,7 +67,7 @@ class Quality(StrictModel):
         structures: Quality of each structure, by name.
     """
 
-    subject: str
+    subject: PlainName
     source: str
     digest: str = Field(description="of the input's bytes, the subject's name and every parameter")
     content: str = Field(description="of the clean label map: equal for duplicates")
@@ -77,7 +77,7 @@ class Quality(StrictModel):
     flags: tuple[str, ...]
     center_mm: tuple[float, float, float]
     radius_mm: float
-    structures: dict[str, StructureQuality]
+    structures: dict[PlainName, StructureQuality]
 
 
 class Manifest(StrictModel):
@@ -95,13 +95,13 @@ class Manifest(StrictModel):
     """
 
     schema_version: int
-    structures: tuple[str, ...]
+    structures: tuple[PlainName, ...]
     scale: Literal["cohort", "subject"]
     scale_mm: float
     config: PreparationConfig
-    split: dict[str, Split]
+    split: dict[PlainName, Split]
     split_source: str
-    subjects: dict[str, Quality] = Field(description="all that were prepared; those in no split were rejected")
+    subjects: dict[PlainName, Quality] = Field(description="all that were prepared; those in no split were rejected")
     attributes: dict[str, dict[str, str]] = Field(description="further columns of the table that named the cases")
     failed: dict[str, str]
 
@@ -141,7 +141,7 @@ class Cohort:
 
     def path(self, subject: str, name: str) -> Path:
         """Path of one of a subject's files."""
-        return self.folder / "subjects" / subject / name
+        return inside(self.folder, "subjects", subject, name)
 
     def mesh(self, subject: str, structure: str) -> WorldMesh:
         """Read a structure's mesh."""

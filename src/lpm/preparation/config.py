@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from lpm.records import StrictModel
+from lpm.records import PlainName, StrictModel
 from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
 
 
@@ -34,7 +34,7 @@ class SamplingConfig(StrictModel):
 class PreparationConfig(StrictModel):
     """Everything that `lpm prepare` can be told about content."""
 
-    structures: dict[str, tuple[int, ...]] = Field(
+    structures: dict[PlainName, tuple[int, ...]] = Field(
         default_factory=lambda: dict(DEFAULT_STRUCTURES), description="label values of each structure"
     )
     scale: Literal["cohort", "subject"] = "cohort"

@@ -18,7 +18,7 @@ from lpm.batch.cases import Case
 from lpm.batch.workers import LocalWorkers, Workers
 from lpm.errors import FileError, InputError, LpmError
 from lpm.files.arrays import write_arrays
-from lpm.files.atomic import atomic_folder, clear_left_overs
+from lpm.files.atomic import atomic_folder, clear_left_overs, inside
 from lpm.files.meshes import write_mesh
 from lpm.files.scans import read_scan
 from lpm.files.volumes import write_volume
@@ -113,7 +113,7 @@ def prepare_case(case: Case, out: Path, config: PreparationConfig) -> Quality:
     with atomic_folder(out / "subjects" / case.subject) as folder:
         write_volume(folder / "labels.nii.gz", seen.clean.labels)
         for name, mesh in meshes.items():
-            write_mesh(folder / f"{name}.ply", mesh)
+            write_mesh(inside(folder, f"{name}.ply"), mesh)
         _write_samples(folder, surface, off)
         write_png(draw_preview(seen.clean.labels, seen.hu), folder / "preview.png")
         (folder / "quality.json").write_text(quality.model_dump_json(indent=1) + "\n", encoding="utf-8")
