@@ -6,5 +6,13 @@ from typing import Literal
 
 SegmenterName = Literal["thresholds", "lungmask", "totalsegmentator"]
 DEFAULT_STRUCTURES: dict[str, tuple[int, ...]] = {"left_lung": (1,), "right_lung": (2,)}
+PRESETS: dict[str, dict[str, tuple[int, ...]]] = {
+    "totalsegmentator": {"left_lung": (10, 11), "right_lung": (12, 13, 14)},
+    "totalsegmentator-v1": {"left_lung": (13, 14), "right_lung": (15, 16, 17)},
+    "lungmask": {"left_lung": (2,), "right_lung": (1,)},
+    "lungmask-lobes": {"left_lung": (1, 2), "right_lung": (3, 4, 5)},
+    "slicer-lungct": {"left_lung": (2,), "right_lung": (1,)},
+}
+"""Label values of the lungs by the tool that wrote them; TotalSegmentator's of its task `total`."""
 UNION = ("lungs",)  # one structure for both lungs, as in the paper
 LUNGS_MM = 500.0  # diagonal of the box that holds both lungs of a large adult

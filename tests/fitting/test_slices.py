@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lpm.fitting.evidence.slices import contours, drawn_slices
+from lpm.fitting.evidence.slices import contours
 from lpm.geometry.volumes import Volume
+from lpm.preparation.label_maps.drawn import drawn_slices
 
 STRUCTURES = {"left_lung": (1,), "right_lung": (2,)}
 AFFINE = np.array([[2.0, 0.3, 0.0, -60.0], [-0.3, 2.0, 0.0, -50.0], [0.0, 0.0, 3.0, 10.0], [0.0, 0.0, 0.0, 1.0]])

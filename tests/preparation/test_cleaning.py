@@ -5,7 +5,8 @@ import pytest
 
 from lpm.errors import InputError
 from lpm.geometry.volumes import Volume
-from lpm.preparation.cleaning import CleanLabels, clean_labels, integer_labels, is_label_map
+from lpm.preparation.cleaning import CleanLabels, clean_labels
+from lpm.preparation.label_maps.values import integer_labels, is_label_map
 from lpm.structures import DEFAULT_STRUCTURES
 
 

@@ -69,7 +69,7 @@ def _patient(out: Path, *, rng: np.random.Generator) -> tuple[dict[str, WorldMes
     pixels = exposed(radiograph(ct, view), ExposureConfig(photons=_PHOTONS), rng=rng).astype(np.float32)
     write_volume(out / "ct.nii.gz", ct)
     write_picture(out / "frontal.png", np.round(65535 * pixels).astype(np.uint16))
-    masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), "generated patient", need_all=True, plain=False).masks
+    masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), "generated patient", need_all=True).masks
     meshes = {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in masks.items()}
     return meshes, Radiograph(pixels, view=view, name="frontal.png")
 

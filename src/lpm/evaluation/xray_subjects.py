@@ -95,7 +95,7 @@ def read_subject(folder: Path) -> XraySubject:
 def true_lungs(folder: Path) -> dict[str, WorldMesh]:
     """Meshes of a subject's `labels.nii.gz` (1 left, 2 right)."""
     labels = read_volume(folder / "labels.nii.gz")
-    masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), folder.name, need_all=True, plain=False).masks
+    masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), folder.name, need_all=True).masks
     return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in masks.items()}
 
 

@@ -14,9 +14,9 @@ from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.masks import block_means
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import extract_surface, level_that_keeps_volume, smooth_mask
-from lpm.geometry.volumes import Volume, canonical, cropped
+from lpm.geometry.volumes import Volume, cropped
 from lpm.measurement.structure import Box
-from lpm.preparation.cleaning import integer_labels, is_label_map
+from lpm.preparation.label_maps.found import found_structures
 
 _MARGIN = 3  # voxels around a mask, so that the Gaussian ends within the picture
 _FINE_MM = number("measurement.label_block_mm")
@@ -42,33 +42,22 @@ class LabelSurfaces:
     flags: tuple[str, ...]
 
 
-def surfaces_of_labels(labels: Volume, structures: Mapping[str, tuple[int, ...]], subject: str) -> LabelSurfaces:
+def surfaces_of_labels(labels: Volume, structures: Mapping[str, tuple[int, ...]] | None, subject: str) -> LabelSurfaces:
     """Closed surfaces of the structures that a label map holds.
 
     Args:
-        labels: Any axes. A mask of one value that no structure but the first claims may hold both lungs.
-        structures: Label values by structure; those of a map that has none of them are left out.
+        labels: Any axes.
+        structures: Label values by structure; None for those of lungs, see `found_structures`.
         subject: Name for messages.
 
     Raises:
-        InputError: Not a label map, empty, or none of the structures is in it.
+        InputError: What `found_structures` refuses, or a structure of hardly any voxel.
     """
-    if not is_label_map(labels):
-        integer_labels(labels, subject)
-    inside = labels.voxels > 0
-    if not inside.any():
-        raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the lungs")
-    small = integer_labels(canonical(cropped(labels, inside, _MARGIN)), subject)
-    present = set(np.unique(small.voxels).tolist()) - {0}
-    found = {name: values for name, values in structures.items() if present & set(values)}
-    if not found:
-        claimed = ", ".join(f"{name}={'+'.join(map(str, values))}" for name, values in structures.items())
-        raise InputError(subject, f"label values {sorted(present)}", claimed, "name the values with --labels")
-    claimed_values = {value for values in found.values() for value in values}
-    odd = (f"label values {sorted(extra)} not measured",) if (extra := present - claimed_values) else ()
-    masks = {name: _mask(small, values, f"{subject}, {name}") for name, values in found.items()}
+    found = found_structures(labels, structures, subject)
+    small = cropped(found.labels, found.labels.voxels > 0, _MARGIN)
+    masks = {name: _mask(small, values, f"{subject}, {name}") for name, values in found.values.items()}
     boxes = {name: box for name, mask in masks.items() if (box := box_of_mask(mask)) is not None}
-    return LabelSurfaces({name: _surface(mask) for name, mask in masks.items()}, boxes, odd)
+    return LabelSurfaces({name: _surface(mask) for name, mask in masks.items()}, boxes, found.notes)
 
 
 def _mask(labels: Volume, values: tuple[int, ...], subject: str) -> Volume:

@@ -19,7 +19,6 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.sides import is_exchanged, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.structure import Box, box_of
-from lpm.structures import DEFAULT_STRUCTURES
 
 _SIDES = ("left_", "right_")
 _SHAPE = "shape"
@@ -132,8 +131,7 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
         meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
         return checked_shapes(meshes, subject.name)
     read = read_labels(subject.files[0])
-    meant = read.meaning(structures, subject.name) or DEFAULT_STRUCTURES
-    found = surfaces_of_labels(read.volume, meant, subject.name)
+    found = surfaces_of_labels(read.volume, read.meaning(structures, subject.name), subject.name)
     shapes = checked_shapes(found.meshes, subject.name, (*read.notes, *found.flags))
     if shapes.meshes.keys() != found.meshes.keys():
         return shapes

@@ -25,7 +25,7 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, on_grid
-from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, cleaned, is_label_map
+from lpm.preparation.cleaning import CleaningReport, CleanLabels, clean_labels, cleaned
 from lpm.preparation.cohort import (
     COHORT_SCHEMA,
     UNIT_BALL_MARGIN,
@@ -39,6 +39,7 @@ from lpm.preparation.cohort import (
 )
 from lpm.preparation.config import PreparationConfig, digest_case
 from lpm.preparation.gate import Finding, Verdict, judge_case, judge_cohort, judge_gas, judge_hidden, verdict
+from lpm.preparation.label_maps.values import is_label_map
 from lpm.preparation.meshing import MeshingReport, mesh_structure
 from lpm.preparation.preview import Card, draw_preview, write_png, write_sheet
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
@@ -125,8 +126,8 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     scan = read_scan(case.path, config.series)
     if is_label_map(scan.volume):
         said = None if config.structures == DEFAULT_STRUCTURES else config.structures
-        meant = scan.meaning(said, case.subject) or DEFAULT_STRUCTURES
-        return _Seen(clean_labels(scan.volume, meant, case.subject), None, "labels", scan.notes)
+        clean = clean_labels(scan.volume, scan.meaning(said, case.subject), case.subject)
+        return _Seen(clean, None, "labels", (*scan.notes, *clean.notes))
     if set(config.structures) != set(DEFAULT_STRUCTURES):
         given = f"a scan, with the structures {', '.join(config.structures)}"
         raise InputError(case.subject, given, "left_lung and right_lung, which segmenters find", "give label maps")

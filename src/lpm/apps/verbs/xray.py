@@ -180,7 +180,7 @@ def _check_outside(degrees: float, beam: Beam, middle: Floats, corners: Floats) 
 def _pictures(
     volume: Volume, subject: str, labels: str | None, photons: float | None, seed: int
 ) -> _LabelPictures | _CtPictures:
-    from lpm.preparation.cleaning import is_label_map
+    from lpm.preparation.label_maps.values import is_label_map
 
     if is_label_map(volume):
         if photons is not None:
@@ -201,7 +201,7 @@ class _LabelPictures:
     content: Literal["path length"] = "path length"
 
     def write(self, out: Path, name: str, view: View, geometry: dict[str, Any]) -> dict[str, ViewRecord]:
-        from lpm.preparation.cleaning import integer_labels
+        from lpm.preparation.label_maps.values import integer_labels
         from lpm.xray.drr import path_lengths_of_labels
         from lpm.xray.files.reading import write_picture
         from lpm.xray.files.views import record_of

@@ -11,13 +11,13 @@ from typing import Literal
 from lpm.apps.viewer.scene.shown_lungs import Meshes
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
-from lpm.files.volumes import count_voxels, is_volume_name, read_volume
+from lpm.files.scans import read_labels
+from lpm.files.volumes import count_voxels, is_volume_name
 from lpm.geometry.sides import split_mesh
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
-from lpm.structures import DEFAULT_STRUCTURES
 from lpm.workflows.ct import fit_ct_file
 from lpm.workflows.evidence import fit_labels_file, fit_points_file
 from lpm.workflows.outcome import FitRun, Outcome, Tell
@@ -88,7 +88,8 @@ def read_truth(path: Path) -> Meshes:
     """
     if is_volume_name(path):
         check_size(path)
-        clean = clean_labels(read_volume(path), DEFAULT_STRUCTURES, path.name, need_all=False)
+        read = read_labels(path)
+        clean = clean_labels(read.volume, read.meaning(None, path.name), path.name, need_all=False)
         return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
     if path.suffix.lower() not in MESH_SUFFIXES:
         raise FileError(path.name, f"unknown kind {path.suffix!r}", f"a label map, or {', '.join(MESH_SUFFIXES)}")

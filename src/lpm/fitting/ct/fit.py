@@ -8,12 +8,13 @@ import numpy as np
 from pydantic import Field
 
 from lpm.errors import InputError
-from lpm.fitting.evidence.masks import MaskFitConfig, label_values, observe_mask
-from lpm.fitting.evidence.observation import Observation
+from lpm.fitting.evidence.masks import MaskFitConfig, label_values, observe_structures
+from lpm.fitting.evidence.observation import Observation, digest_of
 from lpm.fitting.fit import Fit
 from lpm.fitting.surfaces import fit_observations
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
+from lpm.preparation.label_maps.found import numbered
 from lpm.records import StrictModel
 from lpm.segmentation.find import Filler, FoundLungs, LungPolicy, find_lungs
 from lpm.segmentation.hounsfield import hounsfield
@@ -51,8 +52,10 @@ def observe_lungs(
     if values != DEFAULT_STRUCTURES:
         given = f"a model of {', '.join(f'{name} ({labels[0]})' for name, labels in values.items())}"
         raise InputError("CT", given, "left_lung (1) and right_lung (2), which are found in a CT", "fit a mask")
-    seen = observe_mask(model, found.labels, rng=rng, config=config)
-    return replace(seen, what=f"CT, {seen.what}", notes=(*found.notes, *seen.notes))
+    present = {name: values for name, values in values.items() if np.isin(found.upright.voxels, values).any()}
+    seen = observe_structures(model, numbered(found.upright, present), rng, config)
+    source = digest_of(found.labels.voxels, found.labels.world_from_voxel)
+    return replace(seen, what=f"CT, {seen.what}", notes=(*found.notes, *seen.notes), source=source)
 
 
 def fit_ct(

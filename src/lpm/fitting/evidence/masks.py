@@ -15,16 +15,17 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.observation import Observation, digest_of
-from lpm.fitting.evidence.slices import contours, drawn_slices
+from lpm.fitting.evidence.slices import contours
 from lpm.fitting.evidence.structure_names import structure_indices
 from lpm.fitting.fit import Fit
 from lpm.fitting.surfaces import fit_observations
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 from lpm.model.bundle import ModelBundle
-from lpm.preparation.cleaning import CleanLabels, check_sides, check_values, cleaned, told_apart, upright_labels
+from lpm.preparation.cleaning import CleanLabels, cleaned
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.cuts import Cut
+from lpm.preparation.label_maps.found import Structures, found_structures
 from lpm.preparation.meshing import mesh_structure
 from lpm.preparation.sampling import sample_surfaces
 from lpm.records import StrictModel
@@ -61,19 +62,31 @@ def observe_mask(
     Raises:
         InputError: Empty, unknown label values, exchanged sides.
     """
-    seen = _observed(model, labels, config or MaskFitConfig(), rng)
+    config = config or MaskFitConfig()
+    seen = observe_structures(model, found_structures(labels, label_values(model, config), "mask"), rng, config)
     return replace(seen, source=digest_of(labels.voxels, labels.world_from_voxel))
 
 
-def _observed(model: ModelBundle, labels: Volume, config: MaskFitConfig, rng: np.random.Generator) -> Observation:
-    whole, values = upright_labels(labels, "mask"), label_values(model, config)
-    drawn = drawn_slices(whole)
-    if drawn is None:
-        clean = cleaned(told_apart(whole, values, "mask"), values, "mask")
-        return _observe_surface(model, clean, config, rng)
-    check_values(whole, values, "mask", need_all=False)
-    check_sides(whole, {name: np.isin(whole.voxels, own) for name, own in values.items()}, "mask")
-    points, names = contours(drawn, values)
+def observe_structures(
+    model: ModelBundle, found: Structures, rng: np.random.Generator, config: MaskFitConfig
+) -> Observation:
+    """Take the structures of a label map for what was seen; arguments are those of `observe_mask`.
+
+    Raises:
+        InputError: A lung is to be predicted beside one whose side is in doubt.
+    """
+    if config.complete and found.doubt:
+        hint = "say which it is, as in --labels left_lung=1, or leave --complete out"
+        raise InputError("mask", f"{found.doubt}, and the other is to be predicted", "a lung whose side is sure", hint)
+    seen = _observed(model, found, config, rng)
+    return replace(seen, notes=(*found.notes, *seen.notes))
+
+
+def _observed(model: ModelBundle, found: Structures, config: MaskFitConfig, rng: np.random.Generator) -> Observation:
+    if found.drawn is None:
+        return _observe_surface(model, cleaned(found.labels, found.values, "mask"), config, rng)
+    drawn = found.drawn
+    points, names = contours(drawn, found.values)
     if len(points) > config.n_points:
         chosen = np.sort(rng.choice(len(points), config.n_points, replace=False))
         points, names = points[chosen], names[chosen]

@@ -24,7 +24,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume, canonical
 from lpm.model.bundle import ModelBundle
 from lpm.model.partition import Partition, StructureParts, distances_to_parts, template_box
-from lpm.preparation.cleaning import integer_labels
+from lpm.preparation.label_maps.values import integer_labels
 from lpm.records import StrictModel
 
 

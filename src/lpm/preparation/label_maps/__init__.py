@@ -1,0 +1,1 @@
+"""Label maps of any tool: what their values mean, and which lung is which."""

@@ -1,0 +1,161 @@
+"""The one way from a label map to structures: measure, fit, prepare and the viewer all take it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from lpm.errors import InputError
+from lpm.files.points import check_extent
+from lpm.geometry.arrays import handed_over
+from lpm.geometry.volumes import Volume, canonical
+from lpm.preparation.label_maps.drawn import DrawnSlices, drawn_slices
+from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of
+from lpm.preparation.label_maps.one_lung import doubt_about
+from lpm.preparation.label_maps.one_value import ToldApart, told_apart
+from lpm.preparation.label_maps.sides import looks_mirrored
+from lpm.preparation.label_maps.spread import Spread
+from lpm.preparation.label_maps.values import whole_labels
+from lpm.structures import DEFAULT_STRUCTURES
+
+_PLACES = 40  # along each axis of an image where voxels are looked at for their extent
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Structures of a label map.
+
+    Args:
+        labels: 0 background, 1, 2, ... the structures; upright, on the whole of the map's grid.
+        values: Value of each structure that the map holds.
+        notes: Notes on what was taken for what, what was ignored, and what is odd.
+        doubt: Why the side of a single lung is in doubt; empty if it is not.
+        drawn: The slices that were drawn, if the map is of a few slices only.
+    """
+
+    labels: Volume
+    values: dict[str, tuple[int, ...]]
+    notes: tuple[str, ...] = ()
+    doubt: str = ""
+    drawn: DrawnSlices | None = None
+
+
+def found_structures(labels: Volume, said: Values | None, subject: str) -> Structures:
+    """Find the structures of a label map.
+
+    Values that no structure claims are ignored as other organs; values about whole are rounded; a mask of both lungs in
+    one value is told apart, and cut where the lungs touch. Notes say so.
+
+    Args:
+        labels: Any axis order and flips, any values that mean labels.
+        said: Label values by structure, as a person or the file says; None for left 1, right 2, or what the values
+            show without doubt. The same values for both lungs: they are to be told apart.
+        subject: Name for messages.
+
+    Raises:
+        InputError: No label map, empty, of another unit than the millimetre, none of the structures in it, lungs that
+            touch and cannot be parted, or that lie on the other side than named.
+    """
+    said = None if said == DEFAULT_STRUCTURES else said
+    whole, notes = whole_labels(labels, subject)
+    upright = canonical(whole)
+    spread = Spread.of(upright)
+    meaning = meaning_of(spread, said, subject)
+    found = numbered(upright, meaning.values, tuple(said or DEFAULT_STRUCTURES))
+    if set(meaning.values) <= set(DEFAULT_STRUCTURES):
+        _check_unit(found.labels, subject)
+        found = _lungs(found, spread, meaning, said, subject)
+    return Structures(found.labels, found.values, (*notes, *meaning.notes, *found.notes), found.doubt, found.drawn)
+
+
+def numbered(upright: Volume, values: Values, names: Collection[str] = tuple(DEFAULT_STRUCTURES)) -> Structures:
+    """Structures by what their values are known to be, as of labels that a segmenter wrote.
+
+    Args:
+        upright: Whole numbers from 0 on.
+        values: Label values of the structures that are there.
+        names: All structures, in the order of their numbers.
+    """
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    most = max(int(upright.voxels.max()), *(value for own in values.values() for value in own))
+    table = np.zeros(most + 1, dtype=np.uint8)
+    for name, own in values.items():
+        table[list(own)] = numbers[name]
+    labels = upright.with_voxels(handed_over(table[upright.voxels]))
+    return Structures(labels, {name: (numbers[name],) for name in values}, drawn=drawn_slices(labels))
+
+
+def _check_unit(labels: Volume, subject: str) -> None:
+    """Refuse another unit than the millimetre by the extent of some voxels.
+
+    Raises:
+        InputError: Their extent is not that of lungs.
+    """
+    steps = np.maximum(np.array(labels.voxels.shape) // _PLACES, 1)
+    some = np.argwhere(labels.voxels[:: steps[0], :: steps[1], :: steps[2]])
+    if len(some) > 1:
+        check_extent(labels.to_world(some * steps), subject)
+
+
+def _lungs(found: Structures, spread: Spread, meaning: Meaning, said: Values | None, subject: str) -> Structures:
+    """The same with lungs told apart and their sides checked."""
+    left, right = (meaning.values.get(name, ()) for name in (LEFT_LUNG, RIGHT_LUNG))
+    is_pair = bool(left and right) and left != right
+    if not is_pair and found.drawn is None:
+        told = told_apart(found.labels.with_voxels(found.labels.voxels > 0))
+        if told.how != "one lung":
+            return _both(found, told, meaning, said, subject)
+    if is_pair:
+        _refuse_exchanged(spread, meaning.values, subject)
+        odd = () if found.drawn is not None or not looks_mirrored(found.labels, found.values) else (_MIRRORED,)
+        return Structures(found.labels, found.values, odd, drawn=found.drawn)
+    doubt = doubt_about(found.labels.with_voxels(found.labels.voxels > 0), spread, meaning, subject)
+    return Structures(found.labels, found.values, (doubt,) if doubt else (), doubt, found.drawn)
+
+
+_MIRRORED = (
+    "possibly mirrored: the heart seems to lie on the right, and the left lung is the larger one; check the header"
+)
+
+
+def _both(found: Structures, told: ToldApart, meaning: Meaning, said: Values | None, subject: str) -> Structures:
+    """Both lungs of a mask that holds them in one value.
+
+    Raises:
+        InputError: They cannot be parted, or the mask is said to be of one lung.
+    """
+    values = "+".join(map(str, sorted({value for own in meaning.values.values() for value in own})))
+    if told.how == "joined":
+        given = f"one piece of value {values}, wide as two lungs: the lungs touch, and no seam parts them"
+        raise InputError(subject, given, "left and right apart", "give the left lung the value 1 and the right one 2")
+    if said is not None and len(said) == 1:
+        (name,) = said
+        hint = f"--labels left_lung={values},right_lung={values}, and they are told apart"
+        raise InputError(subject, f"value {values}, said to be {name}, holds both lungs", "one lung", hint)
+    labels = found.labels.with_voxels(told.sides)
+    ml = [float(np.count_nonzero(told.sides == side)) * labels.voxel_ml for side in (1, 2)]
+    how = (
+        "told apart by their side"
+        if told.how == "apart"
+        else f"they touch, and were cut apart over {told.cut_cm2:.0f} cm2"
+    )
+    note = f"value {values} holds both lungs: {how} (left {ml[0]:,.0f} ml, right {ml[1]:,.0f} ml)"
+    odd = (_MIRRORED,) if looks_mirrored(labels, DEFAULT_STRUCTURES) else ()
+    return Structures(labels, dict(DEFAULT_STRUCTURES), (note, *odd))
+
+
+def _refuse_exchanged(spread: Spread, values: Values, subject: str) -> None:
+    """Refuse a left lung that lies on the patient's right.
+
+    Raises:
+        InputError: It does.
+    """
+    left, right = values[LEFT_LUNG], values[RIGHT_LUNG]
+    if spread.center_mm(left) <= spread.center_mm(right):
+        return
+    exchanged = f"--labels left_lung={'+'.join(map(str, right))},right_lung={'+'.join(map(str, left))}"
+    tool = ", as lungmask numbers them" if (left, right) == ((1,), (2,)) else ""
+    hint = f"exchange the values ({exchanged}{tool}) or mend the affine"
+    raise InputError(subject, "the left lung lies on the patient's right", "left at smaller R than right", hint)

@@ -1,0 +1,132 @@
+"""What the values of a label map mean: what a person or the file says, or what the values show without doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from lpm.calibration import number
+from lpm.errors import InputError
+from lpm.preparation.label_maps.spread import Spread
+from lpm.structures import DEFAULT_STRUCTURES, PRESETS
+
+Values = Mapping[str, tuple[int, ...]]
+LEFT_LUNG, RIGHT_LUNG = DEFAULT_STRUCTURES
+_APART = number("preparation.lungs_apart")
+_LOBES = 4  # of five, at least, that a map of lobes has: the middle one may have been removed
+_DETECTED = {
+    "totalsegmentator": "lobes as TotalSegmentator numbers them",
+    "totalsegmentator-v1": "lobes as version 1 of TotalSegmentator numbers them",
+    "lungmask-lobes": "lobes from 1 to 5",
+}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """Label values by structure.
+
+    Args:
+        values: Of the structures that the map holds.
+        is_sure: Whether a person, the file or the values themselves tell; else it is the default.
+        notes: Notes on what was taken for what, and on values that are ignored.
+    """
+
+    values: dict[str, tuple[int, ...]]
+    is_sure: bool
+    notes: tuple[str, ...] = ()
+
+
+def meaning_of(spread: Spread, said: Values | None, subject: str) -> Meaning:
+    """Find out what the values of a label map mean.
+
+    Values that no structure claims are other organs: they are ignored, and a note says so.
+
+    Args:
+        spread: Spread of the values.
+        said: What a person or the file says of them; None if neither says anything.
+        subject: Name for messages.
+
+    Raises:
+        InputError: Empty, none of the structures in it, or lungs that cannot be told from other organs.
+    """
+    present = spread.present
+    if not present:
+        raise InputError(subject, "an empty mask (all voxels are 0)", "labels of the structures")
+    if said is not None:
+        return _claimed(present, said, subject)
+    if not set(present) - {value for values in DEFAULT_STRUCTURES.values() for value in values}:
+        return Meaning(_among(DEFAULT_STRUCTURES, present), is_sure=False)
+    if len(present) == 1:  # of a value that stands for nothing: both lungs, if it is
+        return Meaning({LEFT_LUNG: (present[0],), RIGHT_LUNG: (present[0],)}, is_sure=False)
+    for name, words in _DETECTED.items():
+        if _is_preset(spread, PRESETS[name]):
+            return Meaning(
+                _among(PRESETS[name], present), True, (_taken(words, name), *_ignored(present, PRESETS[name]))
+            )
+    if _default_stands_out(spread):
+        return Meaning(_among(DEFAULT_STRUCTURES, present), False, _ignored(present, DEFAULT_STRUCTURES))
+    raise InputError(subject, f"label values {_listed(present)}", "left_lung=1, right_lung=2", _advice(spread))
+
+
+def _claimed(present: list[int], said: Values, subject: str) -> Meaning:
+    values = _among(said, present)
+    if not values:
+        known = ", ".join(f"{name}={'+'.join(map(str, own))}" for name, own in said.items())
+        hint = "name the values with --labels, as in --labels left_lung=1+2,right_lung=3+4+5"
+        raise InputError(subject, f"label values {_listed(present)}", known, hint)
+    return Meaning(values, True, _ignored(present, said))
+
+
+def _among(structures: Values, present: list[int]) -> dict[str, tuple[int, ...]]:
+    """Values that are there, of the structures that have any."""
+    kept = {name: tuple(value for value in values if value in present) for name, values in structures.items()}
+    return {name: values for name, values in kept.items() if values}
+
+
+def _ignored(present: list[int], structures: Values) -> tuple[str, ...]:
+    extra = sorted(set(present) - {value for values in structures.values() for value in values})
+    return (f"label values {_listed(extra)} are of no structure: ignored, as other organs",) if extra else ()
+
+
+def _taken(words: str, name: str) -> str:
+    values = ", ".join(f"{structure}={'+'.join(map(str, own))}" for structure, own in PRESETS[name].items())
+    return f"read as {words}: {values} (--labels {name})"
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values)) if len(values) <= 8 else f"{', '.join(map(str, values[:8]))}, ..."
+
+
+def _is_preset(spread: Spread, preset: Values) -> bool:
+    """Whether a map has nearly all lobes of a tool, the left ones on the left of the right ones.
+
+    Exchanged sides are the tool's still where nothing but its lobes is there; they are refused later.
+    """
+    lobes = {value for values in preset.values() for value in values}
+    present = set(spread.present)
+    if len(lobes & present) < _LOBES or (min(lobes) == 1 and present - lobes):
+        return False
+    left, right = preset[LEFT_LUNG], preset[RIGHT_LUNG]
+    return spread.apart(left, right) >= _APART or (present <= lobes and spread.apart(right, left) >= _APART)
+
+
+def _default_stands_out(spread: Spread) -> bool:
+    """Whether 1 and 2 are two lungs side by side, in either order, or one of them is most of what is there."""
+    left, right = (set(values) & set(spread.present) for values in DEFAULT_STRUCTURES.values())
+    if left and right:
+        return _side_by_side(spread, left, right)
+    return spread.ml(left | right) > 0.5 * spread.ml(spread.present)
+
+
+def _side_by_side(spread: Spread, one: Collection[int], other: Collection[int]) -> bool:
+    return max(spread.apart(one, other), spread.apart(other, one)) >= _APART
+
+
+def _advice(spread: Spread) -> str:
+    """The two largest values that lie side by side are likely the lungs."""
+    first, *others = sorted(spread.present, key=lambda value: -spread.ml([value]))
+    second = next((value for value in others if _side_by_side(spread, [first], [value])), None)
+    if second is None:
+        return "name the values of the lungs, as in --labels left_lung=1+2,right_lung=3+4+5"
+    left, right = sorted((first, second), key=lambda value: spread.center_mm([value]))
+    return f"name the values of the lungs; the two largest lie like --labels left_lung={left},right_lung={right}"

@@ -1,0 +1,106 @@
+"""Both lungs in one value: told apart by their side, cut along the seam where they touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lpm.calibration import number
+from lpm.geometry.arrays import read_only_arrays
+from lpm.geometry.masks import Mask, averaged, largest_piece, nearest_on
+from lpm.geometry.seam import cheapest_way, cut_along, grown_within
+from lpm.geometry.sides import LEFT, RIGHT, split_mask
+from lpm.geometry.volumes import Volume, cropped, on_grid
+
+_TWO_LUNGS_WIDE = number("preparation.two_lungs_wide")
+_LEAST_LUNG = number("preparation.cut_lung_share")
+_MOST_CUT = number("preparation.cut_area")
+_SIDE_BY_SIDE = number("preparation.side_by_side")
+_NEAR = number("preparation.seam_reach")
+_BLOCKS = 100  # across both lungs: blocks of 2.6 mm in adults
+
+
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class ToldApart:
+    """The lungs of a mask of one value.
+
+    Args:
+        how: ``one lung``, ``apart`` (two pieces), ``cut`` (one piece, cut along its seam), or ``joined``: as wide as
+            two lungs, and no seam parts it.
+        sides: 1 in the left and 2 in the right lung, where there are two; smaller pieces are 0.
+        cut_cm2: Area of the cut.
+    """
+
+    how: Literal["one lung", "apart", "cut", "joined"]
+    sides: NDArray[np.uint8]
+    cut_cm2: float = 0.0
+
+
+def told_apart(mask: Volume) -> ToldApart:
+    """Tell the lungs of a mask of one value apart.
+
+    Args:
+        mask: bool, upright.
+    """
+    small = cropped(mask, mask.voxels, 1)
+    sides = split_mask(small.voxels)
+    if sides is not None and _are_side_by_side(sides):
+        return ToldApart("apart", on_grid(small.with_voxels(sides), mask).voxels)
+    coarse = averaged(small.with_voxels(small.voxels.astype(np.float32)), _block_mm(small))
+    lungs = coarse.voxels > 0
+    if not _is_wide(coarse.with_voxels(largest_piece(coarse.voxels >= 0.5))):
+        return ToldApart("one lung", sides=np.zeros(0, np.uint8))
+    parted = grown_within(cut_along(lungs, _seam(lungs)), lungs, coarse)
+    found, cm2 = _judged(coarse, parted)
+    if found != "cut":
+        return ToldApart(found, np.zeros(0, np.uint8), cm2)
+    return ToldApart("cut", np.where(mask.voxels, nearest_on(coarse.with_voxels(parted), mask), 0), cm2)
+
+
+def _block_mm(small: Volume) -> float:
+    return float(max(small.voxels.shape[0] * small.spacing_mm[0] / _BLOCKS, small.spacing_mm.max()))
+
+
+def _are_side_by_side(sides: NDArray[np.uint8]) -> bool:
+    """Whether two pieces lie beside each other, as lungs do, and not above or behind each other."""
+    profiles = np.array([[np.count_nonzero(each == side) for each in sides] for side in (LEFT, RIGHT)])
+    left, right = (np.average(np.arange(len(sides)), weights=own) for own in profiles)
+    across = np.flatnonzero(profiles.sum(axis=0))
+    return bool(right - left >= _SIDE_BY_SIDE * (across[-1] - across[0] + 1))
+
+
+def _is_wide(piece: Volume) -> bool:
+    """Whether a piece is wider, for its volume, than a lung."""
+    if not piece.voxels.any():
+        return False
+    across = np.flatnonzero(piece.voxels.any(axis=(1, 2)))
+    width_mm = (across[-1] - across[0] + 1) * piece.spacing_mm[0]
+    return bool(width_mm > _TWO_LUNGS_WIDE * np.cbrt(piece.voxels.sum() * piece.voxel_ml * 1000.0))
+
+
+def _seam(lungs: Mask) -> NDArray[np.int64]:
+    """(1, j, k) where left ends along the first axis: the way through the least of the lungs near their middle."""
+    across = np.flatnonzero(lungs.any(axis=(1, 2)))
+    reach = max(round(_NEAR * len(across)), 1)
+    first = max(round(float(across.mean())) - reach, 0)
+    near = lungs[first : first + 2 * reach].astype(np.float64)
+    cost = ndimage.uniform_filter1d(near, 3, axis=2) + ndimage.gaussian_filter(0.02 * near, 2.0)
+    return cheapest_way(cost) + first
+
+
+def _judged(coarse: Volume, parted: NDArray[np.uint8]) -> tuple[Literal["one lung", "cut", "joined"], float]:
+    """Whether a cut parted two lungs: both of some size, and joined by little of their surface."""
+    sizes_ml = np.array([np.sum(coarse.voxels[parted == side]) for side in (LEFT, RIGHT)]) * coarse.voxel_ml
+    is_lung = coarse.voxels >= 0.5
+    area_cm2 = 0.0
+    for axis, face_mm2 in enumerate(coarse.voxel_ml * 1000.0 / coarse.spacing_mm):
+        here, beside = (np.moveaxis(np.where(is_lung, parted, 0), axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+        area_cm2 += float(np.count_nonzero((here > 0) & (beside > 0) & (here != beside))) * face_mm2 / 100.0
+    if sizes_ml.min() < _LEAST_LUNG * sizes_ml.sum():
+        return "joined", area_cm2
+    return ("cut" if area_cm2 <= _MOST_CUT * sizes_ml.sum() ** (2.0 / 3.0) else "joined"), area_cm2
