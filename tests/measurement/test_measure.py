@@ -184,9 +184,9 @@ def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
 
 def test_labels_that_are_none_are_refused(tmp_path: Path) -> None:
     voxels = np.zeros((20, 20, 20), dtype=np.uint8)
-    for what, value, match in (("empty", 0, "an empty mask"), ("other", 7, r"label values \[7\]")):
+    for what, value, match in (("empty", 0, "an empty mask"), ("other", 7, r"one lung of value 7")):
         voxels[5:15, 5:15, 5:15] = value
-        write_volume(tmp_path / what / "labels.nii.gz", Volume(voxels, np.eye(4)))
+        write_volume(tmp_path / what / "labels.nii.gz", Volume(voxels, 12.0 * np.eye(4) - np.diag([0, 0, 0, 11.0])))
         (found,) = measure_subjects(find_subjects([tmp_path / what]))
         assert not found.values
         assert match.replace("\\", "") in found.error

@@ -20,6 +20,7 @@ from lpm.preparation.label_maps.spread import Spread
 from lpm.preparation.label_maps.values import whole_labels
 from lpm.structures import DEFAULT_STRUCTURES
 
+_MIRRORED = "possibly mirrored: the heart seems to lie on the right, beside the smaller lung; check the header"
 _PLACES = 40  # along each axis of an image where voxels are looked at for their extent
 
 
@@ -115,11 +116,6 @@ def _lungs(found: Structures, spread: Spread, meaning: Meaning, said: Values | N
     return Structures(found.labels, found.values, (doubt,) if doubt else (), doubt, found.drawn)
 
 
-_MIRRORED = (
-    "possibly mirrored: the heart seems to lie on the right, and the left lung is the larger one; check the header"
-)
-
-
 def _both(found: Structures, told: ToldApart, meaning: Meaning, said: Values | None, subject: str) -> Structures:
     """Both lungs of a mask that holds them in one value.
 
@@ -136,11 +132,7 @@ def _both(found: Structures, told: ToldApart, meaning: Meaning, said: Values | N
         raise InputError(subject, f"value {values}, said to be {name}, holds both lungs", "one lung", hint)
     labels = found.labels.with_voxels(told.sides)
     ml = [float(np.count_nonzero(told.sides == side)) * labels.voxel_ml for side in (1, 2)]
-    how = (
-        "told apart by their side"
-        if told.how == "apart"
-        else f"they touch, and were cut apart over {told.cut_cm2:.0f} cm2"
-    )
+    how = "told apart by their side" if told.how == "apart" else f"they touch, cut apart over {told.cut_cm2:.0f} cm2"
     note = f"value {values} holds both lungs: {how} (left {ml[0]:,.0f} ml, right {ml[1]:,.0f} ml)"
     odd = (_MIRRORED,) if looks_mirrored(labels, DEFAULT_STRUCTURES) else ()
     return Structures(labels, dict(DEFAULT_STRUCTURES), (note, *odd))

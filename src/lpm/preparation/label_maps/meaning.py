@@ -59,10 +59,8 @@ def meaning_of(spread: Spread, said: Values | None, subject: str) -> Meaning:
     if len(present) == 1:  # of a value that stands for nothing: both lungs, if it is
         return Meaning({LEFT_LUNG: (present[0],), RIGHT_LUNG: (present[0],)}, is_sure=False)
     for name, words in _DETECTED.items():
-        if _is_preset(spread, PRESETS[name]):
-            return Meaning(
-                _among(PRESETS[name], present), True, (_taken(words, name), *_ignored(present, PRESETS[name]))
-            )
+        if _is_preset(spread, preset := PRESETS[name]):
+            return Meaning(_among(preset, present), True, (_taken(words, name), *_ignored(present, preset)))
     if _default_stands_out(spread):
         return Meaning(_among(DEFAULT_STRUCTURES, present), False, _ignored(present, DEFAULT_STRUCTURES))
     raise InputError(subject, f"label values {_listed(present)}", "left_lung=1, right_lung=2", _advice(spread))

@@ -32,12 +32,10 @@ def doubt_about(lung: Volume, spread: Spread, meaning: Meaning, subject: str) ->
         *([f"lies on the {by_place} of the middle"] if by_place == _OTHER[named] else []),
         *([f"has the shape of a {by_shape} lung"] if by_shape == _OTHER[named] else []),
     ]
+    if not reasons and (by_shape or by_place or meaning.is_sure):
+        return ""
     if not reasons:
-        return (
-            ""
-            if by_shape or by_place or meaning.is_sure
-            else f"neither place nor shape shows that the lung called {named} is that"
-        )
+        return f"neither place nor shape shows whether the lung called {named} is the {named} one"
     against = f"the lung called {named} {' and '.join(reasons)}"
     if meaning.is_sure or named in (by_shape, by_place):
         return against

@@ -85,10 +85,8 @@ def looks_mirrored(labels: Volume, values: Mapping[str, tuple[int, ...]]) -> boo
     wanted = np.isin(labels.voxels, [value for own in values.values() for value in own])
     small = cropped(labels, wanted, 1)
     block_mm = small.voxels.shape[0] * small.spacing_mm[0] / _BLOCKS_ACROSS
-    masks = (
-        small.with_voxels(np.isin(small.voxels, values[name]).astype(np.float32)) for name in (LEFT_LUNG, RIGHT_LUNG)
-    )
-    left, right = (averaged(mask, block_mm).voxels >= 0.5 for mask in masks)
+    masks = (np.isin(small.voxels, values[name]).astype(np.float32) for name in (LEFT_LUNG, RIGHT_LUNG))
+    left, right = (averaged(small.with_voxels(mask), block_mm).voxels >= 0.5 for mask in masks)
     shift = _heart_shift(left, right)
     if shift is None:
         return False
@@ -102,19 +100,16 @@ def _heart_shift(left: Mask, right: Mask) -> float | None:
     Returns:
         None where no row there has both lungs, the left one first.
     """
-    n = len(left)
-    first, ends = (
-        np.where(left.any(axis=0), left.argmax(axis=0), n),
-        np.where(left.any(axis=0), n - left[::-1].argmax(axis=0), n),
-    )
-    starts, last = np.where(right.any(axis=0), right.argmax(axis=0), -1), n - right[::-1].argmax(axis=0)
-    both = left | right
+    both, n = left | right, len(left)
+    first, ends = left.argmax(axis=0), n - left[::-1].argmax(axis=0)
+    starts, last = right.argmax(axis=0), n - right[::-1].argmax(axis=0)
+    is_pair = left.any(axis=0) & right.any(axis=0) & (starts >= ends)
     rows, slices = np.flatnonzero(both.any(axis=(0, 2))), np.flatnonzero(both.any(axis=(0, 1)))
     is_front = np.arange(both.shape[1])[:, None] > rows[0] + _FRONT * (rows[-1] - rows[0])
     is_low = np.arange(both.shape[2]) < slices[0] + _LOW * (slices[-1] - slices[0])
-    gap = np.where(is_front & is_low, np.clip(starts - ends, 0, None), 0)
+    gap = np.where(is_pair & is_front & is_low, starts - ends, 0)
     if not gap.any():
         return None
     middle = np.average(0.5 * (starts + ends), weights=gap)
-    outer = (0.5 * (first + last))[(starts >= ends) & (starts >= 0)].mean()
+    outer = (0.5 * (first + last))[is_pair].mean()
     return float((middle - outer) / np.ptp(np.flatnonzero(both.any(axis=(1, 2)))))

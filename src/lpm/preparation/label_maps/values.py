@@ -29,7 +29,7 @@ def whole_labels(volume: Volume, subject: str) -> tuple[Volume, tuple[str, ...]]
     """A label map with a small integer type, and notes on what its values were.
 
     Values within 0.05 of whole numbers are those numbers: the scaling of NIfTI files and resampling make 1.0000153 or
-    1.004 of 1. A single negative value where there is no 0 is the background.
+    1.004 of 1. Where there is no 0, -1 is the background.
 
     Raises:
         InputError: Values between whole numbers, several negative ones, or too many to be labels.
@@ -43,8 +43,8 @@ def whole_labels(volume: Volume, subject: str) -> tuple[Volume, tuple[str, ...]]
         notes.append(f"values such as {worst:.7g} were rounded to whole numbers (scaled or resampled labels)")
     voxels = np.round(volume.voxels) if notes else volume.voxels
     if whole[0] < 0:
-        notes.append(f"the background is {whole[0]:.0f}, not 0")
-        voxels = np.where(voxels == whole[0], 0, voxels)
+        notes.append("the background is -1, not 0")
+        voxels = np.where(voxels == -1, 0, voxels)
     return volume.with_voxels(handed_over(voxels.astype(np.uint16))), tuple(notes)
 
 
@@ -64,7 +64,7 @@ def values_of(voxels: NDArray[Any]) -> NDArray[Any]:
 def _are_labels(values: NDArray[Any]) -> bool:
     """Whether sorted values are few, about whole, and none negative but a background in place of 0."""
     whole = np.round(values)
-    has_background = whole[0] >= 0 or (0 not in whole and len(values) > 1 and whole[1] > 0)
+    has_background = whole[0] >= 0 or (whole[0] == -1 and len(values) > 1 and whole[1] > 0)
     is_whole = bool((np.abs(values - whole) <= _OFF).all())
     return is_whole and bool(has_background) and len(values) <= _MOST_LABELS and float(values[-1]) <= _LARGEST_LABEL
 
@@ -81,8 +81,8 @@ def _no_labels(values: NDArray[Any]) -> tuple[str, str, str]:
     """What was given in place of labels, what was expected, what to try."""
     low, high = float(values[0]), float(values[-1])
     given, expected = f"{len(values)} values from {low:g} to {high:g}", "a label map of a few whole numbers"
-    if low == -1 and 0 in values:
-        return given, "0 as the background", "the background may be -1: add 1 to all values"
+    if low < 0 and len(values) <= _FEW_LABELS and (len(values) < 2 or values[1] >= 0) and high <= _FEW_LABELS:
+        return given, "0 as the background", f"set what is {low:g} to 0, and see that 0 is no label"
     if low >= 0 and high <= 1:
         return f"{given}, probabilities", expected, "a mask of them: values from 0.5 on set to 1"
     is_between = bool((np.abs(values - np.round(values)) > _OFF).any())
