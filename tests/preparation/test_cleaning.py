@@ -149,7 +149,9 @@ def test_one_lung_only(value: int, name: str) -> None:
 def test_one_wide_piece_that_no_seam_parts(value: int) -> None:
     voxels = (two_boxes() > 0) * np.uint8(value)
     voxels[12:18, 4:12, 4:12] = value
-    with pytest.raises(InputError, match=rf"one piece of value {value}, wide as two lungs: the lungs touch, and no seam"):
+    with pytest.raises(
+        InputError, match=rf"one piece of value {value}, wide as two lungs: the lungs touch, and no seam"
+    ):
         clean(voxels)
 
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lpm.errors import MisuseError
 from lpm.records import is_plain_name
-from lpm.structures import DEFAULT_STRUCTURES
+from lpm.structures import DEFAULT_STRUCTURES, PRESETS
 
 if TYPE_CHECKING:
     from lpm.fitting.config import FitConfig
@@ -52,14 +52,23 @@ def progress() -> Progress:
 
 
 def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
-    """Read ``left_lung=1+2,right_lung=3+4+5``."""
+    """Read ``left_lung=1+2,right_lung=3+4+5``, the name of a tool, or the dataset.json of nnU-Net."""
     if text is None:
         return dict(DEFAULT_STRUCTURES)
+    if preset := PRESETS.get(text.strip().lower()):
+        return dict(preset)
+    if text.lower().endswith(".json"):
+        from lpm.files.segments.nnunet import read_dataset_labels
+
+        return read_dataset_labels(Path(text))
     try:
         pairs = (part.split("=") for part in text.split(","))
         found = {name.strip(): tuple(int(value) for value in values.split("+")) for name, values in pairs}
     except ValueError as error:
-        raise MisuseError("--labels", repr(text), "name=value+value,name=value", "left_lung=1,right_lung=2") from error
+        is_nnunet = text.strip().lower().startswith("nnu")
+        hint = "nnU-Net's data set says it: --labels dataset.json" if is_nnunet else "left_lung=1,right_lung=2"
+        expected = f"name=value+value,name=value, or one of {', '.join(PRESETS)}"
+        raise MisuseError("--labels", repr(text), expected, hint) from error
     if odd := [name for name in found if not is_plain_name(name)]:
         raise MisuseError("--labels", f"a structure named {odd[0]!r}", "plain names: files are named after them")
     return found

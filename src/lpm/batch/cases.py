@@ -11,6 +11,7 @@ from pathlib import Path
 from lpm.errors import FileError, InputError
 from lpm.files.dicom.folder import holds_dicom, series_uid
 from lpm.files.scans import is_dicom_file, is_dicom_folder, is_scan_name
+from lpm.files.segments.organ_folder import organ_subject, organs_beside
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
 from lpm.records import is_plain_name
 
@@ -141,6 +142,9 @@ def _cases_in_folder(folder: Path) -> Iterator[Case]:
     if labels := _labels_of_subject(files):
         yield Case(folder.resolve().name, labels)
         return
+    if organs := organs_beside(folder):
+        yield Case(organ_subject(organs), organs)
+        return
     if not files and _is_plain_dicom(folder):
         yield Case(folder.resolve().name, folder)
         return
@@ -149,7 +153,9 @@ def _cases_in_folder(folder: Path) -> Iterator[Case]:
     for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         volumes = _scans_in(child)
         chosen = _labels_of_subject(volumes) or (volumes[0] if len(volumes) == 1 else None)
-        if chosen is not None:
+        if organs := None if _labels_of_subject(volumes) else organs_beside(child):
+            yield Case(organ_subject(organs), organs)
+        elif chosen is not None:
             yield Case(child.name, chosen)
         elif not volumes and is_dicom_folder(child):
             yield Case(child.name, child)

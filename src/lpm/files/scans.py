@@ -9,6 +9,7 @@ from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, vi
 from lpm.files.dicom.headers import is_dicom
 from lpm.files.dicom.series import Series, choose_series
 from lpm.files.dicom.volume import read_series
+from lpm.files.segments.organ_folder import is_organ_folder, read_organ_folder
 from lpm.files.volumes import VOLUME_SUFFIXES, VolumeFile, is_volume_name, read_volume_file
 from lpm.files.zips import unzipped
 
@@ -56,6 +57,8 @@ def read_scan(path: Path, series: str | None = None) -> VolumeFile:
     if path.is_file() and path.suffix.lower() == ".zip":
         with unzipped(path) as folder:
             return _read(find_series(folder, str(path)), path.name, series)
+    if is_organ_folder(path):
+        return read_organ_folder(path)
     if path.is_dir():
         return _read(find_series(path), path.name, series)
     if is_dicom_file(path):
@@ -68,13 +71,13 @@ def read_labels(path: Path) -> VolumeFile:
     """Read a label map.
 
     Args:
-        path: A volume file.
+        path: A volume file, or a folder with one mask an organ.
 
     Raises:
         FileError: Missing, damaged, or of another kind.
         InputError: Not 3-D.
     """
-    return read_volume_file(path)
+    return read_organ_folder(path) if is_organ_folder(path) else read_volume_file(path)
 
 
 def _series_with(path: Path, wanted: str | None) -> list[Series]:

@@ -16,6 +16,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.affines import check_affine, geometry_notes, refuse_shear
 from lpm.files.atomic import atomic_file
 from lpm.files.nifti import NIFTI_SUFFIXES, read_nifti_header, read_nifti_voxels
+from lpm.files.segments.slicer import collapsed, has_segments
 from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
@@ -68,6 +69,12 @@ def is_volume_name(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
+def volume_stem(path: Path) -> str:
+    """The name of a volume's file without its ending."""
+    ending = next((suffix for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
+    return path.name[: -len(ending)] if ending else path.name
+
+
 def read_volume(path: Path) -> Volume:
     """Read a 3-D image with its affine to RAS mm.
 
@@ -93,6 +100,8 @@ def read_volume_file(path: Path) -> VolumeFile:
         InputError: Not 3-D, sheared, or it holds NaN or infinite values.
     """
     _check_name(path)
+    if not _is_nifti(path) and has_segments(_itk_header(path)):
+        return _read_segments(path)
     read = _read_nifti if _is_nifti(path) else _read_by_itk
     voxels, affine, notes = read(path)
     if np.issubdtype(voxels.dtype, np.floating) and (n := int(np.count_nonzero(~np.isfinite(voxels)))):
@@ -142,7 +151,20 @@ def _read_nifti(path: Path) -> _Read:
     return read_nifti_voxels(path, header), header.affine, header.notes
 
 
+def _read_segments(path: Path) -> VolumeFile:
+    image, affine = _itk_image(path)
+    found = collapsed(image)
+    volume = Volume(handed_over(found.voxels), affine)
+    return VolumeFile(volume, (*found.notes, *geometry_notes(affine)), found.names, found.structures)
+
+
 def _read_by_itk(path: Path) -> _Read:
+    image, affine = _itk_image(path)
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine, ()
+
+
+def _itk_image(path: Path) -> tuple[sitk.Image, Floats]:
+    """An image, and its affine to RAS mm."""
     reader = _itk_header(path)
     _check_size(path, reader.GetSize())
     affine = np.eye(4)
@@ -150,10 +172,9 @@ def _read_by_itk(path: Path) -> _Read:
     affine[:3, 3] = reader.GetOrigin()
     check_affine(affine, str(path))
     try:
-        image = sitk.ReadImage(str(path))
+        return sitk.ReadImage(str(path)), np.asarray(_RAS_FROM_LPS @ affine)
     except RuntimeError as error:
         raise FileError(str(path), f"damaged ({_reason(error)})", hint="copy or download it again") from error
-    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), np.asarray(_RAS_FROM_LPS @ affine), ()
 
 
 def _itk_header(path: Path) -> sitk.ImageFileReader:
@@ -163,7 +184,7 @@ def _itk_header(path: Path) -> sitk.ImageFileReader:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise FileError(str(path), f"header cannot be read ({_reason(error)})", "an intact volume") from error
-    if (n := reader.GetNumberOfComponents()) != 1:
+    if (n := reader.GetNumberOfComponents()) != 1 and not has_segments(reader):
         raise InputError(str(path), f"{n} values a voxel", "one (not a colour or vector image)")
     return reader
 

@@ -17,6 +17,7 @@ from lpm.fitting.evidence.surface import SurfacePoints
 from lpm.fitting.initialisation import rough_cost
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, as_points
+from lpm.preparation.gate import implausible_total
 from lpm.structures import LUNGS_MM
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def doubts_about_shape(fit: Fit) -> list[str]:
     if float(np.abs(log_scale).max()) > _MOST_LOG_SCALE:
         factors = ", ".join(f"{factor:.2f}" for factor in fit.shape.pose.axis_scale)
         found.append(f"unlike the model's shapes: the axes had to be scaled by {factors}; is the unit mm?")
+    if fit.sized and (implausible := implausible_total({name: mesh.volume_ml for name, mesh in fit.lungs.items()})):
+        found.append(f"{implausible}: is the unit mm?")
     return found
 
 

@@ -96,8 +96,9 @@ def _try_subject(
     try:
         shapes = read_shapes(subject, structures)
         values, intervals = measure_shapes(shapes.meshes, shapes.boxes_mm), _intervals(subject)
-    except LpmError as error:
-        return Measured(subject.name, error=str(error), seconds=time.perf_counter() - started)
+    except (LpmError, MemoryError) as error:
+        said = str(error) if isinstance(error, LpmError) else f"{subject.name}: it does not fit into memory ({error})"
+        return Measured(subject.name, error=said, seconds=time.perf_counter() - started)
     seconds = time.perf_counter() - started
     return compared(Measured(subject.name, values, intervals, flags=shapes.flags, seconds=seconds), population)
 

@@ -13,12 +13,14 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
 from lpm.files.scans import read_labels
-from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
+from lpm.files.segments.organ_folder import organ_subject, organs_beside
+from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, volume_stem
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.sides import is_exchanged, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.structure import Box, box_of
+from lpm.preparation.gate import implausible_total
 
 _SIDES = ("left_", "right_")
 _SHAPE = "shape"
@@ -60,8 +62,8 @@ def find_subjects(inputs: Sequence[Path]) -> list[Subject]:
     """Turn files and folders into subjects.
 
     A label map is a subject; so is a mesh, but for ``left_*`` and ``right_*`` of one folder, which belong together.
-    A folder is a subject if it holds such meshes (as fits, cohorts and generated lungs do) or a ``labels.*``;
-    else it holds subjects.
+    A folder is a subject if it holds such meshes (as fits, cohorts and generated lungs do), a ``labels.*``, or a mask
+    for each lobe or lung; else it holds subjects.
 
     Raises:
         FileError: An input does not exist, or holds neither meshes nor label maps.
@@ -80,9 +82,12 @@ def _files_of(folder: Path) -> Iterator[Path]:
     """Files of one subject, or of the subjects in subfolders."""
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     sided = [path for path in inside if _is_sided(path)]
-    labels = [path for path in inside if is_volume_name(path) and _stem(path) == "labels"]
+    labels = [path for path in inside if is_volume_name(path) and volume_stem(path) == "labels"]
     if sided or labels:
         yield from sided or labels[:1]
+        return
+    if organs := organs_beside(folder):
+        yield organs
         return
     for path in inside:
         if path.is_dir():
@@ -99,17 +104,12 @@ def _is_sided(path: Path) -> bool:
     return _is_mesh(path) and path.stem.startswith(_SIDES)
 
 
-def _stem(path: Path) -> str:
-    ending = next((suffix for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
-    return path.name[: -len(ending)] if ending else path.name
-
-
 def _grouped(files: Iterable[Path]) -> list[Subject]:
     """Sided meshes of a folder are one subject, named by the folder, as a ``labels.*`` is."""
     subjects: dict[Path, Subject] = {}
     for path in files:
-        by_folder = _is_sided(path) or _stem(path) == "labels"
-        name = path.resolve().parent.name if by_folder else _stem(path)
+        by_folder = _is_sided(path) or volume_stem(path) == "labels"
+        name = path.resolve().parent.name if by_folder else organ_subject(path) if path.is_dir() else volume_stem(path)
         key = path.parent if _is_sided(path) else path
         earlier = subjects[key].files if key in subjects else ()
         subjects[key] = Subject(name, (*earlier, path))
@@ -127,7 +127,7 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
         FileError: A file cannot be read.
         InputError: Nothing in it, open meshes, or another unit than the millimetre.
     """
-    if not is_volume_name(subject.files[0]):
+    if not (is_volume_name(subject.files[0]) or subject.files[0].is_dir()):
         meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
         return checked_shapes(meshes, subject.name)
     read = read_labels(subject.files[0])
@@ -171,6 +171,8 @@ def checked_shapes(meshes: Mapping[str, WorldMesh], subject: str, flags: Iterabl
             odd += _scraps(name, pieces.n_pieces - 1, largest.volume_ml - pieces.volume_ml)
             pieces = largest
         found[name] = pieces
+    implausible = implausible_total({name: mesh.volume_ml for name, mesh in found.items()})
+    odd += [f"{implausible}: is the unit mm?"] if implausible else []
     return Shapes(found, (*odd, *_exchanged(found)))
 
 

@@ -77,13 +77,20 @@ def judge_case(
         yield Finding(f"slices {labels.spacing_mm[2]:.1f} mm apart")
 
 
+def implausible_total(volume_ml: Mapping[str, float]) -> str:
+    """Why the volume of both lungs cannot be, as of voxel indices taken for mm; empty if it can, or a lung lacks."""
+    total, (low, high) = sum(volume_ml.values()), _TOTAL_ML
+    if set(volume_ml) != {"left_lung", "right_lung"} or low <= total <= high:
+        return ""
+    return f"total volume {total:,.0f} ml, outside {low:,.0f} to {high:,.0f} ml"
+
+
 def _judge_sizes(volume_ml: Mapping[str, float]) -> Iterator[Finding]:
     total = sum(volume_ml.values())
-    low, high = _TOTAL_ML
     if set(volume_ml) != {"left_lung", "right_lung"}:
         return
-    if not low <= total <= high:
-        yield Finding(f"total volume {total:,.0f} ml, outside {low:,.0f} to {high:,.0f} ml", rejects=True)
+    if implausible := implausible_total(volume_ml):
+        yield Finding(implausible, rejects=True)
     for name, own in volume_ml.items():
         if own < _COLLAPSED_ML or own < _COLLAPSED_SHARE * total:
             yield Finding(f"{name} collapsed or missing: {own:,.0f} of {total:,.0f} ml", rejects=True)

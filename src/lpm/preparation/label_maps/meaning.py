@@ -13,6 +13,7 @@ from lpm.structures import DEFAULT_STRUCTURES, PRESETS
 Values = Mapping[str, tuple[int, ...]]
 LEFT_LUNG, RIGHT_LUNG = DEFAULT_STRUCTURES
 _APART = number("preparation.lungs_apart")
+_LEAST_SHARE = 0.1  # of both lungs: a smaller one than any that is not collapsed
 _LOBES = 4  # of five, at least, that a map of lobes has: the middle one may have been removed
 _DETECTED = {
     "totalsegmentator": "lobes as TotalSegmentator numbers them",
@@ -105,6 +106,8 @@ def _is_preset(spread: Spread, preset: Values) -> bool:
     if len(lobes & present) < _LOBES or (min(lobes) == 1 and present - lobes):
         return False
     left, right = preset[LEFT_LUNG], preset[RIGHT_LUNG]
+    if min(spread.ml(left), spread.ml(right)) < _LEAST_SHARE * spread.ml(lobes):
+        return False  # numbers of other organs
     return spread.apart(left, right) >= _APART or (present <= lobes and spread.apart(right, left) >= _APART)
 
 

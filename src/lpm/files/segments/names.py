@@ -1,0 +1,72 @@
+"""Names of segments and organs: which of them are lungs, and of which side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+Lung = Literal["left_lung", "right_lung", "lungs"]
+_LUNG = ("lung", "pulmo", "polmon", "poumon")
+_LOBE = ("lobe", "lobus", "lobu", "lapp")
+_LEFT = {"left", "l", "lt", "links", "linke", "linker", "gauche", "sinister", "sinistra", "izquierdo", "llung"}
+_RIGHT = {"right", "r", "rt", "rechts", "rechte", "rechter", "droit", "dexter", "destra", "derecho", "rlung"}
+_HEIGHT = {"upper", "lower", "middle", "superior", "inferior"}
+_LOBES = {"lul": _LEFT, "lll": _LEFT, "lingula": _LEFT, "rul": _RIGHT, "rml": _RIGHT, "rll": _RIGHT}
+_OTHERS = (  # what lies in a lung or beside it, and lobes of other organs
+    *("vessel", "arter", "vein", "veno", "airway", "bronch", "trache", "fissur", "pleur", "effus", "vascul"),
+    *("nodul", "lesion", "tumo", "cancer", "mass", "gtv", "ctv", "ptv", "itv", "cyst", "bulla", "opaci"),
+    *("ggo", "infiltr", "consolid", "emphys", "covid", "fibros", "infect", "pneumo", "atelect"),
+    *("liver", "hepat", "thyr", "brain", "tempor", "front", "occip", "pariet", "prostat", "heart"),
+)
+_AUTOMATIC = re.compile(r"(segment|label|class|region|structure)?[\s_-]*\d*", re.IGNORECASE)
+
+
+def lung_of(name: str) -> Lung | None:
+    """Which lung, or lungs, a name is that of, or of a lobe of; None for other organs and for parts of a lung.
+
+    Case, order and marks between words do not count: ``Lung_L``, ``left lung``, ``lung_upper_lobe_left``, ``RUL``.
+    """
+    words = _words(name)
+    sides = {side for side, known in (("left", _LEFT), ("right", _RIGHT)) if any(_is_of(word, known) for word in words)}
+    is_lobe = any(word.startswith(_LOBE) for word in words) and bool(sides) and not _HEIGHT.isdisjoint(words)
+    is_lung = is_lobe or any(word.startswith(_LUNG) or word[1:].startswith(_LUNG) or word in _LOBES for word in words)
+    if not is_lung or len(sides) > 1 or any(word.startswith(_OTHERS) for word in words):
+        return None
+    return "left_lung" if "left" in sides else "right_lung" if sides else "lungs"
+
+
+def is_plain_lung(name: str) -> bool:
+    """Whether a name is that of a lung or a lobe and nothing else, unlike ``patient_7_left_lung``."""
+    known = {*_LEFT, *_RIGHT, *_HEIGHT, *_LOBES}
+    is_plain = all(word in known or word.startswith((*_LUNG, *_LOBE)) for word in _words(name))
+    return is_plain and lung_of(name) in ("left_lung", "right_lung") and not re.search(r"\d", name)
+
+
+def _words(name: str) -> list[str]:
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.findall(r"[^\W\d_]+", parted.lower())
+
+
+def _is_of(word: str, side: set[str]) -> bool:
+    return word in side or _LOBES.get(word) is side
+
+
+def is_automatic(name: str) -> bool:
+    """Whether a name says nothing, as ``Segment_1``."""
+    return _AUTOMATIC.fullmatch(name.strip()) is not None
+
+
+def lungs_among(names: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
+    """Label values of the lungs by the names of values; of one name for both lungs, the same values for each.
+
+    Args:
+        names: Names of the label values.
+    """
+    found = {value: lung for value, name in names.items() if (lung := lung_of(name)) is not None}
+    by_side = {
+        side: tuple(value for value, lung in found.items() if lung == side) for side in ("left_lung", "right_lung")
+    }
+    sided = {side: values for side, values in by_side.items() if values}
+    both = tuple(value for value, lung in found.items() if lung == "lungs")
+    return sided or ({"left_lung": both, "right_lung": both} if both else {})
