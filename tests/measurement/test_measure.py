@@ -128,7 +128,9 @@ def test_one_mesh_of_two_pieces_is_left_and_right(lungs: dict[str, WorldMesh], t
 def test_both_lungs_of_a_mesh_on_a_grid_are_kept(tmp_path: Path) -> None:
     """Raw marching cubes: coordinates of one lung occur in the other as well, in other vertices."""
     left, right = (Ellipsoid((x, 0.0, 0.0), (radius,) * 3) for x, radius in ((-60.0, 52.8), (72.0, 57.6)))
-    grid = Volume(np.zeros((120, 60, 60)), np.array([[2.4, 0, 0, -143], [0, 2.4, 0, -71], [0, 0, 2.4, -71], [0, 0, 0, 1]]))
+    grid = Volume(
+        np.zeros((120, 60, 60)), np.array([[2.4, 0, 0, -143], [0, 2.4, 0, -71], [0, 0, 2.4, -71], [0, 0, 0, 1]])
+    )
     places = grid.to_world(np.argwhere(grid.voxels == 0).astype(float))
     inside = np.minimum(left.field(places), right.field(places)).reshape(grid.voxels.shape) < 0
     vertices, faces, _, _ = marching_cubes(inside.astype(np.float32), 0.5, allow_degenerate=False)
