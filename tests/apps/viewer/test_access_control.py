@@ -16,14 +16,17 @@ viser = pytest.importorskip("viser")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_needs_no_token(host: str) -> None:
+def test_loopback_may_be_without_a_token(host: str) -> None:
     assert is_loopback(host)
-    assert AccessControl.of(host).token is None
+    assert AccessControl.of(host, with_token=False).token is None
+    assert AccessControl.of(host).token is not None  # other users of the machine reach it too
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", "127.0.0.1.example.org"])  # noqa: S104
 def test_elsewhere_a_token_is_needed(host: str) -> None:
     assert not is_loopback(host)
+    with pytest.raises(InputError, match="--no-token"):
+        AccessControl.of(host, with_token=False)
     first, second = AccessControl.of(host).token, AccessControl.of(host).token
     assert first is not None
     assert len(first) >= 32
@@ -31,15 +34,16 @@ def test_elsewhere_a_token_is_needed(host: str) -> None:
 
 
 OPEN = AccessControl("0.0.0.0", "secret")  # noqa: S104
+COOKIE = OPEN.cookie
 
 
 @pytest.mark.parametrize(
     ("path", "cookie"),
     [
         ("/?token=secret", ""),
-        ("/", "lpm_view=secret"),
-        ("/", "other=1; lpm_view=secret"),
-        ("/?token=no", "lpm_view=secret"),
+        ("/", f"{COOKIE}=secret"),
+        ("/", f"other=1; {COOKIE}=secret"),
+        ("/?token=no", f"{COOKIE}=secret"),
     ],
 )
 def test_who_knows_the_token_comes_in(path: str, cookie: str) -> None:
@@ -53,8 +57,8 @@ def test_who_knows_the_token_comes_in(path: str, cookie: str) -> None:
         ("/?token=Secret", ""),
         ("/?token=", ""),
         ("/secret", ""),
-        ("/", "lpm_view=secre"),
-        ("/", "lpm_view=sécret"),
+        ("/", f"{COOKIE}=secre"),
+        ("/", f"{COOKIE}=sécret"),
     ],
 )
 def test_who_does_not_stays_out(path: str, cookie: str) -> None:
@@ -65,17 +69,23 @@ def test_who_does_not_stays_out(path: str, cookie: str) -> None:
 
 @pytest.mark.parametrize("access", [OPEN, AccessControl("127.0.0.1", None)])
 def test_another_site_cannot_talk_through_its_visitor(access: AccessControl) -> None:
-    headers = {"Host": "127.0.0.1:8080", "Origin": "https://evil.example", "Cookie": "lpm_view=secret"}
+    headers = {"Host": "127.0.0.1:8080", "Origin": "https://evil.example", "Cookie": f"{COOKIE}=secret"}
     refused = access.refusal("/", headers)
     assert refused is not None
     assert refused[0] == HTTPStatus.FORBIDDEN
 
 
-def test_a_foreign_name_that_leads_to_loopback_is_refused() -> None:
-    access = AccessControl("127.0.0.1", None)
+@pytest.mark.parametrize("token", [None, "secret"])
+def test_a_foreign_name_that_leads_to_loopback_is_refused(token: str | None) -> None:
+    access = AccessControl("127.0.0.1", token)
     assert access.refusal("/", {"Host": "evil.example:8080"}) is not None
-    assert access.refusal("/", {"Host": "localhost:8080", "Origin": "http://localhost:8080"}) is None
-    assert access.refusal("/", {"Host": "[::1]:8080"}) is None
+    path = f"/?token={token}"
+    assert access.refusal(path, {"Host": "localhost:8080", "Origin": "http://localhost:8080"}) is None
+    assert access.refusal(path, {"Host": "[::1]:8080"}) is None
+
+
+def test_two_viewers_of_one_machine_have_cookies_of_their_own() -> None:
+    assert AccessControl("127.0.0.1", "secret").cookie != AccessControl("127.0.0.1", "other").cookie
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
@@ -129,11 +139,11 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(port: int) -> None:
     head, _ = ask(port, "/?token=secret")
     assert " 303 " in head
     assert "Location: /\r\n" in head + "\r\n"
-    assert "Set-Cookie: lpm_view=secret; HttpOnly; SameSite=Strict" in head
+    assert f"Set-Cookie: {COOKIE}=secret; HttpOnly; SameSite=Strict" in head
 
 
 def test_the_page_is_ours_and_may_fetch_nothing_elsewhere(port: int) -> None:
-    head, body = ask(port, "/", Cookie="lpm_view=secret")
+    head, body = ask(port, "/", Cookie=f"{COOKIE}=secret")
     assert " 200 " in head
     assert f"<title>{TITLE}</title>" in body
     assert "Content-Security-Policy: default-src 'self'" in head
@@ -146,3 +156,9 @@ def test_servers_made_later_have_no_door(port: int) -> None:
         assert " 200 " in ask(server.get_port(), "/")[0]
     finally:
         server.stop()
+
+
+def test_what_is_no_request_is_a_bad_one(port: int) -> None:
+    assert " 400 " in ask(port, "/" + "x" * 3000)[0]
+    assert " 400 " in ask(port, "/", Host="[")[0]
+    assert " 400 " in ask(port, "/", Cookie=f"{COOKIE}=secret", cookie="a=b")[0]

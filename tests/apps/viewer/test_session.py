@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewServer]:
     before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("files"))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("lpm.apps.viewer.panels.Options", partial(Options, spacing_mm=6.0))
-        server = ViewServer(lpm.load().bundle, ViewConfig(port=0, most_mb=1))
+        server = ViewServer(lpm.load().bundle, ViewConfig(port=0, most_mb=1, with_token=False))
         yield server
         server.stop()
     assert list(Path(tempfile.gettempdir()).iterdir()) == []

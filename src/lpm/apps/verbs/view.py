@@ -21,11 +21,14 @@ def view(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8080,
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest file that a client may send.")] = 500,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page here.")] = True,
+    token: Annotated[
+        bool, typer.Option("--token/--no-token", help="Let in only who opens the address with its token.")
+    ] = True,
 ) -> None:
     """Open the viewer: lungs that sliders move, and that are fitted to what you upload.
 
-    Only this machine reaches it unless --host says otherwise; then the address that is printed holds a token, and
-    nobody comes in without it.
+    Only this machine reaches it unless --host says otherwise. The address that is printed holds a token, and nobody
+    comes in without it, also not other users of this machine.
 
     Example: lpm view
     """
@@ -33,7 +36,7 @@ def view(
     from lpm.apps.viewer.server import ViewConfig, ViewServer
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files go
-    server = ViewServer(load_bundle(model), ViewConfig(host, port, model, max_upload_mb))
+    server = ViewServer(load_bundle(model), ViewConfig(host, port, model, max_upload_mb, token))
     screen.print(f"open {server.address}  (Ctrl-C ends it)", soft_wrap=True)
     if browser:
         webbrowser.open(server.address)

@@ -1,4 +1,4 @@
-"""Who may come in: loopback, or a token; only pages of this server; nothing that leads outside.
+"""Who may come in: those who know the token; only pages of this server; nothing that leads outside.
 
 viser has no doorkeeper of its own, so this file reaches a little below its surface, and is the only one that does.
 """
@@ -6,6 +6,7 @@ viser has no doorkeeper of its own, so this file reaches a little below its surf
 from __future__ import annotations
 
 import gzip
+import hashlib
 import hmac
 import ipaddress
 import secrets
@@ -23,6 +24,7 @@ from lpm.errors import MisuseError
 from lpm.extras import import_extra
 
 _TOKEN_BYTES = 24
+_LONGEST_PATH = 2000  # letters of an address: no page of this server has more
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
@@ -64,7 +66,7 @@ class AccessControl:
 
     Args:
         host: Address that is listened on.
-        token: Token that a visitor must know; None on loopback.
+        token: Token that a visitor must know: other users of this machine reach loopback as well. None for no token.
     """
 
     host: str
@@ -72,15 +74,36 @@ class AccessControl:
     _pages: dict[bytes, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, host: str) -> AccessControl:
-        """With a fresh token where more than this machine reaches it."""
-        return cls(host, None if is_loopback(host) else secrets.token_urlsafe(_TOKEN_BYTES))
+    def of(cls, host: str, *, with_token: bool = True) -> AccessControl:
+        """With a fresh token, or without one where only this machine reaches it.
+
+        Raises:
+            InputError: No token, on an address that others reach.
+        """
+        if with_token:
+            return cls(host, secrets.token_urlsafe(_TOKEN_BYTES))
+        if not is_loopback(host):
+            raise MisuseError("--no-token", f"--host {host}", "127.0.0.1, which this machine alone reaches")
+        return cls(host, None)
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie: browsers share them among all ports of a machine, and viewers must not."""
+        return f"lpm_view_{hashlib.sha256((self.token or '').encode()).hexdigest()[:8]}"
 
     def refusal(self, path: str, headers: Any) -> tuple[HTTPStatus, str] | None:
         """Why a request may not come in; None if it may."""
+        if len(path) > _LONGEST_PATH:
+            return HTTPStatus.BAD_REQUEST, "The address is too long."
+        try:
+            return self._refusal(path, headers)
+        except (ValueError, LookupError):  # a host that is none, a header given twice
+            return HTTPStatus.BAD_REQUEST, "The request's headers cannot be read."
+
+    def _refusal(self, path: str, headers: Any) -> tuple[HTTPStatus, str] | None:
         if not self._is_own(headers):
             return HTTPStatus.FORBIDDEN, "This server answers its own page only."
-        if self.token is not None and not self._knows(_given(path)) and not self._knows(_cookie(headers)):
+        if self.token is not None and not self._knows(_given(path)) and not self._knows(_cookie(headers, self.cookie)):
             return HTTPStatus.UNAUTHORIZED, "Open the whole address that `lpm view` printed, with its token."
         return None
 
@@ -97,7 +120,7 @@ class AccessControl:
         if self.brings_token(request.path):
             response = connection.respond(HTTPStatus.SEE_OTHER, "\n")
             response.headers["Location"] = "/"
-            response.headers["Set-Cookie"] = f"{_COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+            response.headers["Set-Cookie"] = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
             return _with_headers(response)
         response = inner(connection, request)
         return response if response is None else _with_headers(self._furnished(response))
@@ -127,16 +150,12 @@ class AccessControl:
         origin = headers.get("Origin")
         if origin is not None and urlsplit(str(origin)).netloc != host:
             return False
-        if self.token is not None:
-            return True
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
+        name = urlsplit(f"//{host}").hostname or ""
+        return is_loopback(name) or not is_loopback(self.host)
 
     def _knows(self, given: str | None) -> bool:
         known = self.token or ""
         return given is not None and hmac.compare_digest(given.encode(), known.encode())
-
-
-_COOKIE = "lpm_view"
 
 
 def _given(path: str) -> str | None:
@@ -144,9 +163,9 @@ def _given(path: str) -> str | None:
     return values[0] if values else None
 
 
-def _cookie(headers: Any) -> str | None:
+def _cookie(headers: Any, name: str) -> str | None:
     try:
-        found = SimpleCookie(str(headers.get("Cookie", ""))).get(_COOKIE)
+        found = SimpleCookie(str(headers.get("Cookie", ""))).get(name)
     except CookieError:
         return None
     return None if found is None else found.value

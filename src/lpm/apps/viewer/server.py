@@ -31,16 +31,18 @@ class ViewConfig:
     """How a viewer is served.
 
     Args:
-        host: Address to listen on; beyond loopback, visitors need a token.
+        host: Address to listen on.
         port: Port to listen on; 0 for any.
         source: Source of the model, as `lpm.load` takes it; None for the bundled one.
         most_mb: Largest upload.
+        with_token: Whether visitors need a token.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     source: str | None = None
     most_mb: int = 500
+    with_token: bool = True
 
 
 class ViewServer:
@@ -52,13 +54,13 @@ class ViewServer:
 
     Raises:
         MissingExtraError: viser is not installed.
-        InputError: The address cannot be listened on.
+        InputError: The address cannot be listened on, or is to be without a token though others reach it.
     """
 
     def __init__(self, model: ModelBundle, config: ViewConfig) -> None:
         viser = import_extra("viser", "view", "lpm view")
         check_address(config.host, config.port)
-        self.access = AccessControl.of(config.host)
+        self.access = AccessControl.of(config.host, with_token=config.with_token)
         self._shared = Shared(
             config.source, FitService(model, config.most_mb), Known(Mesher(model), Future(), Future())
         )
