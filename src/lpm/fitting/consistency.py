@@ -28,6 +28,7 @@ from lpm.fitting.state import State
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
+from lpm.model.threads import one_thread
 
 _MOST_DEVIATIONS = number("fitting.most_deviations")
 _LEAST_MM = number("fitting.least_disagreement_mm")
@@ -109,7 +110,8 @@ class JointSearch:
         That search starts from the joint result, so that what the others do not tell stays as it is.
         """
         others = [term for at, term in enumerate(self.terms) if at != index]
-        there = search(self.model, others, self.config, self.found.state).state
+        with one_thread():
+            there = search(self.model, others, self.config, self.found.state).state
         places, structure = self._places()
         here, away = (PosedModel(self.model).own_values(at, places, structure) for at in (self.found.state, there))
         return float((away - here).square().mean().sqrt())

@@ -15,6 +15,7 @@ from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
 from lpm.fitting.search import search
 from lpm.model.bundle import ModelBundle
+from lpm.model.threads import one_thread
 
 
 def fit_observations(
@@ -40,8 +41,10 @@ def fit_observations(
     seen = combined(parts)
     config.refuse_unused("surface")
     term, notes = surface_term(model, seen, config)
-    found = search(model, [term], config, initial_state(model, term.seen, config))
-    shape, names = FittedShape.of(found, model, term), wanted(model, seen)
+    with one_thread():
+        found = search(model, [term], config, initial_state(model, term.seen, config))
+        shape = FittedShape.of(found, model, term)
+    names = wanted(model, seen)
     extraction = extract_fit(model, shape, names, spacing_mm)
     fit = Fit(model, config, shape, extraction, seen.what, (*notes, *repeats, *_unseen(model, names, seen)))
     return fit.with_notes([*doubts(fit), *notes_on_points(fit, parts, term)])
@@ -56,8 +59,9 @@ def notes_on_points(fit: Fit, parts: Sequence[Observation], term: SurfaceTerm) -
         term: All of them.
     """
     surface = fit.shape.surface
-    apart = [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
-    return [*apart, *looks_mirrored(fit, term.every)]
+    with one_thread():
+        apart = [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
+        return [*apart, *looks_mirrored(fit, term.every)]
 
 
 def surface_term(model: ModelBundle, seen: Observation, config: FitConfig) -> tuple[SurfaceTerm, list[str]]:

@@ -26,6 +26,7 @@ from lpm.model.latents import LatentSpace, by_reach, principal_latents
 from lpm.model.partition import Partition, partition_from_tensors
 from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
+from lpm.model.threads import shared_out
 from lpm.model.training import EpochReport, Training
 from lpm.preparation.cohort import Cohort
 from lpm.records import PlainName, StrictModel, read_json_model
@@ -146,8 +147,13 @@ class ModelBundle:
         """
         latent = self.latents.to_latent(beta)[None]
         points = world_from_model.inverse(WorldPoints(points_mm)).xyz
-        with torch.inference_mode():
-            parts = [self.decoder(latent, part) for part in torch.tensor(points).to(latent).split(_CHUNK)]
+
+        def distances(part: Tensor) -> Tensor:
+            with torch.inference_mode():
+                found: Tensor = self.decoder(latent, part)
+                return found
+
+        parts = shared_out(distances, torch.tensor(points).to(latent).split(_CHUNK))
         return world_from_model.scale_mm * torch.cat(parts).numpy().astype(np.float64)
 
 

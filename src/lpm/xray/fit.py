@@ -29,6 +29,7 @@ from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
 from lpm.model.bundle import ModelBundle
+from lpm.model.threads import one_thread
 from lpm.xray.evidence import XrayObservation, observe_xray
 from lpm.xray.files.views import record_of
 from lpm.xray.pair import doubts_about_pair, level
@@ -202,9 +203,10 @@ def _fit_with_pictures(
     surface, notes = surface_term(model, seen, config) if seen else (None, [])
     rays, more = _ray_terms(model, pictures, alone=alone)
     terms: list[Term] = [*([surface] if surface else []), *rays]
-    start = initial_state(model, surface.seen, config) if surface else _start(model, rays, config)
-    found = search(model, terms, config, start)
-    shape = FittedShape.of(found, model, surface)
+    with one_thread():
+        start = initial_state(model, surface.seen, config) if surface else _start(model, rays, config)
+        found = search(model, terms, config, start)
+        shape = FittedShape.of(found, model, surface)
     what = [*([seen.what] if seen else []), *(each.what for each in pictures)]
     fit = XrayFit(
         model=model,

@@ -14,9 +14,11 @@ from lpm.fitting.discrepancy.residual import ResidualField
 from lpm.geometry.extraction import Field
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid
+from lpm.model.threads import shared_out
 
 _NODES_A_LENGTH = number("fitting.lattice_nodes_a_length")
 _CHUNK = 32_768  # points at a time: bounds memory, changes nothing
+_ASKED = 4096  # of the residual itself: enough to share out
 _STENCIL = np.indices((4, 4, 4)).reshape(3, -1).T  # nodes that cubic convolution mixes
 
 
@@ -50,8 +52,11 @@ class LatticeResidual:
             return asked(self.residual, points_mm, structure)
         self._evaluate(missing, structure)
         weights = _cubic((place - below).astype(np.float32))
-        parts = np.arange(0, len(points_mm), _CHUNK)
-        found = [self._mix(first[a : a + _CHUNK, None] + steps, weights[a : a + _CHUNK], structure) for a in parts]
+
+        def mixed(a: int) -> NDArray[np.float32]:
+            return self._mix(first[a : a + _CHUNK, None] + steps, weights[a : a + _CHUNK], structure)
+
+        found = shared_out(mixed, range(0, len(points_mm), _CHUNK))
         return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 
     def _missing(self, nodes: NDArray[np.int64], structure: int) -> NDArray[np.int64]:
@@ -74,7 +79,8 @@ class LatticeResidual:
 
 def asked(residual: ResidualField, points_mm: Floats, structure: int) -> NDArray[np.float32]:
     """(m,) residual of a structure at (m, 3) points, mm, without a lattice."""
-    return np.asarray(residual(torch.tensor(np.ascontiguousarray(points_mm)), structure).float().numpy())
+    parts = torch.tensor(np.ascontiguousarray(points_mm)).split(_ASKED)
+    return torch.cat(shared_out(lambda part: residual(part, structure).float(), parts)).numpy()
 
 
 def followed(decoder: Field, residual: ResidualField, lattice: VoxelGrid | None = None) -> Field:
