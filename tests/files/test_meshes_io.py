@@ -113,3 +113,52 @@ def test_vtp_without_pyvista(tmp_path: Path, mesh: WorldMesh, monkeypatch: pytes
     ):
         read_mesh(tmp_path / "y.vtp")
     assert not (tmp_path / "x.vtp").exists()
+
+
+def test_a_glb_in_millimetres_is_refused(tmp_path: Path, mesh: WorldMesh) -> None:
+    mesh.to_trimesh().export(str(tmp_path / "x.glb"))
+    with pytest.raises(FileError, match=r"120 m: in mm\?; expected metres, as glTF has them. Try: export it in metres"):
+        read_mesh(tmp_path / "x.glb")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("version", ["4.2", "5.1"])
+@pytest.mark.parametrize("space", ["RAS", "LPS"])
+def test_legacy_vtk(tmp_path: Path, mesh: WorldMesh, binary: bool, version: str, space: str) -> None:
+    """As VTK itself writes it, with quads."""
+    pytest.importorskip("pyvista")
+    from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
+
+    turned = WorldMesh(mesh.vertices * ((-1.0, -1.0, 1.0) if space == "LPS" else 1.0), mesh.faces)
+    writer = vtkPolyDataWriter()
+    writer.SetInputData(turned.to_pyvista())
+    writer.SetFileName(str(tmp_path / "x.vtk"))
+    writer.SetHeader(f"3D Slicer output. SPACE={space}")
+    writer.SetFileVersion(42 if version == "4.2" else 51)
+    (writer.SetFileTypeToBinary if binary else writer.SetFileTypeToASCII)()
+    writer.Write()
+    back = read_mesh(tmp_path / "x.vtk")
+    assert back.is_closed
+    assert back.volume_ml == pytest.approx(mesh.volume_ml, rel=1e-4)
+    np.testing.assert_allclose(back.centroid, mesh.centroid, atol=1e-2)
+
+
+def test_polygons_and_strips_of_legacy_vtk(tmp_path: Path) -> None:
+    corners = "0 0 0 90 0 0 90 90 0 0 90 0 0 0 90 90 0 90 90 90 90 0 90 90"
+    sides = "4 0 1 5 4\n4 1 2 6 5\n4 2 3 7 6\n4 3 0 4 7\n"
+    head = f"# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 8 float\n{corners}\n"
+    (tmp_path / "x.vtk").write_text(f"{head}POLYGONS 4 20\n{sides}TRIANGLE_STRIPS 2 10\n4 0 3 1 2\n4 4 5 7 6\n")
+    back = read_mesh(tmp_path / "x.vtk")
+    assert back.is_closed
+    assert back.volume_ml == pytest.approx(729.0)
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.9])
+def test_a_legacy_vtk_that_is_cut_off(tmp_path: Path, mesh: WorldMesh, kept: float) -> None:
+    text = f"# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS {len(mesh.vertices)} float\n"
+    text += "\n".join("{:.3f} {:.3f} {:.3f}".format(*vertex) for vertex in mesh.vertices)
+    text += f"\nPOLYGONS {len(mesh.faces)} {4 * len(mesh.faces)}\n"
+    text += "\n".join("3 {} {} {}".format(*face) for face in mesh.faces)
+    (tmp_path / "x.vtk").write_text(text[: round(kept * len(text))])
+    with pytest.raises(FileError, match=r"of \d+ numbers; expected an intact file"):
+        read_mesh(tmp_path / "x.vtk")

@@ -125,6 +125,48 @@ def test_one_mesh_of_two_pieces_is_left_and_right(lungs: dict[str, WorldMesh], t
     assert found.meshes["right_lung"].volume_ml == pytest.approx(lungs["right_lung"].volume_ml, rel=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".ply", ".stl", ".obj", ".glb"])
+def test_a_mesh_with_split_corners_measures_the_same(lungs: dict[str, WorldMesh], tmp_path: Path, suffix: str) -> None:
+    both = joined([lungs["right_lung"], lungs["left_lung"]])
+    noise = np.random.default_rng(0).normal(0.0, 2e-5, (3 * len(both.faces), 3))
+    split = WorldMesh(both.corners.reshape(-1, 3) + noise, np.arange(3 * len(both.faces)).reshape(-1, 3))
+    write_mesh(tmp_path / f"both{suffix}", split)
+    found = read_shapes(find_subjects([tmp_path / f"both{suffix}"])[0], {})
+    assert found.flags == ()
+    for name, mesh in lungs.items():
+        assert found.meshes[name].volume_ml == pytest.approx(mesh.volume_ml, rel=1e-4)
+
+
+def test_what_a_mesh_holds_beside_both_lungs_is_said(lungs: dict[str, WorldMesh]) -> None:
+    island = extract_surface(to_mask(Ellipsoid((0.0, 0.0, 400.0), (15.0, 15.0, 15.0)), 2.0), 0.5)
+    x, y, z = lungs["right_lung"].centroid.tolist()
+    cavity = extract_surface(to_mask(Ellipsoid((x, y, z), (12.0, 12.0, 12.0)), 2.0), 0.5).flipped()
+    found = checked_shapes({"shape": joined([island, *lungs.values(), cavity])}, "someone")
+    assert found.flags == ("the mesh has 2 more pieces (21 ml), which were left out",)
+    assert found.meshes["left_lung"].volume_ml == pytest.approx(lungs["left_lung"].volume_ml)
+
+
+def test_lungs_that_touch_are_told_from_one_lung() -> None:
+    x, y, z = 4.0 * (np.indices((60, 50, 64)) - np.array([29.5, 24.5, 31.5])[:, None, None, None])
+    inside = ((abs(x) - 53.0) / 55.0) ** 2 + (y / 80.0) ** 2 + (z / 110.0) ** 2 < 1.0
+    fused = extract_surface(Volume(inside.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0])), 0.5)
+    for name in ("shape", "left_lung"):
+        with pytest.raises(InputError, match="ml with a waist between left and right: lungs that touch"):
+            checked_shapes({name: fused}, "someone")
+
+
+def test_bodies_that_are_no_lungs_are_refused(lungs: dict[str, WorldMesh]) -> None:
+    left, right = lungs["left_lung"], lungs["right_lung"]
+    third = WorldMesh(left.vertices + np.array([0.0, 0.0, 500.0]), left.faces)
+    with pytest.raises(InputError, match=r"3 bodies of .* ml; expected one lung or two"):
+        checked_shapes({"shape": joined([left, right, third])}, "someone")
+    with pytest.raises(InputError, match=r"left_lung: bodies of .* side by side: both lungs\?; expected one lung"):
+        checked_shapes({"left_lung": joined([left, right]), "right_lung": right}, "someone")
+    found = checked_shapes({"left_lung": joined([left, right])}, "someone")
+    assert found.flags == ("left_lung held both lungs, which were told apart",)
+    assert found.meshes["right_lung"].volume_ml == pytest.approx(right.volume_ml)
+
+
 def test_both_lungs_of_a_mesh_on_a_grid_are_kept(tmp_path: Path) -> None:
     """Raw marching cubes: coordinates of one lung occur in the other as well, in other vertices."""
     left, right = (Ellipsoid((x, 0.0, 0.0), (radius,) * 3) for x, radius in ((-60.0, 52.8), (72.0, 57.6)))

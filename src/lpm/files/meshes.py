@@ -13,13 +13,19 @@ import trimesh
 from lpm.errors import FileError, MissingExtraError, MisuseError
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file, inside
+from lpm.files.clouds.vtk import read_vtk_surface
 from lpm.files.mesh_space import Space, in_space, marked, space_of, space_of_fields
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
+from lpm.geometry.welding import welded
 
 MESH_SUFFIXES = (".ply", ".stl", ".obj", ".glb", ".vtp")
+READ_SUFFIXES = (*MESH_SUFFIXES, ".vtk")
 # glTF is in metres, y up, z to the front
 _GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
+
+
+_MOST_GLTF_M = 10.0  # no part of a person is longer
 
 
 def check_mesh_name(path: Path) -> None:
@@ -110,25 +116,39 @@ def _write_glb(path: Path, mesh: WorldMesh) -> None:
 def read_mesh(path: Path) -> WorldMesh:
     """Read a triangle mesh; coordinates are taken as RAS mm unless its header says LPS; a .glb's as glTF's.
 
+    Vertices that the file splits, along textures or normals or by rounding, are merged where that closes the surface.
+
     Raises:
         FileError: Missing, of an unknown kind, damaged, or without triangles.
     """
-    check_mesh_name(path)
+    if path.suffix.lower() not in READ_SUFFIXES:
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(READ_SUFFIXES)}")
     if not path.is_file():
-        raise FileError(str(path), "no such file", f"a mesh ({', '.join(MESH_SUFFIXES)})")
+        raise FileError(str(path), "no such file", f"a mesh ({', '.join(READ_SUFFIXES)})")
     try:
-        if path.suffix.lower() == ".vtp":
-            return _read_vtp(path)
-        loaded = trimesh.load_mesh(str(path), process=False)
-        if path.suffix.lower() == ".stl":
-            loaded.merge_vertices()
-        if path.suffix.lower() == ".glb":
-            loaded.apply_transform(np.linalg.inv(_GLTF_FROM_RAS_MM))
-        return WorldMesh(in_space(np.asarray(loaded.vertices), space_of(path)), np.asarray(loaded.faces))
-    except MissingExtraError:
+        return welded(_as_stored(path))
+    except (MissingExtraError, FileError):
         raise
     except Exception as error:
         raise FileError(str(path), f"cannot be read as a mesh ({error})", "an intact triangle mesh") from error
+
+
+def _as_stored(path: Path) -> WorldMesh:
+    """RAS mm, with the file's own vertices."""
+    match path.suffix.lower():
+        case ".vtp":
+            return _read_vtp(path)
+        case ".vtk":
+            vertices, faces, space = read_vtk_surface(path)
+            return WorldMesh(in_space(vertices, space), faces)
+    loaded = trimesh.load_mesh(str(path), process=False)
+    if path.suffix.lower() == ".glb":
+        size_m = float(np.ptp(loaded.vertices, axis=0).max())
+        if size_m > _MOST_GLTF_M:
+            hint = "export it in metres with +y up, or as .ply"
+            raise FileError(str(path), f"{size_m:.4g} m: in mm?", "metres, as glTF has them", hint)
+        loaded.apply_transform(np.linalg.inv(_GLTF_FROM_RAS_MM))
+    return WorldMesh(in_space(np.asarray(loaded.vertices), space_of(path)), np.asarray(loaded.faces))
 
 
 def _read_vtp(path: Path) -> WorldMesh:

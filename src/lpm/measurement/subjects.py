@@ -10,14 +10,14 @@ import numpy as np
 
 from lpm.calibration import number
 from lpm.errors import FileError, InputError
-from lpm.files.meshes import MESH_SUFFIXES, read_mesh
+from lpm.files.meshes import READ_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
 from lpm.files.scans import read_labels
 from lpm.files.segments.organ_folder import organ_subject, organs_beside
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, volume_stem
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.sides import is_exchanged, split_mesh
+from lpm.geometry.sides import is_exchanged, large_bodies, looks_like_two, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.structure import Box, box_of
 from lpm.preparation.gate import implausible_total
@@ -26,6 +26,7 @@ _SIDES = ("left_", "right_")
 _SHAPE = "shape"
 _SCRAPS_ML = number("measurement.scraps_ml")
 _AGREE_MM = number("measurement.ends_agree_mm")
+_MOST_PIECES = 10_000  # of a mesh that is looked into
 _POINTS = 2000  # vertices, at least, that tell a mesh's extent
 
 
@@ -72,7 +73,7 @@ def find_subjects(inputs: Sequence[Path]) -> list[Subject]:
     for given in inputs:
         found = list(_files_of(given)) if given.is_dir() else [given]
         if not found or not given.exists():
-            expected = f"label maps ({', '.join(VOLUME_SUFFIXES)}) or meshes ({', '.join(MESH_SUFFIXES)})"
+            expected = f"label maps ({', '.join(VOLUME_SUFFIXES)}) or meshes ({', '.join(READ_SUFFIXES)})"
             raise FileError(str(given), "holds nothing to measure" if given.is_dir() else "no such file", expected)
         files += found
     return _grouped(dict.fromkeys(files))
@@ -97,7 +98,7 @@ def _files_of(folder: Path) -> Iterator[Path]:
 
 
 def _is_mesh(path: Path) -> bool:
-    return path.suffix.lower() in MESH_SUFFIXES
+    return path.suffix.lower() in READ_SUFFIXES
 
 
 def _is_sided(path: Path) -> bool:
@@ -157,12 +158,10 @@ def checked_shapes(meshes: Mapping[str, WorldMesh], subject: str, flags: Iterabl
     Raises:
         InputError: Open, or of another unit than the millimetre.
     """
-    found, odd = {}, list(flags)
-    for name, mesh in _told_apart(meshes).items():
-        check_extent(mesh.vertices[:: max(len(mesh.vertices) // _POINTS, 1)], f"{subject}, {name}")
-        if not mesh.is_closed:
-            hint = "close its holes; a label map gives closed meshes"
-            raise InputError(f"{subject}, {name}", "an open mesh, which has no volume", "a closed one", hint)
+    found, (apart, scraps) = {}, _told_apart(meshes, subject)
+    odd = [*flags, *scraps]
+    for name, mesh in apart.items():
+        _check_closed(mesh, f"{subject}, {name}")
         if mesh.enclosed_volume < 0:
             odd.append(f"{name} was inside out")
         pieces = mesh.outward()
@@ -182,10 +181,58 @@ def _scraps(name: str, n: int, less_ml: float) -> list[str]:
     return [f"{name} has {n} more pieces ({abs(less_ml):.0f} ml), which were left out"] if large else []
 
 
-def _told_apart(meshes: Mapping[str, WorldMesh]) -> dict[str, WorldMesh]:
-    """One mesh of two large pieces side by side is both lungs."""
-    (mesh, *others) = meshes.values()
-    return (None if others else split_mesh(mesh)) or dict(meshes)
+def _told_apart(meshes: Mapping[str, WorldMesh], subject: str) -> tuple[dict[str, WorldMesh], list[str]]:
+    """Both lungs of a mesh without a side that holds two bodies, and what else it holds; other meshes as they are.
+
+    Raises:
+        InputError: More bodies than lungs, lungs that touch, or both lungs under the name of one.
+    """
+    for name, mesh in meshes.items():
+        _check_unit(mesh, f"{subject}, {name}")
+        if name not in (_SHAPE, *DEFAULT_STRUCTURES) or mesh.n_pieces > _MOST_PIECES:
+            continue  # of other structures, or triangles that do not meet
+        bodies = large_bodies(mesh)
+        are_both = len(bodies) == 2 and (name == _SHAPE or _are_side_by_side(*bodies))
+        if len(meshes) == 1 and are_both and (lungs := split_mesh(mesh)):
+            scraps_ml = sum(abs(part.volume_ml) for part in mesh.pieces()) - sum(abs(body.volume_ml) for body in bodies)
+            told = [] if name == _SHAPE else [f"{name} held both lungs, which were told apart"]
+            return lungs, [*told, *_scraps("the mesh", mesh.n_pieces - 2, scraps_ml)]
+        _check_bodies(bodies, name, subject)
+    return dict(meshes), []
+
+
+def _check_bodies(bodies: Sequence[WorldMesh], name: str, subject: str) -> None:
+    """Refuse what is neither one lung nor, without a side, two."""
+    volumes = ", ".join(f"{abs(body.volume_ml):.0f}" for body in bodies)
+    what = f"{subject}, {name}"
+    if name == _SHAPE and len(bodies) > 2:
+        given = f"{len(bodies)} bodies of {volumes} ml"
+        raise InputError(what, given, "one lung or two", "keep the lungs only, or a file for each structure")
+    if len(bodies) > 1 and _are_side_by_side(bodies[0], bodies[1]):
+        given = f"bodies of {volumes} ml side by side: both lungs?"
+        raise InputError(what, given, "one lung", f"keep the one that is the {name.replace('_', ' ')}")
+    if len(bodies) == 1 and bodies[0].is_closed and looks_like_two(bodies[0]):
+        given = f"one piece of {volumes} ml with a waist between left and right: lungs that touch?"
+        raise InputError(what, given, "a body for each lung", "cut them apart, or give 1 and 2 in a label map")
+
+
+def _are_side_by_side(one: WorldMesh, other: WorldMesh) -> bool:
+    """Whether the centre of each lies beyond the other's end, left or right."""
+    left, right = sorted((one, other), key=lambda body: float(body.centroid[0]))
+    return bool(left.vertices[:, 0].max() < right.centroid[0] and right.vertices[:, 0].min() > left.centroid[0])
+
+
+def _check_unit(mesh: WorldMesh, subject: str) -> None:
+    check_extent(mesh.vertices[:: max(len(mesh.vertices) // _POINTS, 1)], subject)
+
+
+def _check_closed(mesh: WorldMesh, subject: str) -> None:
+    if mesh.is_closed:
+        return
+    edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), axis=1)
+    n_open = int((np.unique(edges, axis=0, return_counts=True)[1] % 2).sum())
+    given = f"an open mesh, which has no volume ({n_open} edges of one triangle only)"
+    raise InputError(subject, given, "a closed one", "close its holes; a label map gives closed meshes")
 
 
 def _exchanged(meshes: Mapping[str, WorldMesh]) -> list[str]:

@@ -35,7 +35,7 @@ def measure(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Label maps, meshes (.ply .stl .obj .glb .vtp; RAS mm), folders of them, of fits, of cohorts.",
+            help="Label maps, meshes (.ply .stl .obj .glb .vtp .vtk; RAS mm), folders of them, of fits, of cohorts.",
         ),
     ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all values here; - prints them.")] = None,

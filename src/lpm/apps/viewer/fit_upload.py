@@ -10,7 +10,7 @@ from typing import Literal
 
 from lpm.apps.viewer.scene.shown_lungs import Meshes
 from lpm.errors import FileError, InputError
-from lpm.files.meshes import MESH_SUFFIXES, read_mesh
+from lpm.files.meshes import READ_SUFFIXES, read_mesh
 from lpm.files.scans import read_labels
 from lpm.files.volumes import count_voxels, is_volume_name
 from lpm.geometry.sides import split_mesh
@@ -91,8 +91,8 @@ def read_truth(path: Path) -> Meshes:
         read = read_labels(path)
         clean = clean_labels(read.volume, read.meaning(None, path.name), path.name, need_all=False)
         return {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in clean.masks.items()}
-    if path.suffix.lower() not in MESH_SUFFIXES:
-        raise FileError(path.name, f"unknown kind {path.suffix!r}", f"a label map, or {', '.join(MESH_SUFFIXES)}")
+    if path.suffix.lower() not in READ_SUFFIXES:
+        raise FileError(path.name, f"unknown kind {path.suffix!r}", f"a label map, or {', '.join(READ_SUFFIXES)}")
     mesh = read_mesh(path).outward()
     return split_mesh(mesh) or {"lungs": mesh.largest_piece()}
 

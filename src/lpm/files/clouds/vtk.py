@@ -19,6 +19,7 @@ from lpm.geometry.frames import Floats
 
 _DATA_SETS = ("POLYDATA", "UNSTRUCTURED_GRID")
 _TYPES = {"float": ">f4", "double": ">f8", "int": ">i4", "vtktypeint64": ">i8", "long": ">i8", "short": ">i2"}
+_TYPES["vtkidtype"] = ">i4"  # as VTK writes it, whatever its own size
 _HEADER = re.compile(rb"# vtk DataFile Version (\d+)\S*\s*\n[^\n]*\n\s*(ASCII|BINARY)\s*\n\s*DATASET\s+(\w+)[^\n]*\n")
 _WORD = re.compile(rb"\n\s*[A-Z_]{4,}")  # numbers end before it
 
