@@ -21,6 +21,7 @@ from lpm.geometry.sides import is_exchanged, large_bodies, looks_like_two, split
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.structure import Box, box_of
 from lpm.preparation.gate import implausible_total
+from lpm.structures import DEFAULT_STRUCTURES
 
 _SIDES = ("left_", "right_")
 _SHAPE = "shape"
