@@ -96,7 +96,7 @@ def test_layers_are_one_label_map_in_which_lungs_lie_above(tmp_path: Path, sides
     assert read.structures == {"left_lung": (1,), "right_lung": (3,)}
     for value, own in ((1, sides == 1), (3, sides == 2)):
         np.testing.assert_array_equal(read.volume.voxels == value, own)
-    assert read.notes == ("segments numbered 1 left lung, 2 airways, 3 right lung",)
+    assert read.notes == ("segments numbered 1 left lung, 2 airways, 3 right lung", "no lungs, ignored: airways")
     assert count_voxels(path) == np.prod(SHAPE)
 
 

@@ -160,7 +160,7 @@ def test_values_of_no_structure_are_ignored_and_noted() -> None:
     voxels[13:16, 6:8, 6:8] = 3
     result = clean(voxels)
     np.testing.assert_array_equal(result.labels.voxels, clean(two_boxes()).labels.voxels)
-    assert result.notes == ("label values 3 are of no structure: ignored, as other organs",)
+    assert result.notes == ("label value 3 is of no structure: ignored, as other organs",)
 
 
 def test_a_mirrored_patient() -> None:

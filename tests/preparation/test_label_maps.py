@@ -90,7 +90,7 @@ def test_lungs_and_a_trachea(labels: Volume) -> None:
     voxels[:4, :4, :9] = 3
     found = found_structures(labels.with_voxels(voxels), None, "x")
     check_same(found, labels)
-    assert found.notes == ("label values 3 are of no structure: ignored, as other organs",)
+    assert found.notes == ("label value 3 is of no structure: ignored, as other organs",)
 
 
 def test_lungs_of_other_values_are_refused_with_the_option_that_reads_them(labels: Volume) -> None:
@@ -193,6 +193,25 @@ def test_both_lungs_said_to_be_one(labels: Volume) -> None:
         found_structures(touching(labels, 1), {"left_lung": (1,)}, "x")
 
 
+def only(labels: Volume, axis: int, *places: int) -> Volume:
+    drawn = np.zeros_like(labels.voxels)
+    for place in places:
+        part = tuple(place if a == axis else slice(None) for a in range(3))
+        drawn[part] = labels.voxels[part]
+    return labels.with_voxels(drawn)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_drawn_slices_of_both_lungs_in_one_value(labels: Volume, axis: int) -> None:
+    n = labels.voxels.shape[axis]
+    drawn = only(labels, axis, n // 3, n // 2, n // 2 + 5)
+    found = found_structures(drawn.with_voxels((drawn.voxels > 0).astype(np.uint8)), None, "x")
+    check_same(found, drawn, 0.98)
+    assert found.drawn is not None
+    one = drawn.with_voxels((drawn.voxels == 1).astype(np.uint8))
+    assert set(found_structures(one, None, "x").values) == {"left_lung"}
+
+
 # --- Sides ------------------------------------------------------------------------------------------------------------
 
 
@@ -237,3 +256,5 @@ def test_lungs_in_a_mirror_are_noted(labels: Volume) -> None:
     found = found_structures(mirrored, None, "x")
     assert not any("mirrored" in note for note in as_is.notes)
     assert any("possibly mirrored" in note for note in found.notes)
+    with pytest.raises(InputError, match="mend the affine or the header: the heart seems to lie on the right"):
+        found_structures(labels.with_voxels(labels.voxels[::-1]), None, "x")

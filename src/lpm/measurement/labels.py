@@ -57,7 +57,9 @@ def surfaces_of_labels(labels: Volume, structures: Mapping[str, tuple[int, ...]]
     small = cropped(found.labels, found.labels.voxels > 0, _MARGIN)
     masks = {name: _mask(small, values, f"{subject}, {name}") for name, values in found.values.items()}
     boxes = {name: box for name, mask in masks.items() if (box := box_of_mask(mask)) is not None}
-    return LabelSurfaces({name: _surface(mask) for name, mask in masks.items()}, boxes, found.notes)
+    n = 0 if found.drawn is None else len(found.drawn.planes)
+    drawn = (f"only {n} drawn slice{'s'[: n != 1]}, which are no whole lungs: fit them",) if n else ()
+    return LabelSurfaces({name: _surface(mask) for name, mask in masks.items()}, boxes, (*found.notes, *drawn))
 
 
 def _mask(labels: Volume, values: tuple[int, ...], subject: str) -> Volume:

@@ -124,7 +124,8 @@ def _split_beside(inputs: list[Path]) -> Path | None:
 
 
 def _print_outcome(outcome: CaseOutcome, bar: Progress) -> None:
-    flags = "; ".join(outcome.quality.flags) if outcome.quality else outcome.message
+    quality = outcome.quality
+    flags = "; ".join((*quality.flags, *(f"note: {note}" for note in quality.notes))) if quality else outcome.message
     bar.console.print(f"{outcome.subject}: {outcome.status}, {outcome.seconds:.1f} s {plain(flags)}", soft_wrap=True)
     if outcome.trace:
         bar.console.print(outcome.trace, markup=False)

@@ -93,6 +93,8 @@ def collapsed(image: sitk.Image) -> Segmentation:
             overlap += int(np.count_nonzero(mask & np.isin(voxels, _other_side(names, each.name))))
         voxels[mask] = number
     notes = [] if is_unique else [f"segments numbered {', '.join(f'{n} {name}' for n, name in names.items())}"]
+    others = [name for name in names.values() if lung_of(name) is None and not is_automatic(name)]
+    notes += [f"no lungs, ignored: {', '.join(others)}"] if others else []
     notes += [f"left and right lung overlap in {overlap} voxels"] if overlap else []
     told = {} if all(is_automatic(name) for name in names.values()) else names
     return Segmentation(voxels.transpose(2, 1, 0), told, lungs_among(told), tuple(notes))

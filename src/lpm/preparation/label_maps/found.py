@@ -14,7 +14,7 @@ from lpm.geometry.volumes import Volume, canonical
 from lpm.preparation.label_maps.drawn import DrawnSlices, drawn_slices
 from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of
 from lpm.preparation.label_maps.one_lung import doubt_about
-from lpm.preparation.label_maps.one_value import ToldApart, told_apart
+from lpm.preparation.label_maps.one_value import ToldApart, told_apart, told_apart_in_slices
 from lpm.preparation.label_maps.sides import looks_mirrored
 from lpm.preparation.label_maps.spread import Spread
 from lpm.preparation.label_maps.values import whole_labels
@@ -104,12 +104,13 @@ def _lungs(found: Structures, spread: Spread, meaning: Meaning, said: Values | N
     """The same with lungs told apart and their sides checked."""
     left, right = (meaning.values.get(name, ()) for name in (LEFT_LUNG, RIGHT_LUNG))
     is_pair = bool(left and right) and left != right
-    if not is_pair and found.drawn is None:
-        told = told_apart(found.labels.with_voxels(found.labels.voxels > 0))
+    if not is_pair:
+        mask = found.labels.with_voxels(found.labels.voxels > 0)
+        told = told_apart(mask) if found.drawn is None else told_apart_in_slices(mask)
         if told.how != "one lung":
             return _both(found, told, meaning, said, subject)
     if is_pair:
-        _refuse_exchanged(spread, meaning.values, subject)
+        _refuse_exchanged(found, spread, meaning.values, subject)
         odd = () if found.drawn is not None or not looks_mirrored(found.labels, found.values) else (_MIRRORED,)
         return Structures(found.labels, found.values, odd, drawn=found.drawn)
     doubt = doubt_about(found.labels.with_voxels(found.labels.voxels > 0), spread, meaning, subject)
@@ -134,11 +135,11 @@ def _both(found: Structures, told: ToldApart, meaning: Meaning, said: Values | N
     ml = [float(np.count_nonzero(told.sides == side)) * labels.voxel_ml for side in (1, 2)]
     how = "told apart by their side" if told.how == "apart" else f"they touch, cut apart over {told.cut_cm2:.0f} cm2"
     note = f"value {values} holds both lungs: {how} (left {ml[0]:,.0f} ml, right {ml[1]:,.0f} ml)"
-    odd = (_MIRRORED,) if looks_mirrored(labels, DEFAULT_STRUCTURES) else ()
-    return Structures(labels, dict(DEFAULT_STRUCTURES), (note, *odd))
+    odd = (_MIRRORED,) if found.drawn is None and looks_mirrored(labels, DEFAULT_STRUCTURES) else ()
+    return Structures(labels, dict(DEFAULT_STRUCTURES), (note, *odd), drawn=drawn_slices(labels))
 
 
-def _refuse_exchanged(spread: Spread, values: Values, subject: str) -> None:
+def _refuse_exchanged(found: Structures, spread: Spread, values: Values, subject: str) -> None:
     """Refuse a left lung that lies on the patient's right.
 
     Raises:
@@ -150,4 +151,7 @@ def _refuse_exchanged(spread: Spread, values: Values, subject: str) -> None:
     exchanged = f"--labels left_lung={'+'.join(map(str, right))},right_lung={'+'.join(map(str, left))}"
     tool = ", as lungmask numbers them" if (left, right) == ((1,), (2,)) else ""
     hint = f"exchange the values ({exchanged}{tool}) or mend the affine"
+    by_place = {LEFT_LUNG: found.values[RIGHT_LUNG], RIGHT_LUNG: found.values[LEFT_LUNG]}
+    if found.drawn is None and looks_mirrored(found.labels, by_place):
+        hint = "mend the affine or the header: the heart seems to lie on the right as well, as in a mirror"
     raise InputError(subject, "the left lung lies on the patient's right", "left at smaller R than right", hint)

@@ -84,7 +84,10 @@ def _among(structures: Values, present: list[int]) -> dict[str, tuple[int, ...]]
 
 def _ignored(present: list[int], structures: Values) -> tuple[str, ...]:
     extra = sorted(set(present) - {value for values in structures.values() for value in values})
-    return (f"label values {_listed(extra)} are of no structure: ignored, as other organs",) if extra else ()
+    if not extra:
+        return ()
+    which = f"label value {extra[0]} is" if len(extra) == 1 else f"label values {_listed(extra)} are"
+    return (f"{which} of no structure: ignored, as other organs",)
 
 
 def _taken(words: str, name: str) -> str:

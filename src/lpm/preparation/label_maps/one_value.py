@@ -13,13 +13,14 @@ from lpm.calibration import number
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.masks import Mask, averaged, largest_piece, nearest_on
 from lpm.geometry.seam import cheapest_way, cut_along, grown_within
-from lpm.geometry.sides import LEFT, RIGHT, split_mask
+from lpm.geometry.sides import LEFT, RIGHT, split_at_middle, split_mask
 from lpm.geometry.volumes import Volume, cropped, on_grid
 
 _TWO_LUNGS_WIDE = number("preparation.two_lungs_wide")
 _LEAST_LUNG = number("preparation.cut_lung_share")
 _MOST_CUT = number("preparation.cut_area")
 _SIDE_BY_SIDE = number("preparation.side_by_side")
+_WIDE_BOX = number("preparation.wide_box")
 _NEAR = number("preparation.seam_reach")
 _BLOCKS = 100  # across both lungs: blocks of 2.6 mm in adults
 
@@ -60,6 +61,19 @@ def told_apart(mask: Volume) -> ToldApart:
     if found != "cut":
         return ToldApart(found, np.zeros(0, np.uint8), cm2)
     return ToldApart("cut", np.where(mask.voxels, nearest_on(coarse.with_voxels(parted), mask), 0), cm2)
+
+
+def told_apart_in_slices(mask: Volume) -> ToldApart:
+    """Tell the lungs of a few drawn slices of one value apart: at the middle of a box that is as wide as high.
+
+    Args:
+        mask: bool, upright.
+    """
+    occupied = [np.flatnonzero(mask.voxels.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    edges_mm = np.array([np.ptp(each) + 1 for each in occupied]) * mask.spacing_mm
+    if edges_mm[0] < _WIDE_BOX * edges_mm[1:].max():
+        return ToldApart("one lung", np.zeros(0, np.uint8))
+    return ToldApart("apart", split_at_middle(mask.voxels, 0.5 * (occupied[0][0] + occupied[0][-1])))
 
 
 def _block_mm(small: Volume) -> float:
