@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lpm.calibration import number
+from lpm.calibration import number, span
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.masks import Mask, averaged, largest_piece, nearest_on
 from lpm.geometry.seam import cheapest_way, cut_along, grown_within
 from lpm.geometry.sides import LEFT, RIGHT, split_at_middle, split_mask
 from lpm.geometry.volumes import Volume, cropped, on_grid
 
-_TWO_LUNGS_WIDE = number("preparation.two_lungs_wide")
+_MAYBE_WIDE, _SURELY_WIDE = span("preparation.two_lungs_wide")
 _LEAST_LUNG = number("preparation.cut_lung_share")
 _MOST_CUT = number("preparation.cut_area")
 _SIDE_BY_SIDE = number("preparation.side_by_side")
@@ -54,12 +54,13 @@ def told_apart(mask: Volume) -> ToldApart:
         return ToldApart("apart", on_grid(small.with_voxels(sides), mask).voxels)
     coarse = averaged(small.with_voxels(small.voxels.astype(np.float32)), _block_mm(small))
     lungs = coarse.voxels > 0
-    if not _is_wide(coarse.with_voxels(largest_piece(coarse.voxels >= 0.5))):
+    width = _width(coarse.with_voxels(largest_piece(coarse.voxels >= 0.5)))
+    if width < _MAYBE_WIDE:
         return ToldApart("one lung", sides=np.zeros(0, np.uint8))
     parted = grown_within(cut_along(lungs, _seam(lungs)), lungs, coarse)
-    found, cm2 = _judged(coarse, parted)
-    if found != "cut":
-        return ToldApart(found, np.zeros(0, np.uint8), cm2)
+    cm2 = _cut_cm2(coarse, parted)
+    if cm2 is None:
+        return ToldApart("joined" if width > _SURELY_WIDE else "one lung", np.zeros(0, np.uint8))
     return ToldApart("cut", np.where(mask.voxels, nearest_on(coarse.with_voxels(parted), mask), 0), cm2)
 
 
@@ -88,13 +89,13 @@ def _are_side_by_side(sides: NDArray[np.uint8]) -> bool:
     return bool(right - left >= _SIDE_BY_SIDE * (across[-1] - across[0] + 1))
 
 
-def _is_wide(piece: Volume) -> bool:
-    """Whether a piece is wider, for its volume, than a lung."""
+def _width(piece: Volume) -> float:
+    """The width of a piece, in edges of a cube of its volume."""
     if not piece.voxels.any():
-        return False
+        return 0.0
     across = np.flatnonzero(piece.voxels.any(axis=(1, 2)))
     width_mm = (across[-1] - across[0] + 1) * piece.spacing_mm[0]
-    return bool(width_mm > _TWO_LUNGS_WIDE * np.cbrt(piece.voxels.sum() * piece.voxel_ml * 1000.0))
+    return float(width_mm / np.cbrt(piece.voxels.sum() * piece.voxel_ml * 1000.0))
 
 
 def _seam(lungs: Mask) -> NDArray[np.int64]:
@@ -107,14 +108,13 @@ def _seam(lungs: Mask) -> NDArray[np.int64]:
     return cheapest_way(cost) + first
 
 
-def _judged(coarse: Volume, parted: NDArray[np.uint8]) -> tuple[Literal["one lung", "cut", "joined"], float]:
-    """Whether a cut parted two lungs: both of some size, and joined by little of their surface."""
+def _cut_cm2(coarse: Volume, parted: NDArray[np.uint8]) -> float | None:
+    """Area of a cut that parted two lungs, both of some size and joined by little of their surface; None of another."""
     sizes_ml = np.array([np.sum(coarse.voxels[parted == side]) for side in (LEFT, RIGHT)]) * coarse.voxel_ml
     is_lung = coarse.voxels >= 0.5
     area_cm2 = 0.0
     for axis, face_mm2 in enumerate(coarse.voxel_ml * 1000.0 / coarse.spacing_mm):
         here, beside = (np.moveaxis(np.where(is_lung, parted, 0), axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
         area_cm2 += float(np.count_nonzero((here > 0) & (beside > 0) & (here != beside))) * face_mm2 / 100.0
-    if sizes_ml.min() < _LEAST_LUNG * sizes_ml.sum():
-        return "joined", area_cm2
-    return ("cut" if area_cm2 <= _MOST_CUT * sizes_ml.sum() ** (2.0 / 3.0) else "joined"), area_cm2
+    is_pair = sizes_ml.min() >= _LEAST_LUNG * sizes_ml.sum()
+    return area_cm2 if is_pair and area_cm2 <= _MOST_CUT * sizes_ml.sum() ** (2.0 / 3.0) else None
