@@ -12,6 +12,7 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
 Mask = NDArray[np.bool_]
+_ROUNDING = 1.0 + 1e-5  # what a whole number of voxels' lengths may be off in float32
 
 
 def pieces(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -52,12 +53,25 @@ def signed_distance_mm(mask: Mask, spacing_mm: Floats) -> Floats:
 
 def grown(mask: Mask, by_mm: float, grid: Volume) -> Mask:
     """Dilation by a ball: the mask and all within a distance of it."""
-    return distance_mm(mask, grid) <= by_mm if mask.any() else mask
+    return _squared_mm(mask, by_mm, grid) <= by_mm**2 * _ROUNDING
 
 
 def shrunk(mask: Mask, by_mm: float, grid: Volume) -> Mask:
     """Erosion by a ball: what lies farther than a distance from the mask's border; the image's border is none."""
-    return distance_mm(~mask, grid) > by_mm
+    return _squared_mm(~mask, by_mm, grid) > by_mm**2 * _ROUNDING
+
+
+def _squared_mm(mask: Mask, most_mm: float, grid: Volume) -> NDArray[np.float32]:
+    """Squared distance of each voxel to a mask, where it is at most some: several times faster than all distances."""
+    squared = np.where(mask, np.float32(0.0), np.float32(np.inf))
+    for axis, step in enumerate(grid.spacing_mm):
+        before = np.moveaxis(squared.copy(), axis, 0)
+        nearest = np.moveaxis(squared, axis, 0)
+        for n in range(1, min(int(most_mm / step * _ROUNDING), len(before) - 1) + 1):
+            away = np.float32((n * step) ** 2)
+            np.minimum(nearest[n:], before[:-n] + away, out=nearest[n:])
+            np.minimum(nearest[:-n], before[n:] + away, out=nearest[:-n])
+    return squared
 
 
 def block_means(volume: Volume, factors: NDArray[np.int64]) -> Volume:
