@@ -8,7 +8,7 @@ there as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebvander2d
@@ -65,6 +65,10 @@ class LungBeforeRibs:
     def is_hidden(self) -> bool:
         """Whether so much is parted that dense disease must be the cause."""
         return self.hidden_share > _SICK_SHARE
+
+    def scaled(self, by: float) -> LungBeforeRibs:
+        """The same of a patient scaled about the world's origin."""
+        return self if by == 1.0 else replace(self, pleura_mm=self.pleura_mm * by)
 
 
 @read_only_arrays

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from lpm.calibration import number
 from lpm.geometry.volumes import Volume, as_stored
 from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
+from lpm.segmentation.field_of_view import field_of_view
 from lpm.segmentation.hounsfield import Scan
 from lpm.segmentation.segmenters import segmenter
 from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
+
+_SMALL_SHARE = number("segmentation.small_share")
+_UNEVEN_SHARE = number("segmentation.uneven_share")
 
 
 class Filler(Protocol):
@@ -50,6 +55,7 @@ class FoundLungs:
         segmenter: Segmenter that found them, with its version.
         ribs: Tissue between each lung and its ribs, by structure.
         added_ml: Filled volume by structure; None if the policy fills nothing.
+        remarks: What is unusual about the scan and the lungs, and what was assumed: a line each.
     """
 
     labels: Volume
@@ -57,9 +63,15 @@ class FoundLungs:
     segmenter: str
     ribs: dict[str, LungBeforeRibs]
     added_ml: dict[str, float] | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """All lines to be told: the remarks, then those on hidden lung."""
+        return (*self.remarks, *self.notes_on_hidden)
+
+    @property
+    def notes_on_hidden(self) -> tuple[str, ...]:
         """A line for each lung that is hidden in part: how much of it, and what was added."""
         return tuple(
             f"{name}: dense tissue before {lung.hidden_share:.0%} of the ribs at its back; {self._added(name)}"
@@ -86,11 +98,35 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     """
     chosen = segmenter(policy.segmenter)
     labels = chosen.segment(scan, subject)
-    ribs = lungs_before_ribs(scan, labels)
-    hidden = {name: lung for name, lung in ribs.items() if lung.is_hidden}
-    filled = policy.filler(scan, labels, hidden) if policy.filler and hidden else labels
-    added = {name: _ml(filled, name) - _ml(labels, name) for name in hidden} if policy.filler else None
-    return FoundLungs(as_stored(filled, scan.volume), filled, chosen.name, ribs, added)
+    sized, share = scan.adult_sized, scan.adult_share
+    labels = sized.upright.with_voxels(labels.voxels)
+    view = field_of_view(sized, labels)
+    ribs = lungs_before_ribs(sized, labels)
+    hidden = {name: lung for name, lung in ribs.items() if lung.is_hidden and not view.cuts_lungs}
+    filled = policy.filler(sized, labels, hidden) if policy.filler and hidden else labels
+    added = {name: (_ml(filled, name) - _ml(labels, name)) * share**3 for name in hidden} if policy.filler else None
+    upright = scan.upright.with_voxels(filled.voxels)
+    remarks = (*([] if view.sides else _size(share)), *view.notes, *_uneven(scan.upright.with_voxels(labels.voxels)))
+    ribs = {name: lung.scaled(share) for name, lung in ribs.items()}
+    return FoundLungs(as_stored(upright, scan.volume), upright, chosen.name, ribs, added, remarks)
+
+
+def _size(adult_share: float) -> list[str]:
+    """A line if the body is so small that lengths were made to follow it."""
+    if adult_share > _SMALL_SHARE:
+        return []
+    return [f"a body of {adult_share:.2f} of a slim adult's size: a child, or wrong voxel sizes; lengths follow it"]
+
+
+def _uneven(labels: Volume) -> list[str]:
+    """A line if a lung is missing, or has a quarter of both or less."""
+    volumes = {name: _ml(labels, name) for name in DEFAULT_STRUCTURES}
+    (small, small_ml), (large, large_ml) = sorted(volumes.items(), key=lambda item: item[1])
+    if small_ml == 0.0:
+        return [f"no {small.replace('_', ' ')} found: removed, dense throughout, or out of view"]
+    if small_ml > _UNEVEN_SHARE * (small_ml + large_ml):
+        return []
+    return [f"{small} has {small_ml:,.0f} ml of air and tissue, 1 to {large_ml / small_ml:.1f} of {large}: look at it"]
 
 
 def _ml(labels: Volume, name: str) -> float:

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.arrays import handed_over
-from lpm.geometry.masks import averaged
+from lpm.geometry.masks import Mask, averaged, nearest_on
 from lpm.geometry.volumes import Volume, canonical
-from lpm.segmentation.body import find_body
+from lpm.segmentation.body import adult_share, chest_slices, find_body, lateral_border
+from lpm.segmentation.spine import Spine, find_spine
 
 AIR_HU = -1000.0  # by definition
 BODY_GRID_MM = number("segmentation.body_grid_mm")
+BONE_GRID_MM = number("segmentation.wall_spacing_mm")
+_CUT_SLICES = number("segmentation.cut_slices")
 _PADDING_HU = number("segmentation.padding_hu")
 _LOWEST_HU = -1024.0  # the least that 12 bits hold
 _HIGHEST_HU = 3071.0  # the most that 12 bits hold
@@ -33,10 +36,14 @@ class Scan:
     Args:
         volume: float32 HU between -1024 and 3071; padding set to air.
         padding_share: Share of the voxels that were padding: outside the scanner's circle, or filled in.
+        padding: Which voxels were; None if none.
+        is_adult_sized: Whether lengths are those of an adult: measured if not said.
     """
 
     volume: Volume
     padding_share: float
+    padding: Mask | None = None
+    is_adult_sized: bool = False
     _coarse: dict[float, Volume] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -50,11 +57,56 @@ class Scan:
             self._coarse[spacing_mm] = averaged(self.upright, spacing_mm)
         return self._coarse[spacing_mm]
 
+    def padding_on(self, spacing_mm: float) -> Mask | None:
+        """Which voxels of `averaged` are mostly padding; None if the scan has none."""
+        if self.padding is None:
+            return None
+        share = averaged(canonical(self.volume.with_voxels(self.padding)), spacing_mm).voxels
+        return np.asarray(share > 0.5)
+
     @cached_property
     def body(self) -> Volume:
         """Whether a voxel of ``averaged(BODY_GRID_MM)`` lies in the patient."""
         coarse = self.averaged(BODY_GRID_MM)
-        return coarse.with_voxels(find_body(coarse))
+        return coarse.with_voxels(find_body(coarse, self.padding_on(BODY_GRID_MM)))
+
+    @cached_property
+    def adult_share(self) -> float:
+        """Size of the patient in a slim adult's; 1 for all who are as large or larger."""
+        if self.is_adult_sized:
+            return 1.0
+        coarse = self.averaged(BONE_GRID_MM)
+        return adult_share(coarse, find_body(coarse, self.padding_on(BONE_GRID_MM)))
+
+    @cached_property
+    def adult_sized(self) -> Scan:
+        """The scan with a smaller patient enlarged to an adult's size, about the world's origin; a larger one as is."""
+        if self.adult_share == 1.0:
+            return self
+        affine = self.volume.world_from_voxel.copy()
+        affine[:3] /= self.adult_share
+        return Scan(Volume(self.volume.voxels, affine), self.padding_share, self.padding, is_adult_sized=True)
+
+    @cached_property
+    def cut_sides(self) -> tuple[str, ...]:
+        """Sides of the patient on which the body leaves the view in more than half of the chest's slices."""
+        coarse, body = self.averaged(BODY_GRID_MM), self.body.voxels
+        chest = chest_slices(coarse, body)
+        met = (body & lateral_border(body.shape, self.padding_on(BODY_GRID_MM)))[:, :, chest]
+        across, along, _ = np.nonzero(met)
+        offsets = np.stack([across, along], axis=1) / np.array(body.shape[:2]) - 0.5
+        axis = np.abs(offsets).argmax(axis=1)
+        is_low = np.take_along_axis(offsets, axis[:, None], axis=1)[:, 0] < 0
+        of_side = {"left": (axis == 0) & is_low, "right": (axis == 0) & ~is_low}
+        of_side |= {"back": (axis == 1) & is_low, "front": (axis == 1) & ~is_low}
+        least, slices = _CUT_SLICES * met.shape[2], np.nonzero(met)[2]
+        return tuple(name for name, its in of_side.items() if its.any() and len(np.unique(slices[its])) > least)
+
+    @cached_property
+    def spine(self) -> Spine:
+        """The spine, as ``averaged(BONE_GRID_MM)`` shows it."""
+        coarse = self.averaged(BONE_GRID_MM)
+        return find_spine(coarse, nearest_on(self.body, coarse))
 
 
 def hounsfield(volume: Volume, subject: str) -> Scan:
@@ -80,7 +132,8 @@ def hounsfield(volume: Volume, subject: str) -> Scan:
     is_padding = found <= _PADDING_HU
     found[is_padding] = AIR_HU
     np.clip(found, _LOWEST_HU, _HIGHEST_HU, out=found)
-    return Scan(volume.with_voxels(handed_over(found)), float(is_padding.mean()))
+    share = float(is_padding.mean())
+    return Scan(volume.with_voxels(handed_over(found)), share, is_padding if share else None)
 
 
 def _check(values: NDArray[np.float32], subject: str) -> None:

@@ -20,23 +20,29 @@ from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, grown, pieces, refined, shrunk
 from lpm.geometry.seam import cheapest_way, cut_along, grown_within
-from lpm.geometry.sides import LEFT, RIGHT, left_share, lies_across
+from lpm.geometry.sides import LEFT, RIGHT, left_share
 from lpm.geometry.volumes import Volume
 from lpm.records import StrictModel
+from lpm.segmentation.body import lateral_border
 from lpm.segmentation.hounsfield import BODY_GRID_MM, Scan
 
 _SEAM_REACH_MM = number("segmentation.seam_reach_mm")
 _SEAM_HU = number("segmentation.seam_hu")
 _JOINED_SHARE = number("segmentation.joined_share")
 _CRUMB_SHARE = number("segmentation.crumb_share")
+_TOUCHING_SHARE = number("segmentation.touching_share")
+_LEAST_CUT_ML = number("segmentation.least_cut_ml")
+_TOUCHING_ML = number("segmentation.touching_ml")
 
 
 class SegmentationConfig(StrictModel):
     """What can be chosen in the built-in segmenter; lengths in mm, densities in HU."""
 
-    air_hu: float = Field(-400.0, description="below: air or lung; above: tissue")
+    air_hu: float = Field(number("segmentation.air_hu"), description="below: air or lung; above: tissue")
     airway_hu: float = Field(-880.0, description="the airway's lumen is below, lung mostly above")
-    gas_hu: float = Field(-960.0, description="mean of a pocket of gas in stomach or bowel is below")
+    gas_hu: float = Field(
+        number("segmentation.gas_hu"), description="mean of a pocket of gas in stomach or bowel is below"
+    )
     least_ml: float = Field(60.0, gt=0, description="smallest piece taken for a part of a lung")
     hole_cm2: float = Field(4.0, ge=0, description="holes of an axial slice up to this size are lung")
     closing_mm: float = Field(7.5, ge=0, description="vessels and nodules up to twice this wide are lung")
@@ -84,14 +90,15 @@ class ThresholdSegmenter:
         Raises:
             InputError: Nothing like a lung was found.
         """
-        config, body = self.config, scan.body
-        coarse, in_body = scan.averaged(BODY_GRID_MM), body.voxels
+        config, sized = self.config, scan.adult_sized
+        coarse, in_body = sized.averaged(BODY_GRID_MM), sized.body.voxels
         air = in_body & (coarse.voxels < config.air_hu)
         airway = find_airway(coarse, air, config)
-        lungs = aerated_lungs(coarse, air & ~grown(airway, 1.5 * BODY_GRID_MM, coarse), config, subject)
-        labels = left_and_right(coarse, lungs, in_body)
+        beside = lateral_border(air.shape, sized.padding_on(BODY_GRID_MM)) if sized.cut_sides else None
+        lungs = aerated_lungs(coarse, air & ~grown(airway, 1.5 * BODY_GRID_MM, coarse), beside, config, subject)
+        labels = left_and_right(coarse, lungs, _middle(sized))
         labels = closed(coarse, labels, in_body & ~airway, config)
-        return refined(coarse.with_voxels(labels), scan.upright)
+        return scan.upright.with_voxels(refined(coarse.with_voxels(labels), sized.upright).voxels)
 
 
 def find_airway(scan: Volume, air: Mask, config: SegmentationConfig) -> Mask:
@@ -154,14 +161,24 @@ def _holes(
             yield (i, j, k), center
 
 
-def aerated_lungs(scan: Volume, air: Mask, config: SegmentationConfig, subject: str) -> Mask:
+def aerated_lungs(scan: Volume, air: Mask, beside: Mask | None, config: SegmentationConfig, subject: str) -> Mask:
     """Pieces of the body's air that are lung: large enough, and not pure gas as in stomach and bowel.
+
+    Args:
+        scan: CT in HU.
+        air: Air in the body, without the airway.
+        beside: Where the view cuts the chest: a piece that ends there may be small. None if it does nowhere.
+        config: Thresholds and lengths.
+        subject: Case name for messages.
 
     Raises:
         InputError: There is none.
     """
     found, sizes = pieces(air)
-    large = np.flatnonzero(sizes * scan.voxel_ml >= config.least_ml)
+    least = np.full(len(sizes), config.least_ml)
+    if beside is not None:
+        least[np.unique(found[beside])] = _LEAST_CUT_ML
+    large = np.flatnonzero(sizes * scan.voxel_ml >= least)
     inner = shrunk(air, max(scan.spacing_mm), scan)
     kept = [n for n in large if _is_lung(scan, (found == n) & inner, config)]
     if not kept:
@@ -176,12 +193,25 @@ def _is_lung(scan: Volume, inside: Mask, config: SegmentationConfig) -> bool:
     return bool(len(values)) and float(np.mean(values)) > config.gas_hu
 
 
-def left_and_right(scan: Volume, lungs: Mask, body: Mask) -> NDArray[np.uint8]:
-    """1 in the left lung, 2 in the right; lungs that touch are cut along the densest seam between them."""
-    middle = _middle(body)
-    sides = _sides(*pieces(lungs), middle)
-    if sides is None:
-        sides = cut_along(lungs, _seam(scan, lungs, middle))
+def left_and_right(scan: Volume, lungs: Mask, middle: float) -> NDArray[np.uint8]:
+    """1 in the left lung, 2 in the right; lungs that touch are cut along the densest seam between them.
+
+    The seam leads around one lung that reaches across the middle, so that little is cut from it: it stays whole.
+
+    Args:
+        scan: CT in HU, with axes along R, A, S.
+        lungs: Aerated lung in it.
+        middle: Index along the first axis that parts left from right.
+    """
+    found, sizes = pieces(lungs)
+    share, total = left_share(found, sizes, middle), sizes.sum()
+    sides = np.where(sizes > _CRUMB_SHARE * total, np.where(share > 0.5, LEFT, RIGHT), 0).astype(np.int32)[found]
+    touching = (np.minimum(share, 1.0 - share) > _TOUCHING_SHARE) & (sizes > _JOINED_SHARE * total)
+    if touching.any():
+        both = touching[found]
+        cut = cut_along(both, _seam(scan, lungs, middle))
+        if min((cut == side).sum() for side in (LEFT, RIGHT)) * scan.voxel_ml >= _TOUCHING_ML:
+            sides[both] = cut[both]
     return grown_within(sides, lungs, scan)
 
 
@@ -192,27 +222,23 @@ def _seam(scan: Volume, lungs: Mask, middle: float) -> NDArray[np.int64]:
     along the double layer of pleura where lungs touch, denser than lung even where it is thinner than a voxel.
     """
     reach = round(_SEAM_REACH_MM / scan.spacing_mm[0])
-    first = int(np.clip(round(middle) - reach, 0, max(lungs.shape[0] - 2 * reach, 0)))
-    near = slice(first, first + 2 * reach)
+    first = max(round(middle) - reach, 0)
+    near = slice(first, round(middle) + reach)
     aerated = np.clip((_SEAM_HU - scan.voxels[near]) / 500.0, 0.0, 1.0)
     cost = np.where(lungs[near], 0.02 + aerated, 0.0)
     cost = ndimage.uniform_filter1d(cost, 3, axis=2) + ndimage.gaussian_filter(0.02 * lungs[near], 2.0)
-    return cheapest_way(cost) + first
+    return np.asarray(cheapest_way(cost) + first)
 
 
-def _middle(body: Mask) -> float:
-    """The plane between left and right: the middle of the body, by voxel index along R."""
-    across = np.flatnonzero(body.any(axis=(1, 2)))
-    return float(across.mean()) if len(across) else 0.5 * body.shape[0]
-
-
-def _sides(found: NDArray[np.int32], sizes: NDArray[np.int64], middle: float) -> NDArray[np.int32] | None:
-    """Pieces marked left and right by where they lie; None while a large one reaches far into both sides."""
-    share, total = left_share(found, sizes, middle), sizes.sum()
-    if (lies_across(share) & (sizes > _JOINED_SHARE * total)).any():
-        return None
-    marks = np.where(sizes > _CRUMB_SHARE * total, np.where(share > 0.5, LEFT, RIGHT), 0)
-    return np.asarray(marks, dtype=np.int32)[found]
+def _middle(scan: Scan) -> float:
+    """The plane between left and right, by voxel index along R: the body's middle, or the spine's if a side is cut."""
+    step_mm = float(scan.body.spacing_mm[0])
+    if {"left", "right"} & set(scan.cut_sides):
+        if scan.spine.across_mm is not None:
+            return scan.spine.across_mm / step_mm
+        return float(np.clip(scan.body.to_voxel(np.zeros((1, 3)))[0, 0], 0.0, scan.body.voxels.shape[0]))
+    across = np.flatnonzero(scan.body.voxels.any(axis=(1, 2)))
+    return float(across.mean()) if len(across) else 0.5 * scan.body.voxels.shape[0]
 
 
 def closed(scan: Volume, labels: NDArray[np.uint8], allowed: Mask, config: SegmentationConfig) -> NDArray[np.uint8]:
