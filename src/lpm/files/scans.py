@@ -9,6 +9,7 @@ from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, vi
 from lpm.files.dicom.headers import is_dicom
 from lpm.files.dicom.series import Series, choose_series
 from lpm.files.dicom.volume import read_series
+from lpm.files.itk_headers import check_itk_header
 from lpm.files.segments.organ_folder import is_organ_folder, read_organ_folder
 from lpm.files.volumes import VOLUME_SUFFIXES, VolumeFile, is_volume_name, read_volume_file
 from lpm.files.zips import unzipped
@@ -32,12 +33,14 @@ def is_dicom_folder(folder: Path) -> bool:
 def scan_files(path: Path) -> list[Path]:
     """All files that a scan is made of: for a DICOM file those of its series, for a folder all of it; sorted.
 
+    A header that lies apart from its voxels (.nhdr, .mhd) comes with their file.
+
     Raises:
-        FileError: A DICOM file without a series.
+        FileError: A DICOM file without a series, or a damaged header.
     """
     if path.is_dir():
         return sorted(found for found in path.rglob("*") if found.is_file())
-    return files_of_series(path) if is_dicom_file(path) else [path]
+    return files_of_series(path) if is_dicom_file(path) else check_itk_header(path)
 
 
 def read_scan(path: Path, series: str | None = None) -> VolumeFile:

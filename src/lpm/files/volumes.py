@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lpm.errors import FileError, InputError
 from lpm.files.affines import check_affine, geometry_notes, refuse_shear
 from lpm.files.atomic import atomic_file
+from lpm.files.itk_headers import check_itk_header
 from lpm.files.nifti import NIFTI_SUFFIXES, read_nifti_header, read_nifti_voxels
 from lpm.files.segments.slicer import collapsed, has_segments
 from lpm.geometry.arrays import handed_over
@@ -178,6 +179,7 @@ def _itk_image(path: Path) -> tuple[sitk.Image, Floats]:
 
 
 def _itk_header(path: Path) -> sitk.ImageFileReader:
+    check_itk_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
