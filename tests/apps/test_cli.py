@@ -349,7 +349,7 @@ def test_a_ct_and_a_table_are_prepared(chest_ct: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["segment", "none.nii.gz", "--out", "x.nii.gz"], "no such file or folder"),
-        (["segment", "none.nii.gz", "--out", "x.stl"], "unknown kind '.stl'"),
+        (["segment", "none.nii.gz", "--out", "x.stl"], "no volume is written as '.stl'"),
         (["download", "lungs", "--out", "x"], "one of covid19-ct"),
     ],
 )

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import gzip
+import resource
+import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -98,7 +101,7 @@ def test_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("act", [read_volume, lambda path: write_volume(path, Volume(numbered(), np.eye(4)))])
 def test_unknown_kind(tmp_path: Path, act: Callable[[Path], object]) -> None:
     (tmp_path / "x.jpg").write_text("x")
-    with pytest.raises(FileError, match=r"unknown kind '.jpg'; expected one of .nii.gz"):
+    with pytest.raises(FileError, match=r"(unknown kind|no volume is written as) '.jpg'; expected one of .nii.gz"):
         act(tmp_path / "x.jpg")
 
 
@@ -221,6 +224,37 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.undo()
     np.testing.assert_array_equal(read_volume(path).voxels, numbered())
     assert list(tmp_path.iterdir()) == [path]
+
+
+def limited(most_bytes: int) -> Iterator[None]:
+    """No file of this process may be larger: as a full disk, but without one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
+def test_a_file_that_ends_early_never_gets_its_name(tmp_path: Path, name: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 250, (40, 40, 40)).astype(np.uint8)
+    write_volume(tmp_path / name, Volume(noise, np.diag([2.0, 2.0, 2.0, 1.0])))
+    size = (tmp_path / name).stat().st_size
+    (tmp_path / name).unlink()
+    with contextmanager(limited)(int(share * size)), pytest.raises(FileError, match="written"):
+        write_volume(tmp_path / name, Volume(noise, np.diag([2.0, 2.0, 2.0, 1.0])))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x.mhd", "x.nhdr", "x.png"])
+def test_no_volume_is_written_in_two_files_or_as_something_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileError, match=r"no volume is written as .*\.nii\.gz"):
+        write_volume(tmp_path / name, Volume(numbered(), np.eye(4)))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("a\n\nITK ERROR: no memory")])

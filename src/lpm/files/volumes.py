@@ -22,6 +22,7 @@ from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
 
+OUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left and back are right and front, negative
 _MAX_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
@@ -207,14 +208,32 @@ def write_volume(path: Path, volume: Volume) -> None:
         FileError: Unknown ending, or the disk refuses.
         InputError: The affine is sheared; the formats hold orthogonal axes only.
     """
-    if not is_volume_name(path):
-        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
+    check_volume_out(path)
     image = to_itk(volume, str(path))
     with atomic_file(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
+            written = sitk.ReadImage(str(temporary))
         except RuntimeError as error:
             raise FileError(str(path), f"cannot be written ({_reason(error)})", hint="check free space") from error
+        if not _same_voxels(written, image):  # ITK says nothing of a full disk
+            raise FileError(str(path), "was not written whole", "a disk with room for it", "check free space")
+
+
+def _same_voxels(first: sitk.Image, second: sitk.Image) -> bool:
+    """Whether an image was read as it was written; of what is not finite, ITK's readers make zero."""
+    found, wanted = sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
+    return found.shape == wanted.shape and bool(np.all((found == wanted) | ~np.isfinite(wanted)))
+
+
+def check_volume_out(path: Path) -> None:
+    """Refuse a name that no volume can be written to.
+
+    Raises:
+        FileError: Unknown ending, or one of a header that lies apart from its voxels.
+    """
+    if not path.name.lower().endswith(OUT_SUFFIXES):
+        raise FileError(str(path), f"no volume is written as {path.suffix!r}", f"one of {', '.join(OUT_SUFFIXES)}")
 
 
 def to_itk(volume: Volume, subject: str = "volume") -> sitk.Image:

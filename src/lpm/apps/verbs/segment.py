@@ -85,10 +85,9 @@ def _check_label_name(out: Path) -> None:
     Raises:
         FileError: No volume is written under such a name.
     """
-    from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
+    from lpm.files.volumes import check_volume_out
 
-    if not is_volume_name(out):
-        raise FileError(str(out), f"unknown kind {out.suffix!r}", f"one of {', '.join(VOLUME_SUFFIXES)}")
+    check_volume_out(out)
 
 
 def _read(path: Path, series: str | None, say: Callable[[str], None]) -> Scan:
