@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from lpm.errors import FileError
+from lpm.errors import FileError, InputError
 from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, visible_files
 from lpm.files.dicom.headers import is_dicom
+from lpm.files.dicom.masks import mask_kind, read_mask
 from lpm.files.dicom.series import Series, choose_series
 from lpm.files.dicom.volume import read_series
 from lpm.files.itk_headers import check_itk_header
@@ -47,7 +50,8 @@ def read_scan(path: Path, series: str | None = None) -> VolumeFile:
     """Read a scan.
 
     Args:
-        path: A volume file, a DICOM folder, a zip, or a DICOM file, which stands for its series in its folder.
+        path: A volume file, a DICOM folder, a zip, or a DICOM file, which stands for its series in its folder. A DICOM
+            SEG or RTSTRUCT is read as the label map that it is.
         series: DICOM series: its number or (the end of) its UID, with ``:`` and the acquisition number where it
             has several; None for the thin-slice axial chest CT, of one patient.
 
@@ -57,30 +61,66 @@ def read_scan(path: Path, series: str | None = None) -> VolumeFile:
     """
     if path.is_file() and is_volume_name(path):
         return read_volume_file(path)
-    if path.is_file() and path.suffix.lower() == ".zip":
-        with unzipped(path) as folder:
-            return _read(find_series(folder, str(path)), path.name, series)
     if is_organ_folder(path):
         return read_organ_folder(path)
-    if path.is_dir():
-        return _read(find_series(path), path.name, series)
-    if is_dicom_file(path):
-        return _read(_series_with(path, series), path.name, series)
+    if is_mask_file(path):
+        return read_mask(path)
+    with found_series(path, series) as (chosen, found):
+        return _read(chosen, found, path.name)
+
+
+@contextmanager
+def found_series(path: Path, series: str | None = None) -> Iterator[tuple[Series, list[Series]]]:
+    """Find the series that `read_scan` reads, and all that it was chosen from; their files last as long as the context.
+
+    Args:
+        path: A DICOM folder, a zip, or a DICOM file.
+        series: The series, as for `read_scan`.
+
+    Raises:
+        FileError: Missing, damaged, or no DICOM.
+        InputError: No series can be used.
+    """
+    if path.is_file() and path.suffix.lower() == ".zip":
+        with unzipped(path) as folder:
+            found = find_series(folder, str(path))
+            yield choose_series(found, series, path.name), found
+        return
+    if path.is_dir() or is_dicom_file(path):
+        found = find_series(path) if path.is_dir() else _series_with(path, series)
+        yield choose_series(found, series, path.name), found
+        return
     what = "no such file or folder" if not path.exists() else f"unknown kind {path.suffix!r}"
     raise FileError(str(path), what, f"a DICOM folder, a zip of one, or a file ending in {', '.join(VOLUME_SUFFIXES)}")
+
+
+def is_mask_file(path: Path) -> bool:
+    """Whether a path is a DICOM SEG or RTSTRUCT."""
+    return is_dicom_file(path) and mask_kind(path) is not None
 
 
 def read_labels(path: Path) -> VolumeFile:
     """Read a label map.
 
     Args:
-        path: A volume file, or a folder with one mask an organ.
+        path: A volume file, a DICOM SEG or RTSTRUCT, a folder with one mask an organ, or a folder or a zip that holds
+            one of these.
 
     Raises:
         FileError: Missing, damaged, or of another kind.
-        InputError: Not 3-D.
+        InputError: Not 3-D, or no mask.
     """
-    return read_organ_folder(path) if is_organ_folder(path) else read_volume_file(path)
+    if is_organ_folder(path):
+        return read_organ_folder(path)
+    if path.is_file() and path.suffix.lower() == ".zip":
+        with unzipped(path) as folder:
+            return read_mask(folder)
+    if path.is_dir() or is_mask_file(path):
+        return read_mask(path)
+    if is_dicom_file(path):
+        hint = "find its lungs with lpm segment, or fit them with lpm fit ct"
+        raise InputError(str(path), "a DICOM image", "a mask", hint)
+    return read_volume_file(path)
 
 
 def _series_with(path: Path, wanted: str | None) -> list[Series]:
@@ -90,8 +130,7 @@ def _series_with(path: Path, wanted: str | None) -> list[Series]:
     return own if wanted is None and any(series.is_chest_ct for series in own) else found
 
 
-def _read(found: list[Series], subject: str, wanted: str | None) -> VolumeFile:
-    chosen = choose_series(found, wanted, subject)
+def _read(chosen: Series, found: list[Series], subject: str) -> VolumeFile:
     read = read_series(chosen, subject)
     others = [series.label for series in found if series.uid == chosen.uid and series is not chosen and series.parts]
     beside = f"; the same series has {', '.join(others)}" if others else ""

@@ -12,7 +12,7 @@ from lpm.calibration import number
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import READ_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
-from lpm.files.scans import read_labels
+from lpm.files.scans import is_mask_file, read_labels
 from lpm.files.segments.organ_folder import organ_subject, organs_beside
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, volume_stem
 from lpm.geometry.arrays import read_only_arrays
@@ -94,7 +94,7 @@ def _files_of(folder: Path) -> Iterator[Path]:
     for path in inside:
         if path.is_dir():
             yield from _files_of(path)
-        elif _is_mesh(path) or is_volume_name(path):
+        elif _is_mesh(path) or is_volume_name(path) or is_mask_file(path):
             yield path
 
 
@@ -129,7 +129,7 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
         FileError: A file cannot be read.
         InputError: Nothing in it, open meshes, or another unit than the millimetre.
     """
-    if not (is_volume_name(subject.files[0]) or subject.files[0].is_dir()):
+    if _is_mesh(subject.files[0]):
         meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
         return checked_shapes(meshes, subject.name)
     read = read_labels(subject.files[0])

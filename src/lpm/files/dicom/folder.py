@@ -51,7 +51,7 @@ def files_of_series(path: Path) -> list[Path]:
     own = sorted(one for one in beside if is_dicom(one) and series_uid(one) == uid)
     if len(own) > 1:
         return own
-    joined = [series for series in _found(sorted(beside)) if path in {each.path for each in series.slices}]
+    joined = [series for series in find_series_of(sorted(beside)) if path in {each.path for each in series.slices}]
     return sorted({each.path for series in joined for each in series.slices}) or own
 
 
@@ -71,19 +71,21 @@ def find_series(path: Path, subject: str = "") -> list[Series]:
         FileError: There is no DICOM image with a place in the patient, or a file cannot be read.
     """
     files = visible_files(path) if path.is_dir() else files_of_series(path)
-    found = _found(files)
+    found = find_series_of(files)
     if not found:
         n = sum(1 for file in files if is_dicom(file))
         placeless = f" ({n} DICOM files, such as pictures of a screen)" if n else ""
         what = f"{len(files)} files, none of them a DICOM image with a place in the patient{placeless}"
         raise FileError(subject or str(path), what, "the images of a CT series", "give the folder of the series")
-    return sorted(found, key=lambda series: (series.number, series.uid))
+    return found
 
 
-def _found(files: Iterable[Path]) -> list[Series]:
+def find_series_of(files: Iterable[Path]) -> list[Series]:
+    """All series of some files, sorted by number; see `find_series`."""
     headers = ((path, read_header(path)) for path in files)
     images = (image for path, header in headers if header is not None for image in images_of(path, header))
-    return [series for stack in _joined(list(_stacks(_without_copies(images)))) for series in parts_of(stack)]
+    found = [series for stack in _joined(list(_stacks(_without_copies(images)))) for series in parts_of(stack)]
+    return sorted(found, key=lambda series: (series.number, series.uid))
 
 
 def _without_copies(images: Iterable[tuple[str, Series]]) -> Iterator[Series]:

@@ -50,6 +50,7 @@ _WHO = ("PatientID", "PatientName", "StudyInstanceUID")
 _NOT_SQUARE = 0.01  # cosine between rows and columns above which an image is damaged
 _FIRST_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # of what begins without a preamble, in both byte orders
 _UIDS = "1.2.840.10008."  # root of the UIDs that DICOM itself gives, as those of the kinds of its files
+_NO_PICTURES = ("SEG", "RTSTRUCT", "RTDOSE")  # modalities of what is placed as images are and shows no patient
 _STRANGE = (
     InvalidDicomError,
     BytesLengthException,
@@ -122,10 +123,10 @@ def images_of(path: Path, header: Dataset) -> Iterator[tuple[str, Series]]:
     for index, one in enumerate([None] if frames is None else frames):
         try:
             flat = header if one is None else flattened(header, one)
-            image = _image(flat, path, None if one is None else index)
+            image = placed_image(flat, path, None if one is None else index)
         except _STRANGE:
             continue
-        if image is not None:
+        if flat.get("Modality") not in _NO_PICTURES:
             yield str(header.get("SOPInstanceUID") or path), image
 
 
@@ -147,15 +148,25 @@ def flattened(header: Dataset, frame: Dataset) -> Dataset:
     return flat
 
 
-def _image(header: Dataset, path: Path, frame: int | None) -> Series | None:
+def placed_image(header: Dataset, path: Path, frame: int | None = None) -> Series:
+    """An image as a series of one slice.
+
+    Args:
+        header: Its header.
+        path: Its file.
+        frame: Its index in a multi-frame file.
+
+    Raises:
+        ValueError: It has no place in the patient that can be used; others of what a strange header raises.
+    """
     position, orientation = _numbers(header, "ImagePositionPatient", 3), _numbers(header, "ImageOrientationPatient", 6)
     pixel, shape = _numbers(header, "PixelSpacing", 2), (int(header.Rows), int(header.Columns))
     sides = np.linalg.norm(orientation.reshape(2, 3), axis=1, keepdims=True)
     if not header.get("SeriesInstanceUID") or min(shape) <= 0 or (pixel <= 0).any() or (sides < 0.5).any():
-        return None
+        raise ValueError("no place")
     directions = orientation.reshape(2, 3) / sides
-    if abs(directions[0] @ directions[1]) > _NOT_SQUARE or header.get("Modality") == "SEG":
-        return None
+    if abs(directions[0] @ directions[1]) > _NOT_SQUARE:
+        raise ValueError("rows and columns are not at right angles")
     acquisition, kind = int(header.get("AcquisitionNumber") or 0), header.get("ImageType") or ()
     told = {name: _told(header.get(name)) for name in PART_TAGS}
     return Series(

@@ -54,6 +54,13 @@ def read_series(series: Series, subject: str) -> DicomVolume:
         InputError: Several images at one place, too many slices missing, or slices that lie beside each other.
         FileError: An image cannot be decoded, or the volume would be too large.
     """
+    check_series(series, subject)
+    volume, notes = regular(series, read_pixels(series.slices, series.shape), _AIR_HU)
+    return DicomVolume(volume, series, (*_joined_notes(series), *notes))
+
+
+def check_series(series: Series, subject: str) -> None:
+    """Refuse slices that make no volume; errors are those of `read_series`."""
     if len(series.slices) < 2:
         raise InputError(subject, f"{len(series.slices)} slice", "a series of slices", "give the folder of all slices")
     if series.repeats_places:
@@ -61,19 +68,42 @@ def read_series(series: Series, subject: str) -> DicomVolume:
         raise InputError(subject, given, "one", "separate them into folders")
     if _n_slices(series) * np.prod(series.shape, dtype=object) > _MOST_VOXELS:
         raise FileError(subject, f"{len(series.slices)} slices of {series.shape}", f"at most {_MOST_VOXELS} voxels")
-    sideways = _sideways_mm(series)
-    _check_stack(series, sideways, subject)
+    _check_stack(series, _sideways_mm(series), subject)
     _check_gaps(series, subject)
-    pixels = read_pixels(series.slices, series.shape)
-    pixels, origin, notes = _straightened(series, pixels, sideways)
+
+
+def regular(series: Series, pixels: NDArray[np.float32], outside: float) -> tuple[Volume, tuple[str, ...]]:
+    """Values of slices on a regular grid.
+
+    Args:
+        series: The slices.
+        pixels: (columns, rows, slices) their values.
+        outside: Value beside the slices.
+
+    Returns:
+        The volume, and notes on what was mended.
+    """
+    pixels, origin, notes = _straightened(series, pixels, outside)
     pixels, more = _evenly(series, pixels)
+    return Volume(handed_over(pixels), _affine(series, origin)), (*notes, *more)
+
+
+def series_affine(series: Series) -> Floats | None:
+    """(4, 4) affine to RAS mm of a series whose slices need no mending; None of any other."""
+    off = np.abs(_sideways_mm(series) / series.pixel_mm[::-1]).max()
+    if len(series.slices) < 2 or series.repeats_places or off > _NEGLIGIBLE_PIXELS or not series.distances.is_even:
+        return None
+    return _affine(series, series.slices[0].position_mm)
+
+
+def _affine(series: Series, origin_lps: Floats) -> Floats:
     affine = np.eye(4)
     affine[:3, 0] = series.orientation[0] * series.pixel_mm[1]
     affine[:3, 1] = series.orientation[1] * series.pixel_mm[0]
     affine[:3, 2] = series.normal * series.step_mm
-    affine[:3, 3] = origin
+    affine[:3, 3] = origin_lps
     affine[:3] *= _RAS_FROM_LPS[:, None]
-    return DicomVolume(Volume(handed_over(pixels), affine), series, (*_joined_notes(series), *notes, *more))
+    return affine
 
 
 def _joined_notes(series: Series) -> list[str]:
@@ -103,23 +133,23 @@ def _check_stack(series: Series, sideways_mm: Floats, subject: str) -> None:
 
 
 def _straightened(
-    series: Series, pixels: NDArray[np.float32], sideways_mm: Floats
+    series: Series, pixels: NDArray[np.float32], outside: float
 ) -> tuple[NDArray[np.float32], Floats, list[str]]:
     """Slices moved within their planes so that they stand on each other, and the first voxel's place.
 
     What counts is how far a slice lies beside the others: a small angle adds up over a long scan.
     """
-    spacing = series.pixel_mm[::-1]
+    spacing, sideways_mm = series.pixel_mm[::-1], _sideways_mm(series)
     first, pixels_off = series.slices[0].position_mm, sideways_mm / spacing
     if np.abs(pixels_off).max() <= _NEGLIGIBLE_PIXELS:
         return pixels, first, []
     least = np.floor(pixels_off.min(axis=0))
     room = (np.ceil(pixels_off.max(axis=0)) - least).astype(int)
-    wide = np.full((*(np.array(pixels.shape[:2]) + room), pixels.shape[2]), _AIR_HU, dtype=np.float32)
+    wide = np.full((*(np.array(pixels.shape[:2]) + room), pixels.shape[2]), outside, dtype=np.float32)
     for k, moved in enumerate(pixels_off - least):
-        plane = np.full(wide.shape[:2], _AIR_HU, dtype=np.float32)
+        plane = np.full(wide.shape[:2], outside, dtype=np.float32)
         plane[: pixels.shape[0], : pixels.shape[1]] = pixels[:, :, k]
-        wide[:, :, k] = shift(plane, moved, order=1, cval=_AIR_HU)
+        wide[:, :, k] = shift(plane, moved, order=1, cval=outside)
     return wide, first + (least * spacing) @ series.orientation, [_why_moved(series, sideways_mm)]
 
 

@@ -1,0 +1,51 @@
+"""DICOM masks, SEG or RTSTRUCT, told from other files and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lpm.errors import FileError, InputError
+from lpm.files.dicom.folder import visible_files
+from lpm.files.dicom.headers import read_header
+from lpm.files.volumes import VolumeFile
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # of segments; of a label map
+_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+
+
+def mask_kind(path: Path) -> str | None:
+    """SEG, RTSTRUCT, or None for everything else.
+
+    Raises:
+        FileError: The disk does not give the file.
+    """
+    header = read_header(path)
+    kind = "" if header is None else str(header.get("SOPClassUID") or "")
+    return "SEG" if kind in _SEGMENTATIONS else "RTSTRUCT" if kind == _STRUCTURE_SET else None
+
+
+def read_mask(path: Path) -> VolumeFile:
+    """Read a DICOM SEG or RTSTRUCT as a label map, with the names of its values.
+
+    Args:
+        path: The file, or a folder that holds one of them at any depth.
+
+    Raises:
+        FileError: The folder holds none.
+        InputError: The folder holds several, or the file no lungs that can be read.
+    """
+    if path.is_dir():
+        masks = [each for each in visible_files(path) if mask_kind(each)]
+        if len(masks) != 1:
+            named = ", ".join(each.name for each in masks[:5]) or "none"
+            raise (InputError if masks else FileError)(
+                str(path), f"{len(masks)} DICOM masks ({named})", "one SEG or RTSTRUCT", "give the file itself"
+            )
+        path = masks[0]
+    if mask_kind(path) == "SEG":
+        from lpm.files.dicom.segmentation import read_segmentation
+
+        return read_segmentation(path)
+    from lpm.files.dicom.structure_set import read_structure_set
+
+    return read_structure_set(path)
