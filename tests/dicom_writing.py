@@ -88,6 +88,7 @@ def _write(path: Path, how: Writing, uid: str, k: int, position: Floats, values:
     image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     image.PatientName, image.PatientID, image.StudyInstanceUID = "A^B", how.patient, "1.2.3"
+    image.FrameOfReferenceUID = "1.2.4"
     image.SeriesInstanceUID, image.SeriesNumber, image.SeriesDescription = uid, how.number, how.description
     image.Modality, image.ImageType, image.AcquisitionNumber = how.modality, list(how.kind), how.acquisition
     image.InstanceNumber, image.SliceThickness = k + 1, how.step_mm

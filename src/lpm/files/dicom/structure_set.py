@@ -130,7 +130,7 @@ def _own_series(path: Path, contours_mm: Sequence[Floats], like: Series | None) 
     if max(float(np.ptp(contour @ normal)) for contour in contours_mm) > _OFF_PLANE_MM:
         raise InputError(path.name, "contours that do not lie in parallel planes", "contours on the slices of a CT")
     points = np.concatenate(contours_mm) @ directions.T
-    low = points.min(axis=0) - _MARGIN * pixel[::-1]
+    low = points.min(axis=0) - (_MARGIN + 0.5) * pixel[::-1]  # edges between pixels: none is half inside
     columns, rows = np.ceil((points.max(axis=0) - low) / pixel[::-1]).astype(int) + _MARGIN + 1
     places = np.array([low @ directions + normal * (contour @ normal).mean() for contour in contours_mm])
     shape, slices = (int(rows), int(columns)), (Slice(path, places[0], 0),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,9 +70,12 @@ def _as_one_series(source: DicomSource) -> list[Dataset]:
     """Headers with one series UID: highdicom takes slices that have one each for several series."""
     if source.series.n_uids == 1:
         return list(source.images)
-    images = [copy.copy(image) for image in source.images]
-    for image in images:
-        image.SeriesInstanceUID = source.series.uid
+    images = []
+    for image in source.images:
+        own = Dataset()
+        own.update(image)
+        own.file_meta, own.SeriesInstanceUID = image.file_meta, source.series.uid
+        images.append(own)
     return images
 
 
