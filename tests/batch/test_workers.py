@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lpm.batch.workers import ClusterWorkers, LocalWorkers, cluster_workers
-from lpm.errors import CasesFailedError, FileError
+from lpm.errors import FileError
 
 dask = pytest.importorskip("dask", reason="extra cluster")
 distributed = pytest.importorskip("distributed", reason="extra cluster")
@@ -73,9 +73,16 @@ def test_a_case_that_kills_every_worker_is_given_up(one_worker: ClusterWorkers) 
     assert dict(one_worker.each(die, [0]))[0] is not None, "the cluster lives on"
 
 
-def test_a_killed_process_of_this_machine_is_told_of() -> None:
-    with pytest.raises(CasesFailedError, match=r"--jobs: a worker process was killed.*--resume"):
-        list(LocalWorkers(2).each(die, range(4)))
+def test_a_killed_process_of_this_machine_takes_only_its_own_case_with_it() -> None:
+    found = list(LocalWorkers(2).each(die, range(5)))
+    assert sorted(number for number, _ in found) == list(range(5)), "every case ends, and once"
+    assert {number for number, result in found if result is None} == {1}
+
+
+def test_a_case_whose_worker_was_killed_from_outside_is_done_again(tmp_path: Path) -> None:
+    found = dict(LocalWorkers(2).each(partial(leave_a_mark, folder=tmp_path), range(6)))
+    assert (tmp_path / "first").exists()
+    assert found == {number: number for number in range(6)}
 
 
 def test_one_job_works_in_this_process() -> None:

@@ -198,7 +198,7 @@ def test_an_input_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_folder_without_volumes(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
-    with pytest.raises(FileError, match=r"holds no label map and no scan; expected files ending in .nii.gz"):
+    with pytest.raises(FileError, match=r"holds no label maps and no scans; expected files ending in .nii.gz"):
         find_cases([tmp_path])
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import joblib
 
-from lpm.errors import CasesFailedError, FileError
+from lpm.errors import FileError
 from lpm.extras import import_extra
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_OTHER_PROCESS = 2  # jobs: joblib does one job in the process that asks
 _PATIENCE_S = 60  # for a scheduler, and for its first worker, which may still be starting
 
 
@@ -25,7 +26,7 @@ class Workers(Protocol):
 
 
 class LocalWorkers:
-    """Worker processes on this machine.
+    """Worker processes on this machine. One that is killed, often for want of memory, takes only its own item with it.
 
     Args:
         jobs: Number of processes; 1 works in this process.
@@ -35,21 +36,36 @@ class LocalWorkers:
         self.jobs = jobs
 
     def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result | None]]:
-        """Yield items with their results as they finish.
+        """Yield items with their results as they finish; None for an item whose worker died."""
+        waiting = dict(enumerate(items))
+        while waiting:
+            try:
+                for number, result in _in_parallel(self.jobs, work, dict(waiting)):
+                    yield waiting.pop(number), result
+            except BrokenExecutor:
+                # the death of one ends all: those that were at work are done again, each by a worker of its own
+                for number in list(waiting)[: self.jobs]:
+                    yield waiting[number], _alone(work, waiting[number])
+                    del waiting[number]
 
-        Raises:
-            CasesFailedError: A worker process was killed, which ends all of them.
-        """
-        tasks = (joblib.delayed(_with_item)(work, item) for item in items)
-        try:
-            yield from joblib.Parallel(n_jobs=self.jobs, return_as="generator_unordered", batch_size=1)(tasks)
-        except BrokenExecutor as error:
-            given, hint = "a worker process was killed, often for want of memory", "--resume, with fewer --jobs"
-            raise CasesFailedError("--jobs", given, hint=hint) from error
+
+def _in_parallel(jobs: int, work: Callable[[Item], Result], items: Mapping[int, Item]) -> Iterator[tuple[int, Result]]:
+    """Results by number; at any time no more items are given out than there are workers, in their order."""
+    pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
+    yield from pool(joblib.delayed(_numbered)(work, number, item) for number, item in items.items())
 
 
-def _with_item(work: Callable[[Item], Result], item: Item) -> tuple[Item, Result]:
-    return item, work(item)
+def _numbered(work: Callable[[Item], Result], number: int, item: Item) -> tuple[int, Result]:
+    return number, work(item)
+
+
+def _alone(work: Callable[[Item], Result], item: Item) -> Result | None:
+    """The result of an item in a process that works on nothing else; None if it kills it, too."""
+    try:
+        ((_, result),) = _in_parallel(_OTHER_PROCESS, work, {0: item})
+    except BrokenExecutor:
+        return None
+    return result
 
 
 class ClusterWorkers:
@@ -83,8 +99,8 @@ class ClusterWorkers:
 def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
     """The workers of a Dask scheduler.
 
-    They read the inputs and write the cohort themselves: both must lie where all of them can reach them, under the same
-    path.
+    They read the inputs and write the results themselves: both must lie where all of them can reach them, under
+    the same path.
 
     Args:
         address: Such as tcp://10.0.0.1:8786.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -57,15 +56,6 @@ class PreparationConfig(StrictModel):
 
 def digest_case(path: Path, subject: str, config: PreparationConfig) -> str:
     """SHA-256 over the input's bytes, the subject's name (it keys the random stream) and the parameters."""
-    from lpm.files.scans import scan_files  # SimpleITK and pydicom: only where files are read
+    from lpm.batch.digests import digest_inputs  # SimpleITK and pydicom: only where files are read
 
-    hasher = hashlib.sha256()
-    files, folder = scan_files(path), path if path.is_dir() else path.parent  # of a DICOM file, all of its series
-    for one in files:
-        hasher.update(b"" if files == [path] else one.relative_to(folder).as_posix().encode())
-        with one.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                hasher.update(chunk)
-    hasher.update(subject.encode())
-    hasher.update(config.model_dump_json(exclude={"scale"}).encode())
-    return hasher.hexdigest()
+    return digest_inputs([path], subject, config.model_dump_json(exclude={"scale"}))

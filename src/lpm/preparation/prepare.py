@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
-import traceback
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +12,10 @@ from typing import Literal
 
 import numpy as np
 
+from lpm.batch.attempt import attempt
 from lpm.batch.cases import Case
 from lpm.batch.workers import LocalWorkers, Workers
-from lpm.errors import FileError, InputError, LpmError
+from lpm.errors import FileError, InputError
 from lpm.files.arrays import write_arrays
 from lpm.files.atomic import atomic_folder, clear_left_overs, inside
 from lpm.files.meshes import write_mesh
@@ -229,19 +228,19 @@ def _try_case(case: Case, out: Path, config: PreparationConfig, *, resume: bool)
 
 
 def _outcome(case: Case, out: Path, config: PreparationConfig, *, resume: bool) -> CaseOutcome:
-    started = time.perf_counter()
-    try:
-        if resume and (quality := _finished(case, out, config)):
-            return CaseOutcome(case.subject, "kept", time.perf_counter() - started, quality=quality)
-        quality = prepare_case(case, out, config)
-        return CaseOutcome(case.subject, "done", time.perf_counter() - started, quality=quality)
-    except LpmError as error:
-        return CaseOutcome(case.subject, "failed", time.perf_counter() - started, message=str(error))
-    except Exception as error:  # a case that breaks in a way nobody foresaw must not stop the others
-        message = f"{case.subject}: {type(error).__name__}: {error}"
-        return CaseOutcome(
-            case.subject, "failed", time.perf_counter() - started, message=message, trace=traceback.format_exc()
-        )
+    tried = attempt(case.subject, partial(_kept_or_prepared, case, out, config, resume=resume))
+    if tried.result is None:
+        return CaseOutcome(case.subject, "failed", tried.seconds, message=tried.error, trace=tried.trace)
+    status, quality = tried.result
+    return CaseOutcome(case.subject, status, tried.seconds, quality=quality)
+
+
+def _kept_or_prepared(
+    case: Case, out: Path, config: PreparationConfig, *, resume: bool
+) -> tuple[Literal["done", "kept"], Quality]:
+    if resume and (quality := _finished(case, out, config)):
+        return "kept", quality
+    return "done", prepare_case(case, out, config)
 
 
 def _finished(case: Case, out: Path, config: PreparationConfig) -> Quality | None:

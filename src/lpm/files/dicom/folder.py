@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lpm.errors import FileError
-from lpm.files.dicom.headers import images_of, is_dicom, read_header
+from lpm.files.dicom.headers import images_of, is_dicom, patient_name, read_header
 from lpm.files.dicom.parts import parts_of
 from lpm.files.dicom.series import LEAST_SLICES, Series
 
@@ -33,6 +33,12 @@ def series_uid(path: Path) -> str:
     """The series instance UID of a DICOM file; empty if it has none, as a DICOMDIR has not."""
     header = read_header(path)
     return "" if header is None else str(header.get("SeriesInstanceUID") or "")
+
+
+def patient_of(path: Path) -> str:
+    """Patient ID of a DICOM file, else name, else study UID."""
+    header = read_header(path)
+    return "unnamed" if header is None else patient_name(header)
 
 
 def files_of_series(path: Path) -> list[Path]:

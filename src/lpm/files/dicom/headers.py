@@ -94,6 +94,11 @@ def _names_its_kind(path: Path) -> bool:
         return False
 
 
+def patient_name(header: Dataset) -> str:
+    """Patient ID, else name, else study UID: what tells patients apart."""
+    return next((who for name in _WHO if (who := str(header.get(name) or "").strip())), "unnamed")
+
+
 def read_header(path: Path) -> Dataset | None:
     """What this package asks of a file's header; None if it is no DICOM, or strange.
 
@@ -171,7 +176,7 @@ def placed_image(header: Dataset, path: Path, frame: int | None = None) -> Serie
     told = {name: _told(header.get(name)) for name in PART_TAGS}
     return Series(
         uid=str(header.SeriesInstanceUID),
-        patient=next((who for name in _WHO if (who := str(header.get(name) or "").strip())), "unnamed"),
+        patient=patient_name(header),
         number=int(header.get("SeriesNumber") or 0),
         description=str(header.get("SeriesDescription") or "").strip(),
         modality=str(header.get("Modality") or ""),
