@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -290,8 +290,12 @@ def load(source: str | Path = BUNDLED) -> LungModel:
         MissingExtraError: A repository was asked for, and huggingface_hub is not installed.
         SchemaError: Written by a newer version.
     """
-    folder = fetch_repository(str(source)) if str(source).startswith(PREFIX) else Path(source)
-    return LungModel(read_bundle(folder))
+    return LungModel(read_bundle(find_model(source)))
+
+
+def find_model(source: str | Path = BUNDLED) -> Path:
+    """The folder of a model, fetched if it is on the Hugging Face Hub; arguments and errors are those of `load`."""
+    return fetch_repository(str(source)) if str(source).startswith(PREFIX) else Path(source)
 
 
 def fill_hidden(scan: Scan, labels: Volume, hidden: Mapping[str, LungBeforeRibs]) -> Volume:
@@ -299,4 +303,10 @@ def fill_hidden(scan: Scan, labels: Volume, hidden: Mapping[str, LungBeforeRibs]
 
     It takes no rng: a CT's labels are the same whoever asks for them, and whatever model is then fitted.
     """
-    return fill_disease(load().bundle, scan, labels, hidden, rng=np.random.default_rng(_FILL_SEED))
+    return fill_disease(_bundled(), scan, labels, hidden, rng=np.random.default_rng(_FILL_SEED))
+
+
+@cache
+def _bundled() -> ModelBundle:
+    """The bundled model, read once in each process."""
+    return load().bundle

@@ -45,7 +45,7 @@ class Kind:
 
 
 def _is_point_name(path: Path) -> bool:
-    return path.suffix.lower() in POINT_SUFFIXES
+    return path.name.lower().endswith(POINT_SUFFIXES)
 
 
 def _is_picture_name(path: Path) -> bool:

@@ -9,7 +9,7 @@ with J the derivatives by beta and pose, and S the inverse of the fit's normal m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -26,10 +26,12 @@ from lpm.fitting.posed import PosedModel
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.thickness import vertex_normals
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
 _VERTICES = count("fitting.volume_vertices")
+_SHARPEST = 0.3  # cosine of half an edge's opening: sharper ones are triangles that fold over
 _CHUNK = 2048  # points at a time: bounds memory, changes nothing
 _MOST_ASKED = 2000  # vertices whose sigma is asked; it varies slowly between them, and costs a lot
 _NEAREST_ASKED = 3  # of them that a vertex is interpolated between: a triangle
@@ -144,6 +146,56 @@ def _moved(model: ModelBundle, points: Tensor, structure: int, states: tuple[Sta
     sides, posed = torch.full((len(points),), structure), PosedModel(model)
     first, second = (posed.own_values(state, points.float(), sides) for state in states)
     return second - first
+
+
+def draw_surfaces(
+    model: ModelBundle, shape: FittedShape, meshes: Mapping[int, WorldMesh], n: int, *, rng: np.random.Generator
+) -> Iterator[dict[int, WorldMesh]]:
+    """Draw surfaces from the posterior, to first order: vertices move along their normals.
+
+    It takes a small part of the time of extracting the surfaces of `draw_shapes`, and has none of the noise that their
+    lattice adds to a measure.
+
+    Args:
+        model: The model that was fitted.
+        shape: The fit.
+        meshes: Fitted surfaces by the index of their structure, of some thousand vertices.
+        n: Number of draws.
+        rng: Source of randomness.
+
+    Yields:
+        Meshes with the faces of the given ones.
+    """
+    spreads = {structure: _vertex_spread(model, shape, structure, mesh) for structure, mesh in meshes.items()}
+    directions = {structure: _directions(mesh) for structure, mesh in meshes.items()}
+    for _ in range(n):
+        common = torch.from_numpy(rng.standard_normal(len(shape.precision)))
+        drawn = {}
+        for structure, mesh in meshes.items():
+            own, slope = spreads[structure]
+            moved_mm = slope.T @ common + own @ torch.from_numpy(rng.standard_normal(len(own)))
+            vertices = mesh.vertices - moved_mm.numpy()[:, None] * directions[structure]
+            drawn[structure] = WorldMesh(vertices, mesh.faces)
+        yield drawn
+
+
+def _vertex_spread(model: ModelBundle, shape: FittedShape, structure: int, mesh: WorldMesh) -> tuple[Tensor, Tensor]:
+    """Square roots of the covariance of the vertices' deviations, mm: a structure's own, and the one that all share."""
+    points = torch.tensor(mesh.vertices)
+    factor, slope, length = _spread(model, shape, structure, points)
+    inner = covariance(points, points, shape.residual.config) - factor.T @ factor
+    values, vectors = torch.linalg.eigh(inner)
+    return vectors * values.clamp_min(0.0).sqrt() / length[:, None], slope / length
+
+
+def _directions(mesh: WorldMesh) -> Floats:
+    """(v, 3) where vertices go when the triangles around them move out by 1: farther than 1 at an edge, as a mitre."""
+    normals, opened = vertex_normals(mesh), np.zeros(len(mesh.vertices))
+    for corner in range(3):
+        at = mesh.faces[:, corner]
+        np.add.at(opened, at, mesh.face_areas * np.einsum("ij,ij->i", mesh.face_normals, normals[at]))
+    around = np.bincount(mesh.faces.ravel(), np.repeat(mesh.face_areas, 3), len(mesh.vertices))
+    return np.asarray(normals / np.clip(opened / np.maximum(around, 1e-12), _SHARPEST, 1.0)[:, None])
 
 
 def _draw_residual(mean: ResidualField, moved: list[Tensor], rng: np.random.Generator) -> ResidualField:

@@ -19,6 +19,13 @@ from lpm.xray.files.views import PlacedView, read_placed_views
 from lpm.xray.fit import fit_xray
 from lpm.xray.radiograph import Radiograph
 
+_DISTANCES = ("source_detector_mm", "patient_detector_mm")
+_YES_OR_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+_WORDS: Mapping[str, Mapping[str, object]] = {
+    "ap": _YES_OR_NO,
+    "projection": {"cone": "cone", "parallel": "parallel"},
+}
+
 
 @dataclass(frozen=True)
 class PictureOptions:
@@ -33,6 +40,86 @@ class PictureOptions:
     mm_per_px: tuple[float, float] | None = None
     beam: BeamOptions = field(default_factory=BeamOptions)
     views: Mapping[str, PlacedView] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RadiographFiles:
+    """Files of the radiographs of one patient; any may be left out, but for one picture or the drawn field.
+
+    Args:
+        frontal: The PA or AP picture.
+        lateral: The lateral one.
+        frontal_mask: A drawn lung field, for the frontal picture or in its place.
+        views: A views.json: where the pictures lie in the patient.
+    """
+
+    frontal: Path | None = None
+    lateral: Path | None = None
+    frontal_mask: Path | None = None
+    views: Path | None = None
+
+    @property
+    def pictures(self) -> dict[Side, Path]:
+        """Pictures by side."""
+        sides: tuple[tuple[Side, Path | None], ...] = (("frontal", self.frontal), ("lateral", self.lateral))
+        return {side: path for side, path in sides if path is not None}
+
+    @property
+    def sides(self) -> set[str]:
+        """Sides that are given, as a picture or as a drawn field."""
+        return {*self.pictures, *(["frontal"] if self.frontal_mask else [])}
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file that is read."""
+        return [*self.pictures.values(), *(path for path in (self.frontal_mask, self.views) if path is not None)]
+
+
+def parse_spacing(text: str) -> tuple[float, float]:
+    """Read a pixel spacing: rows and columns, or one number for both.
+
+    Raises:
+        MisuseError: Not one or two positive numbers of millimetres.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or not all(0.02 <= value <= 5.0 for value in values):
+        raise MisuseError(
+            "mm_per_px", repr(text), "one number, or two of rows and columns, from 0.02 to 5", "0.585,0.8"
+        )
+    return values[0], values[-1]
+
+
+def options_of_row(row: Mapping[str, str], files: RadiographFiles, options: PictureOptions) -> PictureOptions:
+    """Options of one row of a table of cases, over those of all of them.
+
+    Args:
+        row: Values by column: ``mm_per_px``, ``ap``, ``projection``, ``source_detector_mm``, ``patient_detector_mm``.
+        files: The row's files.
+        options: Options of all rows.
+
+    Raises:
+        MisuseError: A value cannot be, or options do not go together.
+    """
+    own: dict[str, Any] = {name: _number(name, row[name]) for name in _DISTANCES if name in row}
+    own |= {name: _one_of(name, row[name], _WORDS[name]) for name in _WORDS if name in row}
+    spacing = parse_spacing(row["mm_per_px"]) if "mm_per_px" in row else options.mm_per_px
+    return PictureOptions(spacing, replace(options.beam, **own), views_for(files.views, files.sides))
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise MisuseError(name, repr(text), "a number of millimetres", "1800") from error
+
+
+def _one_of(name: str, text: str, words: Mapping[str, object]) -> object:
+    if text.lower() not in words:
+        raise MisuseError(name, repr(text), f"one of {', '.join(words)}")
+    return words[text.lower()]
 
 
 def views_for(path: Path | None, sides: Collection[str]) -> Mapping[str, PlacedView]:
@@ -79,6 +166,13 @@ def told_radiograph(run: FitRun, path: Path, side: Side, options: PictureOptions
     for note in notes:
         run.tell(f"{path.name}: {note}", None)
     return radiograph
+
+
+def read_radiographs(run: FitRun, files: RadiographFiles, options: PictureOptions) -> dict[str, Radiograph]:
+    """Read radiographs by side, with the drawn field if there is one; see `read_radiograph`."""
+    found = [told_radiograph(run, path, side, options) for side, path in files.pictures.items()]
+    given = found if files.frontal_mask is None else with_drawn_field(found, files.frontal_mask, options)
+    return {each.side: each for each in given}
 
 
 def with_drawn_field(given: Sequence[Radiograph], path: Path, options: PictureOptions) -> list[Radiograph]:

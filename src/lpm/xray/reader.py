@@ -6,6 +6,7 @@ The visible field leaves out lung behind the heart and below the domes of the di
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,13 @@ def load_reader(path: Path = BUNDLED) -> XrayReader:
         FileError: Missing or damaged files.
         SchemaError: Files of another version, or not of a pair.
     """
-    return XrayReader(read_xray_bundle(path))
+    return _bundled() if path == BUNDLED else XrayReader(read_xray_bundle(path))
+
+
+@cache
+def _bundled() -> XrayReader:
+    """The bundled reader, read once in each process."""
+    return XrayReader(read_xray_bundle(BUNDLED))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import plain, progress, screen
-from lpm.errors import FileError
+from lpm.errors import FileError, MisuseError
 from lpm.structures import SegmenterName
 
 if TYPE_CHECKING:
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from lpm.segmentation.chest_wall import LungBeforeRibs
     from lpm.segmentation.hounsfield import Scan
 
-CtArgument = Annotated[
-    Path, typer.Argument(metavar="CT", help="A CT: .nii.gz .nii .nrrd .mha, a DICOM folder, or a zip of one.")
+CtsArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="CT...",
+        help="A CT: .nii.gz .nii .nrrd .mha, a DICOM folder, or a zip of one. Or many: files, folders, patterns, a .csv.",
+    ),
 ]
 SegmenterOption = Annotated[
     SegmenterName,
@@ -40,14 +45,19 @@ FillOption = Annotated[
 
 
 def segment(
-    scan: CtArgument,
-    out: Annotated[Path, typer.Option("--out", help="Label map to write, such as labels.nii.gz.")],
+    inputs: CtsArgument,
+    out: Annotated[
+        Path, typer.Option("--out", help="Label map to write, such as labels.nii.gz; of many CTs, their folder.")
+    ],
     segmenter: SegmenterOption = "thresholds",
     series: SeriesOption = None,
     fill: FillOption = True,
     preview: Annotated[
         Path | None, typer.Option(help="A .png: three slices with the contours of the lungs over the CT.")
     ] = None,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = False,
 ) -> None:
     """Find the lungs in a chest CT: labels 1 left, 2 right, on the CT's own grid.
 
@@ -55,12 +65,25 @@ def segment(
     main bronchi and the gas of stomach and bowel. Where dense disease (consolidation, effusion) hides a tenth or more
     of the ribs at a lung's back, the bundled model says how far the lung goes; healthy lungs are left alone.
 
+    Of many CTs (files, patterns, folders, a .csv with columns case and path) each gets a folder in --out, with labels
+    and a preview, and cases.csv tells of all.
+
     Example: lpm segment ct.nii.gz --out labels.nii.gz --preview labels.png
     """
-    from lpm.files.volumes import write_volume
+    from lpm.batch.kinds import CTS
+    from lpm.files.volumes import is_volume_name, write_volume
     from lpm.preparation.preview import draw_preview, write_png
     from lpm.segmentation.find import LungPolicy, find_lungs
 
+    if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
+        from lpm.workflows.batch.segmentations import SegmentCases
+
+        if is_volume_name(out):
+            raise MisuseError("--out", f"{out.name}, and there may be many cases", "a folder for them", "--out labels")
+        refuse_with_many({"--preview": preview}, "leave it out: each case's folder gets a preview.png")
+        work_on_many("segment", inputs, CTS, SegmentCases(segmenter, fill, series), out, many)
+        return
+    (scan,) = inputs
     _check_label_name(out)
     if preview and preview.suffix.lower() != ".png":
         raise FileError(str(preview), f"unknown kind {preview.suffix!r}", ".png")

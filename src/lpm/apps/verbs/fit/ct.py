@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
+    ONE_BY_ONE,
     AlsoOption,
     CompleteOption,
     FacesOption,
@@ -17,14 +19,15 @@ from lpm.apps.verbs.fit.options import (
     SpacingOption,
     begin,
     finish,
+    found_model,
     mesh_files,
     tell,
 )
-from lpm.apps.verbs.segment import CtArgument, FillOption, SegmenterOption, SeriesOption
+from lpm.apps.verbs.segment import CtsArgument, FillOption, SegmenterOption, SeriesOption
 
 
 def fit_ct(
-    ct: CtArgument,
+    inputs: CtsArgument,
     out: OutOption,
     model: ModelOption = None,
     segmenter: SegmenterOption = "thresholds",
@@ -42,20 +45,35 @@ def fit_ct(
     seed: SeedOption = 0,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = False,
 ) -> None:
     """Reconstruct lungs from a chest CT: find them as `lpm segment` does, then fit their surface.
 
     The fitted labels come back on the CT's own grid. Notes say what dense disease hid, and how much was added.
 
+    Of many (files, patterns, folders, a .csv with columns case and path) each gets a folder in --out; cases.csv and
+    shapes.csv tell of all.
+
     Example: lpm fit ct ct.nii.gz --out lungs
     """
+    from lpm.batch.kinds import CTS
     from lpm.fitting.ct.fit import CtFitConfig
     from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.ct import fit_ct_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
-    begin(out, figures=figures)
-    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
     config = CtFitConfig(segmenter=segmenter, fill=fill, mask=MaskFitConfig(n_points=n, complete=complete))
+    search = fit_config(prior_only=prior_only)
     files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
-    finish(fit_ct_file(run, ct, config, series=series), out, files)
+    if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
+        from lpm.workflows.batch.fits import CtFits, FitCases
+
+        refuse_with_many({"--also": also}, ONE_BY_ONE)
+        work = FitCases(CtFits(config, series), found_model(model, figures=figures), search, spacing_mm, seed, files)
+        work_on_many("fit ct", inputs, CTS, work, out, many)
+        return
+    begin(out, figures=figures)
+    run = FitRun(load_bundle(model), search, spacing_mm, seed, tuple(also or ()), tell)
+    finish(fit_ct_file(run, inputs[0], config, series=series), out, files)

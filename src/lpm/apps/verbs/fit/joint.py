@@ -33,7 +33,6 @@ from lpm.apps.verbs.fit.options import (
     space_named,
     tell,
 )
-from lpm.apps.verbs.fit.xray import parse_spacing
 from lpm.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def fit_joint(
     from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.evidence import EvidenceFiles, fit_evidence_files
     from lpm.workflows.outcome import FitRun, OutcomeFiles
-    from lpm.workflows.radiographs import PictureOptions, views_for
+    from lpm.workflows.radiographs import PictureOptions, parse_spacing, views_for
     from lpm.xray.beam_options import BeamOptions
 
     begin(out, figures=figures)

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
+    ONE_BY_ONE,
     AlsoOption,
     CompleteOption,
     FacesOption,
@@ -23,13 +25,20 @@ from lpm.apps.verbs.fit.options import (
     SpacingOption,
     begin,
     finish,
+    found_model,
     mesh_files,
     tell,
 )
 
 
 def fit_mask(
-    labels: Annotated[Path, typer.Argument(help="Label map: 1 = left, 2 = right, or --labels.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="LABELS...",
+            help="Label map: 1 = left, 2 = right, or --labels. Or many: files, folders, patterns, a .csv.",
+        ),
+    ],
     out: OutOption,
     model: ModelOption = None,
     n: PointsOnMaskOption = 10_000,
@@ -45,20 +54,35 @@ def fit_mask(
     seed: SeedOption = 0,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = False,
 ) -> None:
     """Reconstruct lungs from a label map; the labels come back on its own grid.
 
     The mask may be whole, cut off by the field of view (beyond the cut the lungs are predicted), or drawn in a few
     slices only.
 
+    Of many (files, patterns, folders, a .csv with columns case and path) each gets a folder in --out; cases.csv and
+    shapes.csv tell of all.
+
     Example: lpm fit mask labels.nii.gz --out lungs
     """
+    from lpm.batch.kinds import LABEL_MAPS
     from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.evidence import fit_labels_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
-    begin(out, figures=figures)
-    run = FitRun(load_bundle(model), fit_config(prior_only=prior_only), spacing_mm, seed, tuple(also or ()), tell)
+    search = fit_config(prior_only=prior_only)
     meaning = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
     files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
-    finish(fit_labels_file(run, labels, meaning), out, files)
+    if (many := Many(jobs, dask, resume)).takes(inputs, LABEL_MAPS):
+        from lpm.workflows.batch.fits import FitCases, MaskFits
+
+        refuse_with_many({"--also": also}, ONE_BY_ONE)
+        work = FitCases(MaskFits(meaning), found_model(model, figures=figures), search, spacing_mm, seed, files)
+        work_on_many("fit mask", inputs, LABEL_MAPS, work, out, many)
+        return
+    begin(out, figures=figures)
+    run = FitRun(load_bundle(model), search, spacing_mm, seed, tuple(also or ()), tell)
+    finish(fit_labels_file(run, inputs[0], meaning), out, files)

@@ -75,6 +75,9 @@ FiguresOption = Annotated[
 ]
 
 
+ONE_BY_ONE = "fit its patient by itself"
+
+
 def begin(out: Path, *, figures: bool) -> None:
     """Refuse before the work what would be refused after it.
 
@@ -88,6 +91,23 @@ def begin(out: Path, *, figures: bool) -> None:
     check_fit_folder(out)
     if figures:
         import_extra("pyvista", "pictures", "--figures")
+
+
+def found_model(model: str | None, *, figures: bool) -> Path:
+    """The folder of the model that `--model` names, for many cases; refused before the work are figures without pyvista.
+
+    Raises:
+        LpmError: There is no such model, or figures cannot be drawn.
+    """
+    from lpm.extras import import_extra
+    from lpm.lung_model import BUNDLED, find_model
+    from lpm.workflows.batch.fits import loaded
+
+    if figures:
+        import_extra("pyvista", "pictures", "--figures")
+    folder = find_model(model or BUNDLED).resolve()
+    loaded(folder)
+    return folder
 
 
 def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFiles:

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
+    ONE_BY_ONE,
     AlsoOption,
     FacesOption,
     FiguresOption,
@@ -21,6 +23,7 @@ from lpm.apps.verbs.fit.options import (
     SpacingOption,
     begin,
     finish,
+    found_model,
     mesh_files,
     options_named,
     space_named,
@@ -29,10 +32,12 @@ from lpm.apps.verbs.fit.options import (
 
 
 def fit_points(
-    points: Annotated[
-        Path,
+    inputs: Annotated[
+        list[Path],
         typer.Argument(
-            help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .fcsv .mrk.json, mm, optional side column."
+            metavar="POINTS...",
+            help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .fcsv .mrk.json, mm, optional side column. Or many: "
+            "files, folders, patterns, a .csv of cases.",
         ),
     ],
     out: OutOption,
@@ -50,18 +55,32 @@ def fit_points(
     seed: SeedOption = 0,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = False,
 ) -> None:
     """Reconstruct both lungs from surface points, scattered or along contours in any plane.
 
+    Of many (files, patterns, folders, a .csv with columns case and path) each gets a folder in --out; cases.csv and
+    shapes.csv tell of all.
+
     Example: lpm fit points scan.ply --out lungs
     """
+    from lpm.batch.kinds import POINTS
     from lpm.workflows.evidence import fit_points_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
-    begin(out, figures=figures)
-    config, further, space = fit_config(prior_only=prior_only), tuple(also or ()), space_named(points_space)
-    run = FitRun(load_bundle(model), config, spacing_mm, seed, further, tell, space)
+    search, space = fit_config(prior_only=prior_only), space_named(points_space)
     files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    if (many := Many(jobs, dask, resume)).takes(inputs, POINTS):
+        from lpm.workflows.batch.fits import FitCases, PointFits
+
+        refuse_with_many({"--also": also, "--grid": grid}, f"{ONE_BY_ONE}; a table of cases may have a column grid")
+        work = FitCases(PointFits(n, space), found_model(model, figures=figures), search, spacing_mm, seed, files)
+        work_on_many("fit points", inputs, POINTS, work, out, many)
+        return
+    begin(out, figures=figures)
+    run = FitRun(load_bundle(model), search, spacing_mm, seed, tuple(also or ()), tell, space)
     with options_named():
-        outcome = fit_points_file(run, points, n_points=n, grid=grid)
+        outcome = fit_points_file(run, inputs[0], n_points=n, grid=grid)
     finish(outcome, out, files)

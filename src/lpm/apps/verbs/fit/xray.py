@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, load_bundle
 from lpm.apps.verbs.fit.options import (
     ApOption,
@@ -24,22 +24,24 @@ from lpm.apps.verbs.fit.options import (
     ViewsOption,
     begin,
     finish,
+    found_model,
     mesh_files,
     options_named,
     tell,
 )
 from lpm.errors import MisuseError
 
-if TYPE_CHECKING:
-    from lpm.workflows.outcome import FitRun
-    from lpm.workflows.radiographs import PictureOptions
-    from lpm.xray.radiograph import Radiograph
-
-Side = Literal["frontal", "lateral"]
-
 
 def fit_xray(
     out: OutOption,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[CASES...]",
+            help="Many patients, in place of --frontal and --lateral: a .csv with columns case, frontal, lateral, "
+            "mm_per_px ...; frontal pictures, patterns, folders of them or of folders with frontal.* and lateral.*.",
+        ),
+    ] = None,
     frontal: Annotated[
         Path | None, typer.Option("--frontal", help="PA or AP picture: PNG, JPEG, TIFF or DICOM, bright = dense.")
     ] = None,
@@ -67,59 +69,55 @@ def fit_xray(
     spacing_mm: SpacingOption = 1.5,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    jobs: JobsOption = None,
+    dask: DaskOption = None,
+    resume: ResumeOption = False,
 ) -> None:
     """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both.
 
     Networks read how much lung each ray passes; shape and pose are fitted to that. The size needs the pixel spacing: of
     DICOM files it is known, of others give --mm-per-px. Without it the lungs have a shape and no volume.
 
+    Of many patients each gets a folder in --out; cases.csv and shapes.csv tell of all.
+
     Example: lpm fit xray --frontal pa.png --lateral lat.png --mm-per-px 0.4 --out lungs
     """
     from lpm.workflows.outcome import FitRun, OutcomeFiles
-    from lpm.workflows.radiographs import PictureOptions, fit_radiographs, views_for
+    from lpm.workflows.radiographs import (
+        PictureOptions,
+        RadiographFiles,
+        fit_radiographs,
+        parse_spacing,
+        read_radiographs,
+        views_for,
+    )
     from lpm.xray.beam_options import BeamOptions
 
-    begin(out, figures=figures)
-    files: dict[Side, Path] = {"frontal": frontal} if frontal else {}
-    files |= {"lateral": lateral} if lateral else {}
-    if not files and frontal_mask is None:
-        raise MisuseError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
+    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), report=report, figures=figures)
     with options_named():
         spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
-        placed = views_for(views, {*files, *(["frontal"] if frontal_mask else [])})
         beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
-        taken = PictureOptions(spacing, beam, placed)
+    files = RadiographFiles(frontal, lateral, frontal_mask, views)
+    if inputs:
+        from lpm.batch.kinds import RADIOGRAPHS
+        from lpm.workflows.batch.fits import FitCases, RadiographFits
+
+        given = {"--frontal": frontal, "--lateral": lateral, "--frontal-mask": frontal_mask, "--views": views}
+        refuse_with_many(
+            given, "name it in a column of a .csv with columns case, frontal, lateral, frontal_mask, views"
+        )
+        fit = RadiographFits(PictureOptions(spacing, beam))
+        work = FitCases(fit, found_model(model, figures=figures), spacing_mm=spacing_mm, files=written)
+        work_on_many("fit xray", inputs, RADIOGRAPHS, work, out, Many(jobs, dask, resume))
+        return
+    if not files.sides:
+        raise MisuseError("--frontal, --lateral", "neither was given", "one of them, or both", "--frontal pa.png")
+    if Many(jobs, dask, resume) != Many():
+        raise MisuseError("--jobs, --dask, --resume", "one patient", "many cases", "name them in a .csv")
+    begin(out, figures=figures)
+    with options_named():
+        taken = PictureOptions(spacing, beam, views_for(views, files.sides))
     run = FitRun(load_bundle(model), spacing_mm=spacing_mm, tell=tell)
     with options_named():
-        radiographs = _read(run, files, frontal_mask, taken)
-    inputs = [*files.values(), *(path for path in (frontal_mask, views) if path is not None)]
-    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), report=report, figures=figures)
-    finish(fit_radiographs(run, radiographs, inputs), out, written)
-
-
-def _read(
-    run: FitRun, files: Mapping[Side, Path], drawn: Path | None, options: PictureOptions
-) -> dict[str, Radiograph]:
-    """Radiographs by side."""
-    from lpm.workflows.radiographs import told_radiograph, with_drawn_field
-
-    found = [told_radiograph(run, path, side, options) for side, path in files.items()]
-    given = found if drawn is None else with_drawn_field(found, drawn, options)
-    return {each.side: each for each in given}
-
-
-def parse_spacing(text: str) -> tuple[float, float]:
-    """Rows and columns; one number for both.
-
-    Raises:
-        InputError: Not one or two positive numbers of millimetres.
-    """
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (1, 2) or not all(0.02 <= value <= 5.0 for value in values):
-        raise MisuseError(
-            "--mm-per-px", repr(text), "one number, or two of rows and columns, from 0.02 to 5", "0.585,0.8"
-        )
-    return values[0], values[-1]
+        radiographs = read_radiographs(run, files, taken)
+    finish(fit_radiographs(run, radiographs, files.all), out, written)
