@@ -45,7 +45,8 @@ class Kind:
 
 
 def _is_point_name(path: Path) -> bool:
-    return path.name.lower().endswith(POINT_SUFFIXES)
+    name = path.name.lower()
+    return name.endswith(POINT_SUFFIXES) and (not name.endswith(".json") or name.endswith(".mrk.json"))
 
 
 def _is_picture_name(path: Path) -> bool:

@@ -22,7 +22,7 @@ CtsArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="CT...",
-        help="A CT: .nii.gz .nii .nrrd .mha, a DICOM folder, or a zip of one. Or many: files, folders, patterns, a .csv.",
+        help="A CT: .nii.gz .nii .nrrd .mha, a DICOM folder, or a zip of one. Or many: files, folders, a .csv.",
     ),
 ]
 SegmenterOption = Annotated[

@@ -94,7 +94,7 @@ def begin(out: Path, *, figures: bool) -> None:
 
 
 def found_model(model: str | None, *, figures: bool) -> Path:
-    """The folder of the model that `--model` names, for many cases; refused before the work are figures without pyvista.
+    """The folder of the model that `--model` names, for many cases.
 
     Raises:
         LpmError: There is no such model, or figures cannot be drawn.
