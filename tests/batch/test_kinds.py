@@ -146,11 +146,20 @@ def test_what_is_one_case_by_itself(tmp_path: Path) -> None:
     assert not is_one_case([tmp_path / "a.nii", tmp_path / "b.nii"], LABEL_MAPS)
 
 
+def test_a_folder_with_a_mask_an_organ_is_one_case(tmp_path: Path) -> None:
+    for subject in ("s1", "s2"):
+        touch(tmp_path, *(f"{subject}/segmentations/lung_upper_lobe_{side}.nii.gz" for side in ("left", "right")))
+    assert is_one_case([tmp_path / "s1" / "segmentations"], LABEL_MAPS)
+    assert not is_one_case([tmp_path], LABEL_MAPS)
+    assert named([tmp_path], LABEL_MAPS) == [("s1", "segmentations"), ("s2", "segmentations")]
+
+
 def test_a_dicom_folder_is_one_case_and_a_folder_of_patients_is_not(tmp_path: Path) -> None:
     for patient in ("A", "B"):
         for number in (1, 2):
             write_series(tmp_path / "all" / patient / f"series{number}", Writing(patient=patient, number=number), n=3)
     assert is_one_case([tmp_path / "all" / "A" / "series1"], CTS)
     assert is_one_case([tmp_path / "all" / "A"], CTS), "two series of one patient"
+    assert is_one_case([tmp_path / "all" / "A"], LABEL_MAPS), "one of them may be a mask"
     assert not is_one_case([tmp_path / "all"], CTS)
     assert find_cases([tmp_path / "all"], CTS) == [Case(name, tmp_path / "all" / name) for name in ("A", "B")]

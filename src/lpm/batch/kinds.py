@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lpm.files.points import POINT_SUFFIXES
 from lpm.files.scans import is_dicom_file, is_scan_name
-from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name
+from lpm.files.volumes import VOLUME_SUFFIXES
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 _VOLUMES = f"files ending in {', '.join(VOLUME_SUFFIXES)}"
@@ -72,7 +72,14 @@ CTS = Kind(
     not_called=("labels", "lobes", "parts"),
     has_dicom=True,
 )
-LABEL_MAPS = Kind("label maps", _VOLUMES, is_volume_name, called=("labels",), has_organs=True)
+LABEL_MAPS = Kind(
+    "label maps",
+    f"{_VOLUMES}, DICOM SEG or RTSTRUCT",
+    is_scan_name,
+    called=("labels",),
+    has_dicom=True,
+    has_organs=True,
+)
 POINTS = Kind("surface points", f"files ending in {', '.join(POINT_SUFFIXES)}", _is_point_name, files=("path", "grid"))
 RADIOGRAPHS = Kind(
     "radiographs",
