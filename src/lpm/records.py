@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -43,6 +43,19 @@ class StrictModel(BaseModel):
 M = TypeVar("M", bound=BaseModel)
 
 
+def parse_json(path: Path, encoding: str = "utf-8") -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: Not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text(encoding=encoding))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def read_json_model(path: Path, kind: type[M], schema_version: int | None = None) -> M:
     """Read a JSON file that follows a schema.
 
@@ -51,7 +64,7 @@ def read_json_model(path: Path, kind: type[M], schema_version: int | None = None
         SchemaError: Of another schema version, or with missing or unknown keys.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path)
     except OSError as error:
         raise FileError(str(path), f"cannot be read ({error.strerror})", f"a {kind.__name__.lower()}") from error
     except ValueError as error:

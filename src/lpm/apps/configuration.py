@@ -46,7 +46,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise FileError(str(path), f"cannot be read ({error.strerror})", "a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, nested too deeply
         raise FileError(
             str(path), f"not TOML ({error})", "lines such as  seed = 1  and tables such as  [sampling]"
         ) from error

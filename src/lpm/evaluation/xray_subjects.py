@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
+from lpm.records import parse_json
 from lpm.structures import DEFAULT_STRUCTURES
 from lpm.xray.files.reading import read_xray
 from lpm.xray.files.views import read_views
@@ -67,7 +67,7 @@ def _split(folder: Path, known: set[str]) -> dict[str, str]:
     if not path.exists():
         return dict.fromkeys(known, "test")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path)
         return {str(name): part for part in ("train", "test") for name in found.get(part, [])}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         expected = '{"train": [names], "test": [names]}'

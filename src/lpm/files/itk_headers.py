@@ -15,6 +15,7 @@ from lpm.records import is_plain_name
 
 _MOST_BYTES = 4 * 1024**2  # of a header: one with names and colours of a thousand segments is a tenth of it
 _MOST_AXES = 5  # a vector or layered volume has four
+_LONGEST_TEXT = 65_536  # letters of a line, such as what a segment was made by
 _LONGEST_LINE = 4096  # letters of a field, and
 _LONGEST_WORD = 64  # of a number in it
 _MOST_CHANNELS = 16  # values a voxel: more than one is refused later, by its name
@@ -88,6 +89,8 @@ def _nrrd_fields(path: Path) -> dict[str, str]:
     for line in lines:
         if not line:
             break
+        if len(line) > (_LONGEST_TEXT if ":=" in line[:_LONGEST_LINE] else _LONGEST_LINE):
+            raise _damaged(path, f"a line of {len(line)} letters")
         name, separator, value = line.partition(": ")
         if separator and not line.startswith("#") and ":=" not in name:
             fields[_synonym(name.strip().lower())] = value.strip()
@@ -102,6 +105,8 @@ def _metaimage_fields(path: Path) -> dict[str, str]:
     """Fields of a MetaImage's header by their names in small letters; the last one names the voxels' file."""
     fields: dict[str, str] = {}
     for line in _lines(path):
+        if len(line) > _LONGEST_LINE:
+            raise _damaged(path, f"a line of {len(line)} letters")
         name, _, value = line.partition("=")
         fields[name.strip().lower()] = value.strip()
         if name.strip().lower() == "elementdatafile":

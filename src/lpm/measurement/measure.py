@@ -17,6 +17,7 @@ from lpm.errors import FileError, LpmError
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, read_shapes
 from lpm.measurement.table import AttributeTable
+from lpm.records import parse_json
 
 OUTLINE = (
     "total_volume_ml",
@@ -128,7 +129,7 @@ def _intervals(subject: Subject) -> dict[str, tuple[float, float]]:
     if not path.is_file():
         return {}
     try:
-        low, high = json.loads(path.read_text(encoding="utf-8"))["total_volume_95_ml"] or (np.nan, np.nan)
+        low, high = parse_json(path)["total_volume_95_ml"] or (np.nan, np.nan)
         return {"total_volume_ml": (float(low), float(high))} if high > low else {}
     except (ValueError, TypeError, KeyError) as error:
         raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.preparation.config import PreparationConfig
 from lpm.preparation.gate import Verdict
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces
-from lpm.records import PlainName, StrictModel, read_json_model
+from lpm.records import PlainName, StrictModel, parse_json, read_json_model
 
 COHORT_SCHEMA = 2  # of cohort.json: raised when older programs cannot read it
 UNIT_BALL_MARGIN = number("preparation.unit_ball_margin")
@@ -180,7 +179,7 @@ def read_split(path: Path, subjects: list[str]) -> dict[str, Split]:
         InputError: A subject is in no part or in both.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path)
         train, test = set(data["train"]), set(data["test"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(str(path), f"not a split ({error})", '{"train": [names], "test": [names]}') from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from lpm.errors import FileError, InputError
 from lpm.files.clouds.cloud import Cloud
 from lpm.files.mesh_space import Space
+from lpm.records import parse_json
 
 _ON_SURFACES = ("fiducial", "pointlist", "curve", "closedcurve")
 _SPACES: Mapping[str, Space] = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
@@ -29,7 +29,7 @@ def read_markups(path: Path) -> Cloud:
         FileError: JSON of something else.
         InputError: Another kind of markup, such as a plane; another space or unit.
     """
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = parse_json(path, "utf-8-sig")
     markups = content.get("markups") if isinstance(content, dict) else None
     if not markups:
         raise FileError(str(path), "JSON without markups", "markups of 3D Slicer (.mrk.json)")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lpm.errors import FileError
 from lpm.files.segments.names import lungs_among
+from lpm.records import parse_json
 
 
 def read_dataset_labels(path: Path) -> dict[str, tuple[int, ...]]:
@@ -21,7 +21,7 @@ def read_dataset_labels(path: Path) -> dict[str, tuple[int, ...]]:
         FileError: Missing, damaged, or it names no lung.
     """
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        labels = parse_json(path)["labels"]
         names = dict(_names(labels))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(str(path), f"cannot be read ({error})", "a dataset.json of nnU-Net, with labels") from error

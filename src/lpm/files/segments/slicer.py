@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lpm.files.segments.names import is_automatic, lung_of, lungs_among
 
+_MOST_DIGITS = 5  # of a layer or a label: more than any file has
 _KEY = re.compile(r"Segment(\d+)_(Name|ID|LabelValue|Layer)")
 
 
@@ -47,7 +48,7 @@ class Segmentation:
 
 
 def _entries(header: sitk.ImageFileReader | sitk.Image) -> dict[str, str]:
-    keys = header.GetMetaDataKeys()  # type: ignore[no-untyped-call]
+    keys = [key for key in header.GetMetaDataKeys() if key.isascii()]  # type: ignore[no-untyped-call]
     return {key: header.GetMetaData(key).strip() for key in keys}  # type: ignore[no-untyped-call]
 
 
@@ -65,11 +66,15 @@ def described(header: sitk.ImageFileReader | sitk.Image, n_layers: int) -> list[
     return [
         Segment(
             one.get("Name") or one.get("ID") or f"Segment_{n}",
-            int(one.get("Layer", n if n_layers > 1 else 0)),
-            int(one.get("LabelValue", 1 if n_layers > 1 else n + 1)),
+            _number(one.get("Layer", ""), n if n_layers > 1 else 0),
+            _number(one.get("LabelValue", ""), 1 if n_layers > 1 else n + 1),
         )
         for n, one in sorted(found.items())
     ]
+
+
+def _number(text: str, otherwise: int) -> int:
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else otherwise
 
 
 def collapsed(image: sitk.Image) -> Segmentation:

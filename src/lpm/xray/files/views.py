@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lpm.errors import FileError, SchemaError
 from lpm.files.atomic import write_text
 from lpm.geometry.projection import AxisMap, View, axis_view
+from lpm.records import parse_json
 
 _SCHEMA = 1  # of views.json: raised when older programs cannot read it
 _MOST_BYTES = 1_000_000  # a thousand views: more is another file
@@ -191,10 +191,10 @@ def _json(path: Path) -> dict[str, object]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise FileError(str(path), f"{path.stat().st_size} bytes", f"at most {_MOST_BYTES}", "is it a views.json?")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path)
     except FileNotFoundError as error:
         raise FileError(str(path), "no such file", "a views.json", "lpm xray writes one") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(str(path), f"cannot be read ({error})", "JSON", "lpm xray writes one") from error
