@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadscope
 
-.PHONY: help setup demo test test-slow test-browser lint docs docs-blocks readme benchmarks clean
+.PHONY: help setup demo test test-slow test-browser fuzz lint docs docs-blocks readme benchmarks clean
 
 help:            ## Show what can be made.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,10 @@ test-browser: setup ## The viewer in a headless Chromium; the system's, or Playw
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
 	command -v chromium chromium-browser google-chrome >/dev/null || $(BIN)/playwright install --with-deps chromium
 	$(BIN)/python -m pytest -m browser tests/browser
+
+FILES ?= 10000
+fuzz: setup      ## Read FILES mutated files of every kind; those that end badly are kept in runs/fuzz.
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/campaign.py --files $(FILES)
 
 lint: setup      ## ruff and mypy.
 	$(BIN)/ruff check .

@@ -17,7 +17,8 @@ _MOST_BYTES = 4 * 1024**2  # of a header: one with names and colours of a thousa
 _MOST_AXES = 5  # a vector or layered volume has four
 _LONGEST_TEXT = 65_536  # letters of a line, such as what a segment was made by
 _LONGEST_LINE = 4096  # letters of a field, and
-_LONGEST_WORD = 64  # of a number in it
+_LONGEST_NAME = 255  # of a word in it, such as a file's name, and
+_LONGEST_WORD = 64  # of a number
 _MOST_CHANNELS = 16  # values a voxel: more than one is refused later, by its name
 _NUMBERS = re.compile(r"[\d\s.,()+\-eE]*")
 _SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -47,11 +48,9 @@ def check_itk_header(path: Path) -> list[Path]:
 
 def _check_axes(path: Path, fields: dict[str, str]) -> None:
     for name, value in fields.items():
-        too_long = len(value) > _LONGEST_LINE or (
-            _NUMBERS.fullmatch(value) and max(map(len, value.split()), default=0) > _LONGEST_WORD
-        )
-        if too_long:
-            raise _damaged(path, f"{len(value)} letters of {name!r}")
+        longest = max(map(len, value.split()), default=0)
+        if longest > _LONGEST_NAME or (_NUMBERS.fullmatch(value) and longest > _LONGEST_WORD):
+            raise _damaged(path, f"{len(value)} letters of {name[:80]!r}")
     n_axes = _whole(path, fields, "dimension" if "dimension" in fields else "ndims", _MOST_AXES)
     sizes = fields.get("sizes", fields.get("dimsize", "")).split()
     if len(sizes) != n_axes or not all(size.isdecimal() and int(size) > 0 for size in sizes):

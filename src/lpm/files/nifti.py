@@ -136,7 +136,7 @@ def _parsed(path: Path, block: bytes) -> Any:
     try:
         with LoggingOutputSuppressor():
             return kind(block[:n_bytes])
-    except HeaderDataError as error:
+    except (HeaderDataError, ValueError) as error:
         raise FileError(str(path), f"header cannot be read ({error})", "an intact volume") from error
 
 
@@ -148,7 +148,7 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Floats, 
     try:
         sform, _ = header.get_sform(coded=True)
         qform, _ = header.get_qform(coded=True)
-    except HeaderDataError as error:
+    except (HeaderDataError, ValueError) as error:
         raise FileError(str(path), f"header cannot be read ({error})", "an intact volume") from error
     if sform is not None:
         check_affine(sform, f"{path}, sform")
@@ -160,9 +160,17 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Floats, 
         affine = header.get_base_affine()
         notes = ["neither sform nor qform: axes are taken to run LAS around the middle, sides may be exchanged"]
     affine = np.array(affine, dtype=np.float64)
-    affine[:3] *= _UNITS_MM.get(header.get_xyzt_units()[0], 1.0)
+    affine[:3] *= _UNITS_MM.get(_unit(header), 1.0)
     check_affine(affine, str(path))
     return affine, notes
+
+
+def _unit(header: Any) -> str:
+    """Unit of lengths; of a number that the standard does not know, none."""
+    try:
+        return str(header.get_xyzt_units()[0])
+    except KeyError:
+        return "unknown"
 
 
 def _sized(sform: Floats, sizes: Floats) -> tuple[Floats, list[str]]:

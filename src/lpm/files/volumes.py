@@ -141,6 +141,8 @@ def _check_size(path: Path, shape: Sequence[int]) -> int:
     """The number of voxels; asked before any memory is taken for them."""
     if len(shape) != 3:
         raise InputError(str(path), f"{len(shape)}-D image of size {tuple(shape)}", "3-D", "save one 3-D volume of it")
+    if min(shape) < 1:
+        raise FileError(str(path), f"header claims {tuple(shape)} voxels", "some along each axis", "copy it again")
     n_voxels = int(np.prod(shape, dtype=object))
     if n_voxels > _MAX_VOXELS:
         raise FileError(str(path), f"header claims {tuple(shape)} voxels", f"at most {_MAX_VOXELS}", "crop it")

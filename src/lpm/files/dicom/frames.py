@@ -21,7 +21,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lpm.errors import FileError
-from lpm.files.dicom.headers import flattened
+from lpm.files.dicom.headers import STRANGE, flattened
 from lpm.files.dicom.series import Slice
 
 _PICTURE = (
@@ -93,8 +93,11 @@ def _stored_as(path: Path) -> str:
 
 def _frames(path: Path, indices: Sequence[int], shape: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     """(rows, columns) values of frames, each decoded from a file of its own: slopes may differ between them."""
-    whole = pydicom.dcmread(path, force=True)
-    groups, header = whole.PerFrameFunctionalGroupsSequence, _without_pixels(whole)
+    try:
+        whole = pydicom.dcmread(path, force=True)
+        groups, header = whole.PerFrameFunctionalGroupsSequence, _without_pixels(whole)
+    except (*STRANGE, OSError, AttributeError) as error:
+        raise FileError(path.name, f"cannot be read ({error})", "an intact image", "copy it again") from error
     with TemporaryDirectory() as folder:
         single = Path(folder) / "frame.dcm"
         for index in indices:

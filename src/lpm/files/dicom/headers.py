@@ -51,7 +51,7 @@ _NOT_SQUARE = 0.01  # cosine between rows and columns above which an image is da
 _FIRST_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # of what begins without a preamble, in both byte orders
 _UIDS = "1.2.840.10008."  # root of the UIDs that DICOM itself gives, as those of the kinds of its files
 _NO_PICTURES = ("SEG", "RTSTRUCT", "RTDOSE")  # modalities of what is placed as images are and shows no patient
-_STRANGE = (
+STRANGE = (
     InvalidDicomError,
     BytesLengthException,
     ValueError,
@@ -90,7 +90,7 @@ def _names_its_kind(path: Path) -> bool:
         with warnings.catch_warnings(action="ignore"):  # of what other bytes look like to pydicom
             kind = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"], stop_before_pixels=True)
             return str(kind.get("SOPClassUID") or "").startswith(_UIDS)
-    except (*_STRANGE, OSError):
+    except (*STRANGE, OSError):
         return False
 
 
@@ -111,7 +111,7 @@ def read_header(path: Path) -> Dataset | None:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
         for name in _TAGS:  # values are converted when they are first asked for
             header.get(name)
-    except _STRANGE:
+    except STRANGE:
         return None
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -129,7 +129,7 @@ def images_of(path: Path, header: Dataset) -> Iterator[tuple[str, Series]]:
         try:
             flat = header if one is None else flattened(header, one)
             image = placed_image(flat, path, None if one is None else index)
-        except _STRANGE:
+        except STRANGE:
             continue
         if flat.get("Modality") not in _NO_PICTURES:
             yield str(header.get("SOPInstanceUID") or path), image
