@@ -40,6 +40,25 @@ def test_one_lung_gives_one_lung_unless_asked(
     assert "right_lung: no point was given, predicted" in complete.notes[0]
 
 
+def test_beside_a_lung_of_doubtful_side_none_is_predicted(
+    tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator
+) -> None:
+    right = labels.with_voxels((labels.voxels == 2).astype(np.uint8))
+    named = QUICK.model_copy(update={"structures": {"left_lung": (1,)}})
+    notes = observe_mask(tiny_model, right, rng=rng, config=named).notes
+    assert any("the lung called left lies on the right of the middle" in note for note in notes)
+    with pytest.raises(InputError, match=r"the other is to be predicted; expected a lung whose side is sure"):
+        observe_mask(tiny_model, right, rng=rng, config=named.model_copy(update={"complete": True}))
+
+
+def test_notes_on_a_label_map_are_those_of_the_fit(
+    tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator
+) -> None:
+    seen = observe_mask(tiny_model, labels.with_voxels((labels.voxels > 0) * np.uint8(7)), rng=rng, config=QUICK)
+    assert "value 7 holds both lungs" in seen.notes[0]
+    assert set(seen.structure.tolist()) == {0, 1}
+
+
 def test_a_cut_mask_says_so(tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator) -> None:
     cut = labels.with_voxels(labels.voxels[:, :, : labels.voxels.shape[2] * 3 // 4].copy())
     fit = fit_mask(tiny_model, cut, rng=rng, config=QUICK)

@@ -17,9 +17,10 @@ from lpm.geometry.meshes import WorldMesh, joined
 from lpm.geometry.phantoms import Box, Ellipsoid, stored_as, to_mask
 from lpm.geometry.surfaces import extract_surface
 from lpm.geometry.volumes import Volume
+from lpm.measurement import measure
 from lpm.measurement.measure import OUTLINE, Measured, as_csv, as_json, compared, measure_subjects
 from lpm.measurement.shapes import measure_shapes
-from lpm.measurement.subjects import Subject, checked_shapes, find_subjects, read_shapes
+from lpm.measurement.subjects import Shapes, Subject, checked_shapes, find_subjects, read_shapes
 from lpm.measurement.table import AttributeTable
 from lpm.structures import DEFAULT_STRUCTURES
 
@@ -250,6 +251,62 @@ def test_one_bad_subject_does_not_stop_the_others(phantom_labels: Volume, tmp_pa
     found = {one.subject: one for one in measure_subjects(find_subjects([tmp_path]))}
     assert found["bad"].error
     assert found["good"].values
+
+
+def test_what_does_not_fit_into_memory_fails_alone(
+    phantom_labels: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_volume(tmp_path / "good" / "labels.nii.gz", phantom_labels)
+    write_volume(tmp_path / "huge" / "labels.nii.gz", phantom_labels)
+    right = measure.read_shapes
+
+    def read(subject: Subject, structures: object) -> Shapes:
+        if subject.name == "huge":
+            raise MemoryError("59 GiB")
+        return right(subject, structures)
+
+    monkeypatch.setattr(measure, "read_shapes", read)
+    found = {one.subject: one for one in measure_subjects(find_subjects([tmp_path]))}
+    assert "does not fit into memory (59 GiB)" in found["huge"].error
+    assert found["good"].values
+
+
+def test_a_map_in_metres_is_named_as_such(phantom_labels: Volume, tmp_path: Path) -> None:
+    affine = phantom_labels.world_from_voxel / 1000.0
+    affine[3, 3] = 1.0
+    write_volume(tmp_path / "metres.nii.gz", Volume(phantom_labels.voxels, affine))
+    (found,) = measure_subjects(find_subjects([tmp_path / "metres.nii.gz"]))
+    assert "multiply by 1000, they look like metres" in found.error
+
+
+def test_lungs_larger_than_any_are_doubted(phantom_labels: Volume, tmp_path: Path) -> None:
+    affine = phantom_labels.world_from_voxel * 1.6
+    affine[3, 3] = 1.0
+    write_volume(tmp_path / "large.nii.gz", Volume(phantom_labels.voxels, affine))
+    (found,) = measure_subjects(find_subjects([tmp_path / "large.nii.gz"]))
+    assert any("outside 1,000 to 11,000 ml: is the unit mm?" in flag for flag in found.flags)
+
+
+def test_drawn_slices_are_no_whole_lungs(phantom_labels: Volume, tmp_path: Path) -> None:
+    drawn = np.zeros_like(phantom_labels.voxels)
+    n = drawn.shape[2]
+    for k in (n // 3, n // 2, n // 2 + 4):
+        drawn[:, :, k] = phantom_labels.voxels[:, :, k]
+    write_volume(tmp_path / "drawn.nii.gz", phantom_labels.with_voxels(drawn))
+    (found,) = measure_subjects(find_subjects([tmp_path / "drawn.nii.gz"]))
+    assert any("only 3 drawn slices" in flag for flag in found.flags)
+
+
+def test_a_folder_of_organs_is_a_subject(phantom_labels: Volume, tmp_path: Path) -> None:
+    folder = tmp_path / "s0011" / "segmentations"
+    for value, name in ((1, "lung_upper_lobe_left"), (2, "lung_upper_lobe_right")):
+        write_volume(
+            folder / f"{name}.nii.gz", phantom_labels.with_voxels((phantom_labels.voxels == value) * np.uint8(1))
+        )
+    (found,) = measure_subjects(find_subjects([tmp_path]))
+    assert (found.subject, found.error) == ("s0011", "")
+    both = measured(tmp_path, phantom_labels)
+    assert found.values["left_lung_volume_ml"] == pytest.approx(both["left_lung_volume_ml"], rel=1e-6)
 
 
 # --- In a population --------------------------------------------------------------------------------------------------

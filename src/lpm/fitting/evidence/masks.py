@@ -76,7 +76,7 @@ def observe_structures(
         InputError: A lung is to be predicted beside one whose side is in doubt.
     """
     if config.complete and found.doubt:
-        hint = "say which it is, as in --labels left_lung=1, or leave --complete out"
+        hint = "name it with --labels by the side that it lies on, or leave --complete out"
         raise InputError("mask", f"{found.doubt}, and the other is to be predicted", "a lung whose side is sure", hint)
     seen = _observed(model, found, config, rng)
     return replace(seen, notes=(*found.notes, *seen.notes))
