@@ -9,7 +9,7 @@ import pytest
 
 from lpm.errors import InputError
 from lpm.fitting.checks import check_points, other_sides
-from lpm.fitting.evidence.points import fit_points
+from lpm.fitting.evidence.points import fit_points, observe_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
@@ -61,6 +61,27 @@ def test_another_object_is_flagged(tiny_atlas: ModelBundle, rng: np.random.Gener
 def test_a_mirrored_patient_is_flagged(tiny_atlas: ModelBundle, lungs: Floats) -> None:
     fit = fit_points(tiny_atlas, lungs * np.array([-1.0, 1.0, 1.0]), spacing_mm=8.0)
     assert any("possibly mirrored" in note for note in fit.notes)
+
+
+@pytest.mark.parametrize(
+    ("axes", "note"),
+    [
+        ([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]], "possibly LPS"),
+        ([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]], "possibly y up"),
+        ([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]], "possibly z, y, x"),
+    ],
+)
+def test_points_with_other_axes_are_flagged(
+    tiny_atlas: ModelBundle, lungs: Floats, axes: list[list[float]], note: str
+) -> None:
+    fit = fit_points(tiny_atlas, lungs @ np.array(axes).T, spacing_mm=8.0)
+    assert any(note in each for each in fit.notes)
+
+
+def test_voxel_indices_are_flagged(tiny_atlas: ModelBundle, lungs: Floats) -> None:
+    indices = np.round(lungs - lungs.min(axis=0))
+    assert "voxel indices?" in observe_points(tiny_atlas, indices).notes[0]
+    assert observe_points(tiny_atlas, lungs).notes == observe_points(tiny_atlas, indices - 1.0).notes == ()
 
 
 def test_structures_have_their_like_on_the_other_side() -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from skimage import data
 
+from lpm.xray.novelty import two_pictures
 from lpm.xray.reader import load_reader
 
 SIZE = 400
@@ -71,3 +72,22 @@ def test_what_is_no_chest_earns_a_doubt(draw: Callable[[], np.ndarray], quarters
         view = "lateral" if lateral else "frontal"
         reading = read(picture)
         assert any(f"This may be no {view} chest radiograph" in doubt for doubt in reading.doubts)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "said"),
+    [
+        ((200, 400), (1.0, 1.0), "2.0 times as wide as high: two pictures side by side"),
+        ((200, 330), (1.0, 1.0), "1.6 times as wide as high"),
+        ((400, 200), (1.0, 1.0), "2.0 times as high as wide: two pictures, one above the other"),
+        ((300, 300), (0.4, 0.8), "2.0 times as wide as high"),
+        ((200, 400), (0.8, 0.4), ""),
+        ((300, 360), (1.0, 1.0), ""),
+        ((400, 280), (1.0, 1.0), ""),
+    ],
+)
+@pytest.mark.parametrize("border", [0, 150])
+def test_two_pictures_in_one(shape: tuple[int, int], spacing: tuple[float, float], said: str, border: int) -> None:
+    pixels = np.pad(np.random.default_rng(0).random(shape).astype(np.float32), ((border, border), (0, 0)))
+    found = two_pictures(pixels, spacing)
+    assert (said in found) if said else not found

@@ -32,6 +32,19 @@ _MOST_OUTLIERS = number("fitting.doubtful_outliers")
 _MOST_HEARD = number("fitting.contradicting_share")
 _MIRROR_POINTS = count("fitting.mirror_points")
 _MIRROR_RATIO = number("fitting.mirror_ratio")
+_UNLIKE_MM = number("fitting.unlike_mm")
+_MIRRORED = "possibly mirrored: the mirror image fits much better; check left and right"
+# what takes points to RAS, by what they would then be
+_OTHER_AXES = {
+    "possibly LPS: turned by 180 degrees about S they fit much better; for point files, --points-space lps": (
+        (-1.0, 0.0, 0.0),
+        (0.0, -1.0, 0.0),
+        (0.0, 0.0, 1.0),
+    ),
+    "possibly y up: as x, -z, y they fit much better": ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)),
+    "possibly y down: as x, z, -y they fit much better": ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)),
+    "possibly z, y, x: in reverse order they fit much better": ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+}
 
 
 @read_only_arrays
@@ -114,10 +127,11 @@ def doubts_about_shape(fit: Fit) -> list[str]:
     return found
 
 
-def looks_mirrored(fit: Fit, seen: SurfacePoints) -> list[str]:
-    """A note if the points' mirror image is much more like the model's shapes than the points are.
+def looks_turned(fit: Fit, seen: SurfacePoints) -> list[str]:
+    """A note if the points would be much more like the model's shapes as a mirror image, or with other axes.
 
-    Only where each structure has its like on the other side: others may be mirror images of themselves.
+    Only where each structure has its like on the other side: others may be mirror images of themselves. Axes are
+    tried where the points are unlike the model's shapes as they are.
     """
     other_side = other_sides(fit.model.structures)
     if other_side is None:
@@ -126,9 +140,13 @@ def looks_mirrored(fit: Fit, seen: SurfacePoints) -> list[str]:
     swapped = torch.from_numpy(other_side)[few.structure.clamp_min(0)].where(few.structure >= 0, few.structure)
     mirrored = SurfacePoints(few.points * torch.tensor([-1.0, 1.0, 1.0]), swapped)
     as_is, other = (rough_cost(fit.model, points, fit.config) for points in (few, mirrored))
-    if other > _MIRROR_RATIO * as_is:
-        return []
-    return ["possibly mirrored: the mirror image fits much better; check left and right"]
+    costs = {_MIRRORED: other}
+    if other < as_is or as_is > _UNLIKE_MM * fit.model.diagonal_mm / LUNGS_MM:
+        for note, axes in _OTHER_AXES.items():
+            turned = SurfacePoints(few.points @ torch.tensor(axes).T, few.structure)
+            costs[note] = rough_cost(fit.model, turned, fit.config)
+    best = min(costs, key=lambda note: costs[note])
+    return [best] if costs[best] <= _MIRROR_RATIO * as_is else []
 
 
 def other_sides(structures: Sequence[str]) -> NDArray[np.int64] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lpm.fitting.checks import check_points, doubts, looks_mirrored
+from lpm.fitting.checks import check_points, doubts, looks_turned
 from lpm.fitting.config import FitConfig
 from lpm.fitting.consistency import contradictions
 from lpm.fitting.evidence.observation import UNKNOWN, Observation, combined, without_repeats
@@ -61,7 +61,7 @@ def notes_on_points(fit: Fit, parts: Sequence[Observation], term: SurfaceTerm) -
     surface = fit.shape.surface
     with one_thread():
         apart = [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
-        return [*apart, *looks_mirrored(fit, term.every)]
+        return [*apart, *looks_turned(fit, term.every)]
 
 
 def surface_term(model: ModelBundle, seen: Observation, config: FitConfig) -> tuple[SurfaceTerm, list[str]]:

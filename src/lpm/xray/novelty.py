@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lpm.calibration import number
+from lpm.calibration import number, span
 
 _LEAST_PIECE = number("xray.least_piece")
+_WIDE, _TALL = span("xray.two_pictures")
 
 
 def whole_pieces(field: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -32,6 +33,22 @@ def whole_pieces(field: NDArray[np.float32]) -> NDArray[np.float32]:
     cleaned = np.where(near & (kept | ~shown), field, np.float32(0.0))
     holes = ndimage.binary_fill_holes(kept) & ~kept
     return np.where(holes, np.float32(1.0), cleaned)
+
+
+def two_pictures(pixels: NDArray[np.float32], spacing: tuple[float, float]) -> str:
+    """Why a picture may be two, side by side or one above the other; empty if it may be one.
+
+    Args:
+        pixels: (r, c) grey values; even borders do not count.
+        spacing: Between rows and columns, in any unit.
+    """
+    shown = (pixels.max(axis=1) > pixels.min(axis=1), pixels.max(axis=0) > pixels.min(axis=0))
+    height, width = (float(np.ptp(np.flatnonzero(line)) + 1) * step for line, step in zip(shown, spacing, strict=True))
+    if width >= _WIDE * height:
+        return f"The picture is {width / height:.1f} times as wide as high: two pictures side by side?"
+    if height >= _TALL * width:
+        return f"The picture is {height / width:.1f} times as high as wide: two pictures, one above the other?"
+    return ""
 
 
 def field_figures(

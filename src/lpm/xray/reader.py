@@ -19,7 +19,7 @@ from lpm.errors import InputError
 from lpm.geometry.arrays import read_only_arrays
 from lpm.xray.bundle import XrayBundle, read_xray_bundle
 from lpm.xray.crops import Squared, Window, grid_shape, onto_picture, squared
-from lpm.xray.novelty import field_figures, strangeness, whole_pieces
+from lpm.xray.novelty import field_figures, strangeness, two_pictures, whole_pieces
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"  # beside the rooms
 
@@ -131,7 +131,10 @@ class XrayReader:
         errors = self.bundle.manifest.lateral_errors if lateral else self.bundle.manifest.frontal_errors
         sides = np.array(checked.shape) * np.array(spacing or (1.0, 1.0))
         unit = np.float32(sides.max())
-        doubts = _doubts(answers, lateral=lateral) + _size_doubts(fields, sides if spacing else None)
+        two = two_pictures(checked, spacing or (1.0, 1.0))
+        doubts = (
+            [two] * bool(two) + _doubts(answers, lateral=lateral) + _size_doubts(fields, sides if spacing else None)
+        )
         doubts += _grey_doubts(checked) + self._shape_doubts(field_figures(fields, picture.extent, lateral=lateral))
         return Reading(
             field=fields,

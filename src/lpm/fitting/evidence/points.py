@@ -12,7 +12,7 @@ from lpm.fitting.evidence.observation import UNKNOWN, Observation, digest_of
 from lpm.fitting.evidence.structure_names import structure_indices
 from lpm.fitting.fit import Fit
 from lpm.fitting.surfaces import fit_observations
-from lpm.geometry.frames import PointsLike, as_points
+from lpm.geometry.frames import Floats, PointsLike, as_points
 from lpm.model.bundle import ModelBundle
 
 
@@ -34,7 +34,14 @@ def observe_points(model: ModelBundle, points_mm: PointsLike, structure: Sequenc
             raise InputError("points", f"{len(structure)} sides for {len(points)} points", "one side a point")
         indices = structure_indices(structure, model, "points")
     what = f"{len(points)} surface points"
-    return Observation(points, indices, what, source=digest_of(points, indices))
+    return Observation(points, indices, what, notes=_notes(points), source=digest_of(points, indices))
+
+
+def _notes(points: Floats) -> tuple[str, ...]:
+    """A note on points that may be the voxels of an image: none negative, all on a grid of halves."""
+    if not len(points) or points.min() < 0 or (2.0 * points != np.round(2.0 * points)).any():
+        return ()
+    return ("coordinates are whole numbers, none negative: voxel indices? They were taken as mm",)
 
 
 def fit_points(
