@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lpm.batch.cases import Case
+from lpm.batch.workers import cluster_workers
 from lpm.errors import FileError, InputError
 from lpm.workflows.batch.record import read_record
 from lpm.workflows.batch.run import Done, run_batch
@@ -93,6 +94,18 @@ def test_a_worker_that_dies_takes_only_its_own_case_with_it(tmp_path: Path) -> N
     assert {name for name, outcome in found.items() if outcome.status == "failed"} == {"b"}
     assert "its worker died, often for want of memory. Try: --resume" in found["b"].error
     assert not list(out.glob(".*")), "what the dead worker left half done is gone"
+
+
+def test_a_cluster_takes_the_cases(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="extra cluster")
+    cases, out = cases_of(tmp_path, a="1", b="12", bad="bad"), tmp_path / "out"
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        cluster_workers(cluster.scheduler_address) as workers,
+    ):
+        found = {outcome.case: outcome.status for outcome in run_batch(cases, Counting(), out, jobs=workers)}
+    assert found == {"a": "done", "b": "done", "bad": "failed"}
+    assert [row["beta_1"] for row in rows(out / "shapes.csv")] == ["1", "2"]
 
 
 def test_what_is_finished_with_the_same_input_and_options_is_kept(tmp_path: Path) -> None:

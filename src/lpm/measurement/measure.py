@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-import joblib
 import numpy as np
 
+from lpm.batch.attempt import attempt
+from lpm.batch.workers import LocalWorkers
 from lpm.calibration import number
-from lpm.errors import FileError, LpmError
+from lpm.errors import FileError
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, read_shapes
 from lpm.measurement.table import AttributeTable
@@ -86,22 +87,34 @@ def measure_subjects(
         structures: Label values by structure; default what the file says, or 1 = left lung, 2 = right lung.
         jobs: Worker processes.
     """
-    work = (joblib.delayed(_try_subject)(subject, structures, population) for subject in subjects)
-    yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(work)
+    work = partial(_try_subject, structures=structures, population=population)
+    ended: dict[int, Measured] = {}
+    n_given = 0
+    for (place, subject), found in LocalWorkers(jobs).each(work, list(enumerate(subjects))):
+        lost = f"{subject.name}: its worker died, often for want of memory"
+        ended[place] = found or Measured(subject.name, error=lost)
+        while n_given in ended:
+            yield ended.pop(n_given)
+            n_given += 1
 
 
 def _try_subject(
-    subject: Subject, structures: Mapping[str, tuple[int, ...]] | None, population: AttributeTable | None
+    numbered: tuple[int, Subject],
+    structures: Mapping[str, tuple[int, ...]] | None,
+    population: AttributeTable | None,
 ) -> Measured:
-    started = time.perf_counter()
-    try:
-        shapes = read_shapes(subject, structures)
-        values, intervals = measure_shapes(shapes.meshes, shapes.boxes_mm), _intervals(subject)
-    except (LpmError, MemoryError) as error:
-        said = str(error) if isinstance(error, LpmError) else f"{subject.name}: it does not fit into memory ({error})"
-        return Measured(subject.name, error=said, seconds=time.perf_counter() - started)
-    seconds = time.perf_counter() - started
-    return compared(Measured(subject.name, values, intervals, flags=shapes.flags, seconds=seconds), population)
+    subject = numbered[1]
+    tried = attempt(subject.name, partial(_measured, subject, structures))
+    if tried.result is None:
+        return Measured(subject.name, error=tried.error, seconds=tried.seconds)
+    return compared(replace(tried.result, seconds=tried.seconds), population)
+
+
+def _measured(subject: Subject, structures: Mapping[str, tuple[int, ...]] | None) -> Measured:
+    shapes = read_shapes(subject, structures)
+    return Measured(
+        subject.name, measure_shapes(shapes.meshes, shapes.boxes_mm), _intervals(subject), flags=shapes.flags
+    )
 
 
 def compared(measured: Measured, population: AttributeTable | None) -> Measured:
