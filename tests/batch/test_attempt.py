@@ -15,7 +15,11 @@ from lpm.errors import FileError, InputError
     ("error", "message", "has_trace"),
     [
         (InputError("a", "empty", "lungs"), "a: empty; expected lungs", False),
-        (MemoryError("Unable to allocate 59.1 GiB"), "a: it does not fit into memory (Unable to allocate 59.1 GiB)", False),
+        (
+            MemoryError("Unable to allocate 59.1 GiB"),
+            "a: it does not fit into memory (Unable to allocate 59.1 GiB)",
+            False,
+        ),
         (MemoryError(), "a: it does not fit into memory", False),
         (ZeroDivisionError("by zero"), "a: ZeroDivisionError: by zero", True),
     ],

@@ -43,7 +43,8 @@ def attempt(subject: str, work: Callable[[], Result]) -> Attempt[Result]:
     except LpmError as error:
         return Attempt(None, time.perf_counter() - started, str(error))
     except MemoryError as error:
-        given = f"{subject}: it does not fit into memory ({error})" if str(error) else f"{subject}: not enough memory"
+        amount = f" ({error})" if str(error) else ""
+        given = f"{subject}: it does not fit into memory{amount}"
         return Attempt(None, time.perf_counter() - started, given)
     except Exception as error:  # a case that breaks in a way nobody foresaw must not stop the others
         given = f"{subject}: {type(error).__name__}: {error}"
