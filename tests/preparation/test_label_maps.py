@@ -193,6 +193,42 @@ def test_both_lungs_said_to_be_one(labels: Volume) -> None:
         found_structures(touching(labels, 1), {"left_lung": (1,)}, "x")
 
 
+@pytest.mark.parametrize(("lungs", "airway"), [(1, 2), (2, 1)])
+def test_an_airway_beside_both_lungs_in_one_value_is_no_lung(labels: Volume, lungs: int, airway: int) -> None:
+    voxels = (labels.voxels > 0) * np.uint8(lungs)
+    middle = labels.voxels.shape[0] // 2
+    voxels[middle - 2 : middle + 2, 28:32, 40:] = airway
+    found = found_structures(labels.with_voxels(voxels), None, "x")
+    check_same(found, labels, 0.99)
+    assert f"label value {airway} lies between or in both lungs: ignored" in found.notes[1]
+
+
+@pytest.mark.parametrize(("lungs", "nodule"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_nodule_beside_both_lungs_in_one_value_is_no_lung(labels: Volume, lungs: int, nodule: int, side: int) -> None:
+    i, j, k = np.argwhere(labels.voxels == side).mean(axis=0).astype(int)
+    voxels = (labels.voxels > 0) * np.uint8(lungs)
+    voxels[i - 2 : i + 3, j - 2 : j + 3, k - 2 : k + 3] = nodule
+    found = found_structures(labels.with_voxels(voxels), None, "x")
+    check_same(found, labels, 0.99)
+    assert f"label value {nodule} lies between or in both lungs: ignored" in found.notes[1]
+
+
+def test_a_collapsed_lung_beside_a_whole_one_stays_a_lung(labels: Volume) -> None:
+    height = np.arange(labels.voxels.shape[2])
+    voxels = np.where((labels.voxels == 1) & (height > 20), 0, labels.voxels)
+    found = found_structures(labels.with_voxels(voxels), None, "x")
+    check_same(found, labels.with_voxels(voxels))
+    assert (found.labels.voxels == 1).sum() < 0.2 * (found.labels.voxels > 0).sum()
+
+
+def test_values_of_one_lung_that_lie_on_each_other_are_refused(labels: Volume) -> None:
+    voxels = np.where(labels.voxels == 1, 1, 0).astype(np.uint8)
+    voxels[:, :, 40:] *= 2
+    with pytest.raises(InputError, match="values 1 and 2 do not lie side by side, as lungs do"):
+        found_structures(labels.with_voxels(voxels), None, "x")
+
+
 def only(labels: Volume, axis: int, *places: int) -> Volume:
     drawn = np.zeros_like(labels.voxels)
     for place in places:

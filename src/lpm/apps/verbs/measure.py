@@ -41,7 +41,10 @@ def measure(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all values here; - prints them.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a table here, a row a subject.")] = None,
     labels: Annotated[
-        str | None, typer.Option("--labels", help="Of label maps, such as left_lung=1,right_lung=2 (the default).")
+        str | None,
+        typer.Option(
+            "--labels", help="Of label maps: left_lung=1,right_lung=2 (default); totalsegmentator, lungmask ..."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -41,7 +41,9 @@ def prepare(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Label values: left_lung=1,right_lung=2 (default); lobes: left_lung=1+2,right_lung=3+4+5."),
+        typer.Option(
+            help="Label values: left_lung=1,right_lung=2 (default); totalsegmentator, lungmask; a dataset.json."
+        ),
     ] = None,
     scale: Annotated[
         Literal["cohort", "subject"] | None,

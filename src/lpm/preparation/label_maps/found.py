@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.files.points import check_extent
 from lpm.geometry.arrays import handed_over
 from lpm.geometry.volumes import Volume, canonical
 from lpm.preparation.label_maps.drawn import DrawnSlices, drawn_slices
-from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of
+from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of, side_by_side
 from lpm.preparation.label_maps.one_lung import doubt_about
 from lpm.preparation.label_maps.one_value import ToldApart, told_apart, told_apart_in_slices
 from lpm.preparation.label_maps.sides import looks_mirrored
@@ -21,6 +22,7 @@ from lpm.preparation.label_maps.values import whole_labels
 from lpm.structures import DEFAULT_STRUCTURES
 
 _MIRRORED = "possibly mirrored: the heart seems to lie on the right, beside the smaller lung; check the header"
+_UNEVEN = number("preparation.collapsed_share")  # a lung that has less is none, or collapsed
 _PLACES = 40  # along each axis of an image where voxels are looked at for their extent
 
 
@@ -109,12 +111,44 @@ def _lungs(found: Structures, spread: Spread, meaning: Meaning, said: Values | N
         told = told_apart(mask) if found.drawn is None else told_apart_in_slices(mask)
         if told.how != "one lung":
             return _both(found, told, meaning, said, subject)
+    if is_pair and not meaning.is_sure and found.drawn is None:
+        is_even = min(spread.ml(left), spread.ml(right)) > _UNEVEN * spread.ml((*left, *right))
+        are_beside = side_by_side(spread, left, right)
+        if not (is_even and are_beside) and (both := _both_in_larger(found, spread, meaning, subject)):
+            return both
+        _refuse_mixed(subject, are_beside=are_beside)
     if is_pair:
         _refuse_exchanged(found, spread, meaning.values, subject)
         odd = () if found.drawn is not None or not looks_mirrored(found.labels, found.values) else (_MIRRORED,)
         return Structures(found.labels, found.values, odd, drawn=found.drawn)
     doubt = doubt_about(found.labels.with_voxels(found.labels.voxels > 0), spread, meaning, subject)
     return Structures(found.labels, found.values, (doubt,) if doubt else (), doubt, found.drawn)
+
+
+def _refuse_mixed(subject: str, *, are_beside: bool) -> None:
+    """Refuse two values that do not lie side by side, of which the larger does not hold both lungs.
+
+    Raises:
+        InputError: They are such.
+    """
+    if not are_beside:
+        hint = "name the values of the lungs, as in --labels left_lung=1+2,right_lung=3"
+        raise InputError(subject, "values 1 and 2 do not lie side by side, as lungs do", "left and right apart", hint)
+
+
+def _both_in_larger(found: Structures, spread: Spread, meaning: Meaning, subject: str) -> Structures | None:
+    """Both lungs of a map in which the larger of 1 and 2 holds them, and the other is an airway, a nodule or the like.
+
+    Returns:
+        None if it does not hold both.
+    """
+    name, other = sorted(meaning.values, key=lambda each: -spread.ml(meaning.values[each]))
+    told = told_apart(found.labels.with_voxels(np.isin(found.labels.voxels, found.values[name])))
+    if told.how not in ("apart", "cut"):
+        return None
+    both = _both(found, told, Meaning({name: meaning.values[name]}, is_sure=False), None, subject)
+    ignored = f"label value {meaning.values[other][0]} lies between or in both lungs: ignored, as another organ"
+    return replace(both, notes=(*both.notes, ignored))
 
 
 def _both(found: Structures, told: ToldApart, meaning: Meaning, said: Values | None, subject: str) -> Structures:

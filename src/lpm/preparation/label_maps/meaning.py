@@ -118,18 +118,19 @@ def _default_stands_out(spread: Spread) -> bool:
     """Whether 1 and 2 are two lungs side by side, in either order, or one of them is most of what is there."""
     left, right = (set(values) & set(spread.present) for values in DEFAULT_STRUCTURES.values())
     if left and right:
-        return _side_by_side(spread, left, right)
+        return side_by_side(spread, left, right)
     return spread.ml(left | right) > 0.5 * spread.ml(spread.present)
 
 
-def _side_by_side(spread: Spread, one: Collection[int], other: Collection[int]) -> bool:
+def side_by_side(spread: Spread, one: Collection[int], other: Collection[int]) -> bool:
+    """Whether a sagittal plane parts two sets of values, in whatever order."""
     return max(spread.apart(one, other), spread.apart(other, one)) >= _APART
 
 
 def _advice(spread: Spread) -> str:
     """The two largest values that lie side by side are likely the lungs."""
     first, *others = sorted(spread.present, key=lambda value: -spread.ml([value]))
-    second = next((value for value in others if _side_by_side(spread, [first], [value])), None)
+    second = next((value for value in others if side_by_side(spread, [first], [value])), None)
     if second is None:
         return "name the values of the lungs, as in --labels left_lung=1+2,right_lung=3+4+5"
     left, right = sorted((first, second), key=lambda value: spread.center_mm([value]))

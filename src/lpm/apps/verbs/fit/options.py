@@ -45,7 +45,12 @@ AlsoOption = Annotated[
     list[Path] | None,
     typer.Option("--also", help="More of the same patient in the same frame: a point file or a label map; repeatable."),
 ]
-LabelsOption = Annotated[str | None, typer.Option("--labels", help="Label values: left_lung=1,right_lung=2.")]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", help="Label values: left_lung=1,right_lung=2; totalsegmentator, lungmask; a dataset.json."
+    ),
+]
 SpacingOfPixelsOption = Annotated[
     str | None, typer.Option("--mm-per-px", help="Between pixels on the detector: 0.6, or rows and columns: 0.585,0.8.")
 ]
