@@ -18,6 +18,7 @@ from lpm.files.atomic import atomic_file
 from lpm.files.itk_headers import check_itk_header
 from lpm.files.nifti import NIFTI_SUFFIXES, read_nifti_header, read_nifti_voxels
 from lpm.files.segments.slicer import collapsed, has_segments
+from lpm.files.segments.writing import SEGMENTS_SUFFIX, default_names, slicer_entries
 from lpm.geometry.arrays import handed_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.volumes import Volume
@@ -199,12 +200,13 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()[:200]
 
 
-def write_volume(path: Path, volume: Volume) -> None:
+def write_volume(path: Path, volume: Volume, names: Mapping[int, str] | None = None) -> None:
     """Write a volume whole or not at all, in the format that the name ends in.
 
     Args:
-        path: Ends in .nii.gz, .nii, .nrrd or .mha.
+        path: Ends in .nii.gz, .nii, .nrrd or .mha. As .seg.nrrd a label map opens as segments in 3D Slicer.
         volume: Voxels and affine to RAS mm.
+        names: Structures by label value, for the segments; default 1 = left lung, 2 = right lung.
 
     Raises:
         FileError: Unknown ending, or the disk refuses.
@@ -212,6 +214,10 @@ def write_volume(path: Path, volume: Volume) -> None:
     """
     check_volume_out(path)
     image = to_itk(volume, str(path))
+    if path.name.lower().endswith(SEGMENTS_SUFFIX):
+        entries = slicer_entries(volume.voxels, default_names(volume.voxels) if names is None else names)
+        for key, text in entries.items():
+            image.SetMetaData(key, text)
     with atomic_file(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)

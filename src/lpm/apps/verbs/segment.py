@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lpm.apps.dicom_options import (
+    DicomSegOption,
+    DicomStlOption,
+    RtstructOption,
+    dicom_options,
+    dicom_results,
+    lungs_of_labels,
+)
 from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import plain, progress, screen
 from lpm.errors import FileError, MisuseError
@@ -55,6 +63,9 @@ def segment(
     preview: Annotated[
         Path | None, typer.Option(help="A .png: three slices with the contours of the lungs over the CT.")
     ] = None,
+    dicom_seg: DicomSegOption = None,
+    rtstruct: RtstructOption = None,
+    dicom_stl: DicomStlOption = None,
     jobs: JobsOption = None,
     dask: DaskOption = None,
     resume: ResumeOption = False,
@@ -71,6 +82,7 @@ def segment(
     Example: lpm segment ct.nii.gz --out labels.nii.gz --preview labels.png
     """
     from lpm.batch.kinds import CTS
+    from lpm.files.dicom.writing.algorithm import segmenting
     from lpm.files.volumes import is_volume_name, write_volume
     from lpm.preparation.preview import draw_preview, write_png
     from lpm.segmentation.find import LungPolicy, find_lungs
@@ -81,12 +93,14 @@ def segment(
         if is_volume_name(out):
             raise MisuseError("--out", f"{out.name}, and there may be many cases", "a folder for them", "--out labels")
         refuse_with_many({"--preview": preview}, "leave it out: each case's folder gets a preview.png")
+        refuse_with_many(dicom_options(dicom_seg, rtstruct, dicom_stl), "segment its patient by itself")
         work_on_many("segment", inputs, CTS, SegmentCases(segmenter, fill, series), out, many)
         return
     (scan,) = inputs
     _check_label_name(out)
     if preview and preview.suffix.lower() != ".png":
         raise FileError(str(preview), f"unknown kind {preview.suffix!r}", ".png")
+    dicom = dicom_results(scan, series, dicom_seg, rtstruct, dicom_stl)
     with progress() as bar:
         task = bar.add_task(f"read {scan.name}", total=3)
         read = _read(scan, series, lambda line: bar.console.print(plain(line), soft_wrap=True))
@@ -98,6 +112,7 @@ def segment(
         write_volume(out, found.labels)
         if preview:
             write_png(draw_preview(found.upright, read.upright), preview)
+        dicom.write(lambda: lungs_of_labels(found.labels), segmenting(segmenter))
         bar.advance(task)
     _print_volumes(out, found.upright)
 

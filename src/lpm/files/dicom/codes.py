@@ -1,23 +1,12 @@
-"""SNOMED CT codes of lungs and lobes, as DICOM writes them."""
+"""Codes in DICOM: SNOMED CT of lungs and lobes, written and read."""
 
 from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-SCHEME = "SCT"
-CODES = {
-    "left_lung": ("44029006", "Left lung"),
-    "right_lung": ("3341006", "Right lung"),
-    "left_upper_lobe": ("44714003", "Left upper lobe of lung"),
-    "left_lower_lobe": ("41224006", "Left lower lobe of lung"),
-    "right_upper_lobe": ("42400003", "Right upper lobe of lung"),
-    "right_middle_lobe": ("72481006", "Right middle lobe of lung"),
-    "right_lower_lobe": ("266005", "Right lower lobe of lung"),
-    "lungs": ("74101002", "Both lungs"),
-}
-LUNG = ("39607008", "Lung")
-ORGAN = ("123037004", "Anatomical Structure")
-_SIDED = {LUNG[0], "45653009", "90572001", "T-28000", "T-28820", "T-28830"}  # lung and lobes, the last of SNOMED RT
+from lpm.files.segments.snomed import CODES, SCHEME
+
+_SIDED = {"39607008", "45653009", "90572001", "T-28000", "T-28820", "T-28830"}  # lung and lobes, the last of SNOMED RT
 _SIDES = {"7771000": "left_lung", "G-A101": "left_lung", "24028007": "right_lung", "G-A100": "right_lung"}
 _STRUCTURES = {code: name for name, (code, _) in CODES.items()} | {"T-28500": "left_lung", "T-28100": "right_lung"}
 

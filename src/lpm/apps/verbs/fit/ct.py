@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from lpm.apps.dicom_options import (
+    DicomSegOption,
+    DicomStlOption,
+    RtstructOption,
+    dicom_options,
+    dicom_results,
+    lungs_of_fit,
+)
 from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
@@ -45,6 +53,9 @@ def fit_ct(
     seed: SeedOption = 0,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    dicom_seg: DicomSegOption = None,
+    rtstruct: RtstructOption = None,
+    dicom_stl: DicomStlOption = None,
     jobs: JobsOption = None,
     dask: DaskOption = None,
     resume: ResumeOption = False,
@@ -59,6 +70,7 @@ def fit_ct(
     Example: lpm fit ct ct.nii.gz --out lungs
     """
     from lpm.batch.kinds import CTS
+    from lpm.files.dicom.writing.algorithm import fitting
     from lpm.fitting.ct.fit import CtFitConfig
     from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.ct import fit_ct_file
@@ -70,10 +82,13 @@ def fit_ct(
     if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
         from lpm.workflows.batch.fits import CtFits, FitCases
 
-        refuse_with_many({"--also": also}, ONE_BY_ONE)
+        refuse_with_many({"--also": also, **dicom_options(dicom_seg, rtstruct, dicom_stl)}, ONE_BY_ONE)
         work = FitCases(CtFits(config, series), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit ct", inputs, CTS, work, out, many)
         return
     begin(out, figures=figures)
+    dicom = dicom_results(inputs[0], series, dicom_seg, rtstruct, dicom_stl)
     run = FitRun(load_bundle(model), search, spacing_mm, seed, tuple(also or ()), tell)
-    finish(fit_ct_file(run, inputs[0], config, series=series), out, files)
+    outcome = fit_ct_file(run, inputs[0], config, series=series)
+    finish(outcome, out, files)
+    dicom.write(lambda: lungs_of_fit(outcome), fitting("lpm fit ct"))

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from lpm.apps.dicom_options import (
+    DicomSegOption,
+    DicomStlOption,
+    RtstructOption,
+    dicom_options,
+    dicom_results,
+    lungs_of_fit,
+)
 from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
@@ -54,6 +62,9 @@ def fit_mask(
     seed: SeedOption = 0,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    dicom_seg: DicomSegOption = None,
+    rtstruct: RtstructOption = None,
+    dicom_stl: DicomStlOption = None,
     jobs: JobsOption = None,
     dask: DaskOption = None,
     resume: ResumeOption = False,
@@ -69,6 +80,7 @@ def fit_mask(
     Example: lpm fit mask labels.nii.gz --out lungs
     """
     from lpm.batch.kinds import LABEL_MAPS
+    from lpm.files.dicom.writing.algorithm import fitting
     from lpm.fitting.evidence.masks import MaskFitConfig
     from lpm.workflows.evidence import fit_labels_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
@@ -79,10 +91,13 @@ def fit_mask(
     if (many := Many(jobs, dask, resume)).takes(inputs, LABEL_MAPS):
         from lpm.workflows.batch.fits import FitCases, MaskFits
 
-        refuse_with_many({"--also": also}, ONE_BY_ONE)
+        refuse_with_many({"--also": also, **dicom_options(dicom_seg, rtstruct, dicom_stl)}, ONE_BY_ONE)
         work = FitCases(MaskFits(meaning), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit mask", inputs, LABEL_MAPS, work, out, many)
         return
     begin(out, figures=figures)
+    dicom = dicom_results(inputs[0], None, dicom_seg, rtstruct, dicom_stl)
     run = FitRun(load_bundle(model), search, spacing_mm, seed, tuple(also or ()), tell)
-    finish(fit_labels_file(run, inputs[0], meaning), out, files)
+    outcome = fit_labels_file(run, inputs[0], meaning)
+    finish(outcome, out, files)
+    dicom.write(lambda: lungs_of_fit(outcome), fitting("lpm fit mask"))

@@ -10,9 +10,9 @@ from pydicom.uid import EncapsulatedSTLStorage
 from lpm.files.atomic import atomic_file
 from lpm.files.dicom.codes import code_item
 from lpm.files.dicom.writing.algorithm import Algorithm
-from lpm.files.dicom.writing.segmentation import spoken
 from lpm.files.dicom.writing.source import DicomSource, new_object, reference_to, referenced_series
 from lpm.files.mesh_space import in_space, marked
+from lpm.files.segments.writing import spoken
 from lpm.geometry.meshes import WorldMesh
 
 _SERIES_NUMBER = 1003  # of the series that it becomes: scanners count from 1

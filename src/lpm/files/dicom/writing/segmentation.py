@@ -12,13 +12,12 @@ from pydicom.dataset import Dataset
 
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
-from lpm.files.dicom.codes import CODES, LUNG, ORGAN, SCHEME
 from lpm.files.dicom.writing.algorithm import Algorithm
 from lpm.files.dicom.writing.source import MANUFACTURER, MODEL_NAME, DicomSource, referenced_series, software_version
+from lpm.files.segments.snomed import CODES, LUNG, ORGAN, SCHEME
+from lpm.files.segments.writing import colour_of, spoken
 
 _SERIES_NUMBER = 1001  # of the series that it becomes: scanners count from 1
-_COLOURS = {"left_lung": (177, 122, 101), "right_lung": (216, 160, 140)}  # RGB, those that 3D Slicer gives lungs
-_PLAIN = (200, 200, 200)  # RGB, of any other structure
 
 
 def write_segmentation(
@@ -107,13 +106,3 @@ def _described(highdicom: Any, number: int, name: str, algorithm: Algorithm) -> 
         tracking_id=name,
         display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(name)),
     )
-
-
-def spoken(name: str) -> str:
-    """A structure's name as people write it."""
-    return name.replace("_", " ").capitalize()
-
-
-def colour_of(name: str) -> tuple[int, int, int]:
-    """RGB, 0 to 255, of a structure."""
-    return _COLOURS.get(name, _PLAIN)

@@ -12,11 +12,12 @@ from pydicom.uid import RTStructureSetStorage
 from skimage.measure import find_contours
 
 from lpm.files.atomic import atomic_file
-from lpm.files.dicom.codes import CODES, LUNG, code_item
+from lpm.files.dicom.codes import code_item
 from lpm.files.dicom.series import Series
 from lpm.files.dicom.writing.algorithm import Algorithm
-from lpm.files.dicom.writing.segmentation import colour_of, spoken
 from lpm.files.dicom.writing.source import DicomSource, new_object, reference_to, referenced_series
+from lpm.files.segments.snomed import CODES, LUNG
+from lpm.files.segments.writing import colour_of, spoken
 from lpm.geometry.frames import Floats
 
 _SERIES_NUMBER = 1002  # of the series that it becomes: scanners count from 1
