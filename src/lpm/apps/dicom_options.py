@@ -58,7 +58,7 @@ def dicom_options(seg: Path | None, rtstruct: Path | None, stl: Path | None) -> 
 
 
 def dicom_results(
-    path: Path, series: str | None, seg: Path | None, rtstruct: Path | None, stl: Path | None
+    path: Path, series: str | None, seg: Path | None, rtstruct: Path | None, stl: Path | None, *, is_mask: bool = False
 ) -> DicomResults:
     """Find the series that DICOM results will refer to, before the work begins.
 
@@ -68,14 +68,17 @@ def dicom_results(
         seg: ``--dicom-seg``.
         rtstruct: ``--rtstruct``.
         stl: ``--dicom-stl``.
+        is_mask: Whether of a folder the DICOM mask in it is meant, and not the scan.
 
     Raises:
         InputError: It is no DICOM, or the series of a mask is not beside it.
         MissingExtraError: A SEG is asked for, and highdicom is not installed.
     """
+    from lpm.files.dicom.masks import mask_in
     from lpm.files.dicom.writing.results import DicomFiles
 
     files = DicomFiles(seg, rtstruct, stl)
+    path = mask_in(path) if files and is_mask and path.is_dir() else path
     return DicomResults(files, files.source(path, series))
 
 

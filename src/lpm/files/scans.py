@@ -9,7 +9,7 @@ from pathlib import Path
 from lpm.errors import FileError, InputError
 from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, visible_files
 from lpm.files.dicom.headers import is_dicom
-from lpm.files.dicom.masks import mask_kind, read_mask
+from lpm.files.dicom.masks import holds_only_masks, mask_kind, read_mask
 from lpm.files.dicom.series import Series, choose_series
 from lpm.files.dicom.volume import read_series
 from lpm.files.itk_headers import check_itk_header
@@ -63,7 +63,7 @@ def read_scan(path: Path, series: str | None = None) -> VolumeFile:
         return read_volume_file(path)
     if is_organ_folder(path):
         return read_organ_folder(path)
-    if is_mask_file(path):
+    if is_mask_file(path) or (path.is_dir() and holds_only_masks(path)):
         return read_mask(path)
     with found_series(path, series) as (chosen, found):
         return _read(chosen, found, path.name)

@@ -309,6 +309,13 @@ def test_a_folder_of_one_mask_and_its_series(folder: Path) -> None:
     assert read_scan(folder).volume.voxels.min() < -100
 
 
+def test_a_folder_of_nothing_but_a_mask_is_one_as_a_case_too(folder: Path) -> None:
+    labels = written(folder)
+    (folder.parent / "e").mkdir()
+    shutil.copy(folder / "seg.dcm", folder.parent / "e")
+    np.testing.assert_array_equal(read_scan(folder.parent / "e").volume.voxels, labels.voxels)
+
+
 def test_a_folder_without_a_mask(folder: Path) -> None:
     with pytest.raises(FileError, match=r"0 DICOM masks \(none\)"):
         read_labels(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lpm.errors import FileError, InputError
 from lpm.files.dicom.folder import visible_files
-from lpm.files.dicom.headers import read_header
+from lpm.files.dicom.headers import is_dicom, read_header
 from lpm.files.volumes import VolumeFile
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # of segments; of a label map
@@ -24,6 +24,27 @@ def mask_kind(path: Path) -> str | None:
     return "SEG" if kind in _SEGMENTATIONS else "RTSTRUCT" if kind == _STRUCTURE_SET else None
 
 
+def holds_only_masks(folder: Path) -> bool:
+    """Whether the DICOM files of a folder, at any depth, are masks."""
+    kinds = [path for path in visible_files(folder) if is_dicom(path)]
+    return bool(kinds) and all(mask_kind(path) for path in kinds)
+
+
+def mask_in(folder: Path) -> Path:
+    """The only DICOM mask of a folder, at any depth.
+
+    Raises:
+        FileError: There is none.
+        InputError: There are several.
+    """
+    masks = [each for each in visible_files(folder) if mask_kind(each)]
+    if len(masks) == 1:
+        return masks[0]
+    named = ", ".join(each.name for each in masks[:5]) or "none"
+    given, hint = f"{len(masks)} DICOM masks ({named})", "give the file itself"
+    raise (InputError if masks else FileError)(str(folder), given, "one SEG or RTSTRUCT", hint)
+
+
 def read_mask(path: Path) -> VolumeFile:
     """Read a DICOM SEG or RTSTRUCT as a label map, with the names of its values.
 
@@ -34,14 +55,7 @@ def read_mask(path: Path) -> VolumeFile:
         FileError: The folder holds none.
         InputError: The folder holds several, or the file no lungs that can be read.
     """
-    if path.is_dir():
-        masks = [each for each in visible_files(path) if mask_kind(each)]
-        if len(masks) != 1:
-            named = ", ".join(each.name for each in masks[:5]) or "none"
-            raise (InputError if masks else FileError)(
-                str(path), f"{len(masks)} DICOM masks ({named})", "one SEG or RTSTRUCT", "give the file itself"
-            )
-        path = masks[0]
+    path = mask_in(path) if path.is_dir() else path
     if mask_kind(path) == "SEG":
         from lpm.files.dicom.segmentation import read_segmentation
 

@@ -96,7 +96,7 @@ def fit_mask(
         work_on_many("fit mask", inputs, LABEL_MAPS, work, out, many)
         return
     begin(out, figures=figures)
-    dicom = dicom_results(inputs[0], None, dicom_seg, rtstruct, dicom_stl)
+    dicom = dicom_results(inputs[0], None, dicom_seg, rtstruct, dicom_stl, is_mask=True)
     run = FitRun(load_bundle(model), search, spacing_mm, seed, tuple(also or ()), tell)
     outcome = fit_labels_file(run, inputs[0], meaning)
     finish(outcome, out, files)
