@@ -150,14 +150,16 @@ def test_the_prior_alone_is_drawn_as_well(tiny_atlas: ModelBundle, tiny_cohort: 
 def test_attributes_of_a_fit_and_their_intervals(fits: dict[int, Fit]) -> None:
     fit = fits[60]
     assert fit.attributes["total_volume_ml"] == pytest.approx(sum(mesh.volume_ml for mesh in fit.lungs.values()))
-    found = fit.attribute_intervals(rng=np.random.default_rng(0))
+    found = fit.attribute_intervals(rng=np.random.default_rng(0), n=40, spacing_mm=None)
     for name in ("total_volume_ml", "left_lung_volume_ml"):
         low, high = found[name]
         assert low < fit.attributes[name] < high
         assert (high - low) / width(fit, name) == pytest.approx(1.0, abs=0.35)  # forty draws tell it to a ninth
     assert found.keys() == fit.attributes.keys()
-    again = fit.attribute_intervals(rng=np.random.default_rng(0))
+    again = fit.attribute_intervals(rng=np.random.default_rng(0), n=40, spacing_mm=None)
     assert again == found
+    whole = fit.attribute_intervals(rng=np.random.default_rng(0), n=8, spacing_mm=8.0)
+    assert np.ptp(whole["height_mm"]) / np.ptp(found["height_mm"]) == pytest.approx(1.0, abs=0.7)
 
 
 def test_intervals_of_attributes_need_draws_and_a_size(fits: dict[int, Fit]) -> None:

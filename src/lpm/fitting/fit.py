@@ -118,31 +118,37 @@ class Fit:
         return measure_shapes(self.meshes)
 
     def attribute_intervals(
-        self, *, rng: np.random.Generator, n: int = 40, level: float = 0.95
+        self, *, rng: np.random.Generator, n: int = 20, level: float = 0.95, spacing_mm: float | None = 4.0
     ) -> dict[str, tuple[float, float]]:
-        """Intervals that hold attributes with the given probability: from their spread over drawn surfaces.
+        """Intervals that hold attributes with the given probability: from their spread over draws of the posterior.
 
-        A normal distribution about the fit's own values: forty draws tell its width to a ninth. Draws differ from the
-        fitted surface along its normals (`lpm.fitting.posterior.draw_surfaces`); `sample` draws whole lungs.
+        A normal distribution about the fit's own values: twenty draws tell its width to a sixth.
 
         Args:
             rng: Source of randomness.
             n: Number of draws.
             level: Probability, between 0 and 1.
+            spacing_mm: Lattice of the draws, which are those of `sample`; each takes seconds. None moves the fitted
+                surface along its normals instead, which takes a tenth of a second: intervals of lengths are then 0.9
+                times as wide, those of area, sphericity and notches 0.5 to 0.8 times.
 
         Raises:
             InputError: Fewer than two draws, another level, or the size is unknown.
         """
         if n < 2:
             raise InputError("attribute_intervals", f"{n} draws", "at least 2")
-        own, names = self.attributes, self.model.structures
-        light = {names.index(name): decimate(mesh, _DRAWN_FACES) for name, mesh in self.meshes.items()}
-        drawn = [
-            measure_shapes({names[structure]: mesh for structure, mesh in lungs.items()})
-            for lungs in draw_surfaces(self.model, self.shape, light, n, rng=rng)
-        ]
+        own = self.attributes
+        draws = self._moved(n, rng) if spacing_mm is None else self.sample(n, rng=rng, spacing_mm=spacing_mm)
+        drawn = [measure_shapes(lungs) for lungs in draws]
         sd = {name: float(np.std([one[name] for one in drawn], ddof=1)) for name in own}
         return {name: normal_interval(value, sd[name], level) for name, value in own.items()}
+
+    def _moved(self, n: int, rng: np.random.Generator) -> Iterator[dict[str, WorldMesh]]:
+        """Draws of the posterior to first order: the fitted surface, moved along its normals."""
+        names = self.model.structures
+        light = {names.index(name): decimate(mesh, _DRAWN_FACES) for name, mesh in self.meshes.items()}
+        for lungs in draw_surfaces(self.model, self.shape, light, n, rng=rng):
+            yield {names[structure]: mesh for structure, mesh in lungs.items()}
 
     def _check_sized(self, subject: str) -> None:
         if not self.sized:

@@ -31,6 +31,7 @@ from lpm.workflows.radiographs import (
     read_radiographs,
 )
 
+_DRAWS = 40  # of the posterior: they tell the width of an interval to a ninth
 _MODEL_FILES = ("bundle.json", "weights.safetensors")
 
 
@@ -159,7 +160,9 @@ def shape_of_fit(fit: Fit, *, rng: np.random.Generator) -> dict[str, float]:
     if not fit.sized:
         return row
     row |= _by_axis("translation_{}_mm", pose.translation_mm) | _by_axis("scale_{}", pose.axis_scale)
-    intervals = fit.attribute_intervals(rng=rng) | {name: fit.interval(name) for name in _volumes(fit)}
+    intervals = fit.attribute_intervals(rng=rng, n=_DRAWS, spacing_mm=None) | {
+        name: fit.interval(name) for name in _volumes(fit)
+    }
     for name, value in fit.attributes.items():
         row |= {name: value, f"{name}_95_low": intervals[name][0], f"{name}_95_high": intervals[name][1]}
     return row
