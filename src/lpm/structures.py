@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 SegmenterName = Literal["thresholds", "lungmask", "totalsegmentator"]
+GasPolicy = Literal["leave-out", "keep"]
 DEFAULT_STRUCTURES: dict[str, tuple[int, ...]] = {"left_lung": (1,), "right_lung": (2,)}
 PRESETS: dict[str, dict[str, tuple[int, ...]]] = {
     "totalsegmentator": {"left_lung": (10, 11), "right_lung": (12, 13, 14)},

@@ -135,7 +135,7 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     found = find_lungs(checked, LungPolicy(config.segmenter), case.subject)
     clean = cleaned(found.upright, DEFAULT_STRUCTURES, case.subject, need_all=True)
     hu = on_grid(checked.upright, clean.labels)
-    return _Seen(clean, hu, f"segmented by {found.segmenter}", scan.notes, found.ribs)
+    return _Seen(clean, hu, f"segmented by {found.segmenter}", (*scan.notes, *found.remarks), found.ribs)
 
 
 def _write_samples(folder: Path, surface: StructureSurfaces, off: SdfSamples) -> None:

@@ -10,9 +10,10 @@ from lpm.calibration import number
 from lpm.geometry.volumes import Volume, as_stored
 from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.segmentation.field_of_view import field_of_view
+from lpm.segmentation.gas import find_pockets, with_gas
 from lpm.segmentation.hounsfield import Scan
 from lpm.segmentation.segmenters import segmenter
-from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
+from lpm.structures import DEFAULT_STRUCTURES, GasPolicy, SegmenterName
 
 _SMALL_SHARE = number("segmentation.small_share")
 _UNEVEN_SHARE = number("segmentation.uneven_share")
@@ -39,10 +40,12 @@ class LungPolicy:
     Args:
         segmenter: Finds them.
         filler: Adds what dense disease hides; None to leave it out.
+        gas: Whether gas of a pneumothorax counts as lung; that of bullae does.
     """
 
     segmenter: SegmenterName = "thresholds"
     filler: Filler | None = None
+    gas: GasPolicy = "leave-out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +103,21 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     labels = chosen.segment(scan, subject)
     sized, share = scan.adult_sized, scan.adult_share
     labels = sized.upright.with_voxels(labels.voxels)
+    pockets = find_pockets(sized, labels)
+    labels = with_gas(sized, labels, pockets, policy.gas)
     view = field_of_view(sized, labels)
     ribs = lungs_before_ribs(sized, labels)
     hidden = {name: lung for name, lung in ribs.items() if lung.is_hidden and not view.cuts_lungs}
     filled = policy.filler(sized, labels, hidden) if policy.filler and hidden else labels
     added = {name: (_ml(filled, name) - _ml(labels, name)) * share**3 for name in hidden} if policy.filler else None
     upright = scan.upright.with_voxels(filled.voxels)
-    remarks = (*([] if view.sides else _size(share)), *view.notes, *_uneven(scan.upright.with_voxels(labels.voxels)))
+    gas = [pocket.note(policy.gas, share) for pocket in pockets]
+    remarks = (
+        *([] if view.sides else _size(share)),
+        *view.notes,
+        *gas,
+        *_uneven(scan.upright.with_voxels(labels.voxels)),
+    )
     ribs = {name: lung.scaled(share) for name, lung in ribs.items()}
     return FoundLungs(as_stored(upright, scan.volume), upright, chosen.name, ribs, added, remarks)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +20,17 @@ from lpm.geometry.sides import LEFT, RIGHT
 from lpm.geometry.volumes import Volume
 from lpm.segmentation.hounsfield import BONE_GRID_MM, Scan
 from lpm.segmentation.thresholds import SegmentationConfig, find_airway
+from lpm.structures import GasPolicy
 
-GasPolicy = Literal["leave-out", "keep"]
 _THIN_HU = number("segmentation.pocket_hu")
 _EDGE_HU = number("segmentation.pocket_edge_hu")
 _LEAST_ML = number("segmentation.pocket_ml")
 _CORE_MM = number("segmentation.pocket_core_mm")
 _SCATTER = number("segmentation.pocket_scatter")
 _BENEATH = number("segmentation.pocket_beneath")
+_BENEATH_ML = number("segmentation.beneath_ml")
+_CLOSE_MM = number("segmentation.beneath_close_mm")
+_CLOSE_SHARE = number("segmentation.beneath_close_share")
 _SHEET = number("segmentation.pneumothorax_sheet")
 _SPREAD = number("segmentation.pneumothorax_spread")
 _WALL_MM = number("segmentation.pocket_wall_mm")
@@ -43,12 +45,14 @@ class Pocket:
         side: 1 left, 2 right.
         ml: Its volume.
         sheet: How much of a layer along the chest wall it is: above 1 rather a pneumothorax, below a bulla.
+        is_beneath: Whether it lies under the lung, as that of stomach and bowel does: it is no lung then.
         place: Its voxels on the grid in which it was found.
     """
 
     side: int
     ml: float
     sheet: float
+    is_beneath: bool
     place: Mask
 
     @property
@@ -63,9 +67,13 @@ class Pocket:
 
     def note(self, policy: GasPolicy, adult_share: float) -> str:
         """What is told of it."""
+        name, ml = "left_lung" if self.side == LEFT else "right_lung", self.ml * adult_share**3
+        if self.is_beneath:
+            return (
+                f"{name}: {ml:,.0f} ml of gas close beneath it, taken for stomach or bowel; a basal bulla looks alike"
+            )
         kind = "a pneumothorax" if self.is_pneumothorax else "a bulla"
         what = "left out of the lung" if self.is_pneumothorax and policy == "leave-out" else "counted as lung"
-        name, ml = "left_lung" if self.side == LEFT else "right_lung", self.ml * adult_share**3
         return f"{name}: {ml:,.0f} ml of gas without lung tissue, {kind} (confidence {self.confidence:.0%}), {what}"
 
 
@@ -83,8 +91,9 @@ def find_pockets(scan: Scan, labels: Volume) -> tuple[Pocket, ...]:
     found = []
     for thin in _thin_pieces(grid, free, lungs):
         place = ndimage.binary_dilation(thin) & free & (grid.voxels < _EDGE_HU)
-        if float(place.sum()) * grid.voxel_ml >= _LEAST_ML and _is_in_chest(place, lungs):
-            found.append(_pocket(place, lungs, grid))
+        ml, is_beneath = float(place.sum()) * grid.voxel_ml, not _is_in_chest(place, lungs)
+        if ml >= (_BENEATH_ML if is_beneath else _LEAST_ML) and not (is_beneath and _is_far(place, lungs, grid)):
+            found.append(_pocket(place, is_beneath, lungs, grid))
     return tuple(found)
 
 
@@ -112,7 +121,13 @@ def _is_in_chest(place: Mask, lungs: NDArray[np.uint8]) -> bool:
     return float(beneath.mean()) > _BENEATH
 
 
-def _pocket(place: Mask, lungs: NDArray[np.uint8], grid: Volume) -> Pocket:
+def _is_far(place: Mask, lungs: NDArray[np.uint8], grid: Volume) -> bool:
+    """Whether more than a wall parts gas from the lungs."""
+    rim = place & ~ndimage.binary_erosion(place)
+    return float(grown(lungs > 0, _CLOSE_MM, grid)[rim].mean()) < _CLOSE_SHARE
+
+
+def _pocket(place: Mask, is_beneath: bool, lungs: NDArray[np.uint8], grid: Volume) -> Pocket:
     beside = lungs[grown(place, 2.0 * _WALL_MM, grid)]
     side = LEFT if (beside == LEFT).sum() > (beside == RIGHT).sum() else RIGHT
     whole = (lungs == side) | place
@@ -122,7 +137,8 @@ def _pocket(place: Mask, lungs: NDArray[np.uint8], grid: Volume) -> Pocket:
     ml = float(place.sum()) * grid.voxel_ml
     roundness = ml / (4.0 / 3.0 * np.pi * depth_mm**3 / 1000.0)
     contact = float(grown(place, 0.5 * _WALL_MM, grid)[surface].mean())
-    return Pocket(side, ml, max(roundness * contact / _solidity(place, ml, grid) ** 2, 1e-3) / _SHEET, place)
+    sheet = max(roundness * contact / _solidity(place, ml, grid) ** 2, 1e-3) / _SHEET
+    return Pocket(side, ml, sheet, is_beneath, place)
 
 
 def _solidity(place: Mask, ml: float, grid: Volume) -> float:
@@ -142,7 +158,7 @@ def with_gas(scan: Scan, labels: Volume, pockets: tuple[Pocket, ...], policy: Ga
         policy: Whether pneumothoraces are left out or counted as lung.
     """
     grid, settled = scan.averaged(BONE_GRID_MM), labels.voxels
-    for pocket in pockets:
+    for pocket in (each for each in pockets if not each.is_beneath):
         lung = nearest_on(labels, grid) == pocket.side
         if pocket.is_pneumothorax and policy == "leave-out":
             near = grown(pocket.place, _WALL_MM, grid) & ((grid.voxels < _EDGE_HU) | ~_core(lung & ~pocket.place, grid))

@@ -19,7 +19,7 @@ from lpm.apps.dicom_options import (
 from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import plain, progress, screen
 from lpm.errors import FileError, MisuseError
-from lpm.structures import SegmenterName
+from lpm.structures import GasPolicy, SegmenterName
 
 if TYPE_CHECKING:
     from lpm.geometry.volumes import Volume
@@ -50,6 +50,10 @@ FillOption = Annotated[
         help="Where dense tissue parts a lung from its ribs, add what the bundled model expects there.",
     ),
 ]
+GasOption = Annotated[
+    GasPolicy,
+    typer.Option("--gas", help="Gas of a pneumothorax: leave it out of the lung, or keep it; bullae are kept."),
+]
 
 
 def segment(
@@ -60,6 +64,7 @@ def segment(
     segmenter: SegmenterOption = "thresholds",
     series: SeriesOption = None,
     fill: FillOption = True,
+    gas: GasOption = "leave-out",
     preview: Annotated[
         Path | None, typer.Option(help="A .png: three slices with the contours of the lungs over the CT.")
     ] = None,
@@ -105,8 +110,10 @@ def segment(
         task = bar.add_task(f"read {scan.name}", total=3)
         read = _read(scan, series, lambda line: bar.console.print(plain(line), soft_wrap=True))
         bar.update(task, advance=1, description="find the lungs")
-        found = find_lungs(read, LungPolicy(segmenter, _fill if fill else None), scan.name)
-        for note in found.notes:
+        found = find_lungs(read, LungPolicy(segmenter, _fill if fill else None, gas), scan.name)
+        for note in found.remarks:
+            bar.console.print(plain(note), soft_wrap=True)
+        for note in found.notes_on_hidden:
             bar.console.print(f"{note}{' (--no-fill leaves it out)' if fill else ''}", soft_wrap=True)
         bar.update(task, advance=1, description=f"write {out.name}")
         write_volume(out, found.labels)

@@ -18,7 +18,7 @@ from lpm.preparation.label_maps.found import numbered
 from lpm.records import StrictModel
 from lpm.segmentation.find import Filler, FoundLungs, LungPolicy, find_lungs
 from lpm.segmentation.hounsfield import hounsfield
-from lpm.structures import DEFAULT_STRUCTURES, SegmenterName
+from lpm.structures import DEFAULT_STRUCTURES, GasPolicy, SegmenterName
 
 
 class CtFitConfig(StrictModel):
@@ -26,11 +26,12 @@ class CtFitConfig(StrictModel):
 
     segmenter: SegmenterName = Field("thresholds", description="finds the lungs")
     fill: bool = Field(True, description="add lung that dense disease hides, before the fit")
+    gas: GasPolicy = Field("leave-out", description="whether gas of a pneumothorax is left out or kept as lung")
     mask: MaskFitConfig = Field(MaskFitConfig(), description="how the lungs that were found are fitted")
 
     def policy(self, filler: Filler) -> LungPolicy:
         """How lungs are found, with what fills them where that is wanted."""
-        return LungPolicy(self.segmenter, filler if self.fill else None)
+        return LungPolicy(self.segmenter, filler if self.fill else None, self.gas)
 
 
 def observe_lungs(

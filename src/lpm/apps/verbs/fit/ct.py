@@ -31,7 +31,7 @@ from lpm.apps.verbs.fit.options import (
     mesh_files,
     tell,
 )
-from lpm.apps.verbs.segment import CtsArgument, FillOption, SegmenterOption, SeriesOption
+from lpm.apps.verbs.segment import CtsArgument, FillOption, GasOption, SegmenterOption, SeriesOption
 
 
 def fit_ct(
@@ -41,6 +41,7 @@ def fit_ct(
     segmenter: SegmenterOption = "thresholds",
     series: SeriesOption = None,
     fill: FillOption = True,
+    gas: GasOption = "leave-out",
     n: PointsOnMaskOption = 10_000,
     also: AlsoOption = None,
     complete: CompleteOption = False,
@@ -76,7 +77,7 @@ def fit_ct(
     from lpm.workflows.ct import fit_ct_file
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
-    config = CtFitConfig(segmenter=segmenter, fill=fill, mask=MaskFitConfig(n_points=n, complete=complete))
+    config = CtFitConfig(segmenter=segmenter, fill=fill, gas=gas, mask=MaskFitConfig(n_points=n, complete=complete))
     search = fit_config(prior_only=prior_only)
     files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
     if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
