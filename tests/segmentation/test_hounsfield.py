@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel
 import numpy as np
 import pytest
 
 from lpm.errors import InputError
+from lpm.files.volumes import read_volume_file
 from lpm.geometry.volumes import Volume
 from lpm.segmentation.hounsfield import hounsfield, normalised
 
@@ -44,8 +48,24 @@ def test_the_papers_normalisation_maps_air_to_minus_one() -> None:
         (np.where(chest() < -700, 30.0, chest()), "with no air"),
         (np.where(chest() > 0, 900.0, chest()), "with no soft tissue"),
         (np.full((5, 5, 5), -3024.0), "all values are below -1200"),
+        (chest().clip(-1024) % 65536, "like int16 read as uint16.*subtract 65536 from values above 32767"),
+        (chest().clip(-1000) - 1024, "like an intercept that was subtracted twice.*add 1024"),
+        (chest().clip(-1000) + 2048, "like an intercept that was added with the wrong sign.*subtract 2048"),
     ],
 )
 def test_what_is_no_ct_is_refused_with_a_reason(voxels: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         hounsfield(volume(voxels), "case 7")
+
+
+def test_nan_around_the_patient_is_padding_and_nan_within_is_refused(tmp_path: Path) -> None:
+    around, within = chest(), chest()
+    around[:, :2] = np.nan
+    within[10, 10, 10] = np.nan
+    for name, voxels in (("around", around), ("within", within)):
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / f"{name}.nii.gz")
+    read = read_volume_file(tmp_path / "around.nii.gz")
+    assert read.notes == ("800 voxels around the patient are NaN: padding",)
+    assert hounsfield(read.volume, "x").padding_share == pytest.approx(0.1)
+    with pytest.raises(InputError, match="1 voxels are NaN or infinite"):
+        read_volume_file(tmp_path / "within.nii.gz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
@@ -142,3 +143,77 @@ def test_the_spine_is_found_behind_and_not_in_the_arms() -> None:
     assert spine.across_mm is not None
     assert spine.across_mm + ct.world_from_voxel[0, 3] == pytest.approx(lungs.center_mm[0], abs=8.0)
     assert spine.behind_hu > 2.0 * spine.before_hu
+
+
+def gas_of(true: Volume, side: int, kind: str) -> np.ndarray:
+    """A ball at the lateral wall of a lung, or a layer all around it: 20 to 40 % of it."""
+    lung = true.voxels == side
+    if kind == "pneumothorax":
+        return lung & (ndimage.distance_transform_edt(lung, sampling=true.spacing_mm) < 14.0)
+    places = np.argwhere(lung)
+    level = places[np.abs(places - np.median(places, axis=0))[:, 1:].max(axis=1) < 2]
+    wall = level[level[:, 0].argmin() if side == 1 else level[:, 0].argmax()].astype(float)
+    wall[0] += 7.0 if side == 1 else -7.0
+    away = np.indices(lung.shape) - wall[:, None, None, None]
+    distance = np.linalg.norm(away * true.spacing_mm[:, None, None, None], axis=0)
+    return lung & (distance < 45.0) & ~(lung & (distance > 38.0))
+
+
+def with_wall(ct: Volume, gas: np.ndarray, lung: np.ndarray) -> Volume:
+    """Gas, and a wall of one voxel between it and the lung."""
+    return painted(painted(ct, ndimage.binary_dilation(gas) & lung & ~gas, -30.0), gas, -998.0)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_bulla_is_lung_and_is_named(chest: tuple[Volume, Volume], side: int) -> None:
+    ct, true = chest
+    gas = gas_of(true, side, "bulla")
+    found = found_in(with_wall(ct, gas, true.voxels == side))
+    assert min(dice(found, true)) > 0.95
+    (note,) = found.notes
+    assert f"{('left', 'right')[side - 1]}_lung: " in note
+    assert "a bulla (confidence" in note
+    assert note.endswith("counted as lung")
+    told = float(note.split(" ml")[0].split(": ")[1])
+    assert told == pytest.approx(gas.sum() * ct.voxel_ml, rel=0.25)
+
+
+def test_a_pneumothorax_is_left_out_or_kept_and_named(chest: tuple[Volume, Volume]) -> None:
+    ct, true = chest
+    gas = gas_of(true, 2, "pneumothorax")
+    scan = hounsfield(with_wall(ct, gas, true.voxels == 2), "phantom")
+    out, kept = find_lungs(scan, LungPolicy()), find_lungs(scan, LungPolicy(gas="keep"))
+    assert dice(out, true.with_voxels(np.where(gas, 0, true.voxels)))[1] > 0.9
+    assert dice(kept, true)[1] > 0.95
+    assert "right_lung: " in out.notes[0]
+    assert "a pneumothorax (confidence" in out.notes[0]
+    assert out.notes[0].endswith("left out of the lung")
+    assert kept.notes[0].endswith("counted as lung")
+
+
+@pytest.mark.parametrize(
+    ("axes", "signs", "doubt"),
+    [
+        ((0, 1, 2), (1, 1, -1), "the lungs' apices seem to lie below"),
+        ((0, 1, 2), (-1, -1, 1), "the spine seems to lie in front"),
+        ((0, 2, 1), (1, 1, 1), "the lungs are deeper than high"),
+    ],
+)
+def test_a_header_that_turns_the_patient_is_doubted(
+    chest: tuple[Volume, Volume], axes: tuple[int, ...], signs: tuple[int, ...], doubt: str
+) -> None:
+    ct, _ = chest
+    affine = ct.world_from_voxel.copy()
+    affine[:3, :3] = ct.world_from_voxel[:3, axes] * signs
+    notes = found_in(Volume(ct.voxels, affine)).notes
+    assert any(note.startswith(doubt) for note in notes)
+    assert not any("seem" in note for note in found_in(ct).notes)
+
+
+def test_a_heart_on_the_right_is_doubted() -> None:
+    rng = np.random.default_rng(2)
+    ct, _ = render_scan(PhantomScan(random_lungs(rng=rng), spacing_mm=(4.0, 4.0, 4.0), with_table=False), rng=rng)
+    affine = ct.world_from_voxel.copy()
+    affine[:3, 0] *= -1
+    assert any("the heart seems to lie on the right" in note for note in found_in(Volume(ct.voxels, affine)).notes)
+    assert not any("heart" in note for note in found_in(ct).notes)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lpm.errors import FileError, InputError
 from lpm.files.affines import check_affine, geometry_notes, refuse_shear
@@ -26,6 +27,8 @@ from lpm.geometry.volumes import Volume
 OUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left and back are right and front, negative
+_PADDING_HU = -2048.0  # as scanners write what lies outside their circle
+_AIR_IN_CT_HU = -500.0  # below: values of a CT, and no label map, probability or picture
 _MAX_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
 _PAIRS = (".hdr", ".img")
 _Read = tuple[NDArray[Any], Floats, tuple[str, ...]]  # voxels, affine to RAS mm, notes
@@ -108,8 +111,20 @@ def read_volume_file(path: Path) -> VolumeFile:
     read = _read_nifti if _is_nifti(path) else _read_by_itk
     voxels, affine, notes = read(path)
     if np.issubdtype(voxels.dtype, np.floating) and (n := int(np.count_nonzero(~np.isfinite(voxels)))):
-        raise InputError(str(path), f"{n} voxels are NaN or infinite", "finite values", "replace them")
+        if not _is_around(np.isnan(voxels), n, voxels):
+            raise InputError(str(path), f"{n} voxels are NaN or infinite", "finite values", "replace them")
+        voxels = np.where(np.isnan(voxels), voxels.dtype.type(_PADDING_HU), voxels)
+        notes = (*notes, f"{n} voxels around the patient are NaN: padding")
     return VolumeFile(Volume(handed_over(voxels), affine), (*notes, *geometry_notes(affine)))
+
+
+def _is_around(absent: NDArray[np.bool_], n: int, voxels: NDArray[Any]) -> bool:
+    """Whether all that is not finite is NaN around what a CT shows: in pieces that meet the image's edges."""
+    if np.count_nonzero(absent) != n or n == absent.size or np.nanmin(voxels) > _AIR_IN_CT_HU:
+        return False
+    found, _ = ndimage.label(absent)
+    rims = [np.unique(found.take(end, axis=axis)) for axis in range(3) for end in (0, -1)]
+    return bool(np.isin(np.unique(found[absent]), np.concatenate(rims)).all())
 
 
 def count_voxels(path: Path) -> int:

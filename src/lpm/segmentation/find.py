@@ -12,6 +12,7 @@ from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.segmentation.field_of_view import field_of_view
 from lpm.segmentation.gas import find_pockets, with_gas
 from lpm.segmentation.hounsfield import Scan
+from lpm.segmentation.orientation import orientation_doubts
 from lpm.segmentation.segmenters import segmenter
 from lpm.structures import DEFAULT_STRUCTURES, GasPolicy, SegmenterName
 
@@ -111,13 +112,11 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     filled = policy.filler(sized, labels, hidden) if policy.filler and hidden else labels
     added = {name: (_ml(filled, name) - _ml(labels, name)) * share**3 for name in hidden} if policy.filler else None
     upright = scan.upright.with_voxels(filled.voxels)
+    uneven = _uneven(scan.upright.with_voxels(labels.voxels))
+    is_usual = not (uneven or view.notes or any(pocket.is_pneumothorax for pocket in pockets))
+    doubts = orientation_doubts(sized, labels, is_usual=is_usual)
     gas = [pocket.note(policy.gas, share) for pocket in pockets]
-    remarks = (
-        *([] if view.sides else _size(share)),
-        *view.notes,
-        *gas,
-        *_uneven(scan.upright.with_voxels(labels.voxels)),
-    )
+    remarks = (*([] if view.sides else _size(share)), *view.notes, *gas, *uneven, *doubts)
     ribs = {name: lung.scaled(share) for name, lung in ribs.items()}
     return FoundLungs(as_stored(upright, scan.volume), upright, chosen.name, ribs, added, remarks)
 

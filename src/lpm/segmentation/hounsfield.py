@@ -26,7 +26,12 @@ _HIGHEST_HU = 3071.0  # the most that 12 bits hold
 _SAMPLES = 2_000_000  # voxels, at least, that tell what a scan's values are
 _LEAST_AIR = number("segmentation.least_air")
 _LEAST_TISSUE = number("segmentation.least_tissue")
-_STORED_OFFSET = 1024.0  # the usual intercept of stored values
+_WRAPPED = 60000.0  # -1024 read as an unsigned number of 16 bits is 64512
+_SHIFTS = {
+    -1024.0: "like stored values without their intercept",
+    -2048.0: "like an intercept that was added with the wrong sign",
+    1024.0: "like an intercept that was subtracted twice",
+}  # by 1024, the usual intercept
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +132,7 @@ def hounsfield(volume: Volume, subject: str) -> Scan:
     known = sample[sample > _PADDING_HU]
     if not len(known):
         raise InputError(subject, f"all values are below {_PADDING_HU:.0f}", "Hounsfield units", "look at the scan")
-    _check(known, subject)
+    _check(known, sample, subject)
     found = voxels.astype(np.float32)
     is_padding = found <= _PADDING_HU
     found[is_padding] = AIR_HU
@@ -136,7 +141,7 @@ def hounsfield(volume: Volume, subject: str) -> Scan:
     return Scan(volume.with_voxels(handed_over(found)), share, is_padding if share else None)
 
 
-def _check(values: NDArray[np.float32], subject: str) -> None:
+def _check(values: NDArray[np.float32], padded: NDArray[np.float32], subject: str) -> None:
     low, high = float(values.min()), float(values.max())
     given = f"values from {low:g} to {high:g}"
     expected = "Hounsfield units: air near -1000, soft tissue near 40"
@@ -147,12 +152,24 @@ def _check(values: NDArray[np.float32], subject: str) -> None:
     has_tissue = float(((values > -150.0) & (values < 250.0)).mean()) > _LEAST_TISSUE
     if has_air and has_tissue:
         return
-    shifted = values - _STORED_OFFSET
-    would_do = float((shifted < -700.0).mean()) > _LEAST_AIR and float((np.abs(shifted) < 200.0).mean()) > _LEAST_TISSUE
-    if low >= 0 and would_do:
-        raise InputError(subject, f"{given}, like stored values without their intercept", expected, "subtract 1024")
+    if low >= 0 and high > _WRAPPED:
+        given, hint = f"{given}, like int16 read as uint16", "subtract 65536 from values above 32767"
+        raise InputError(subject, given, expected, hint)
+    shift = max(_SHIFTS, key=lambda each: _likeness(padded, each))
+    if _likeness(padded, shift) > max(_likeness(padded, 0.0), _LEAST_AIR):
+        raise InputError(subject, f"{given}, {_SHIFTS[shift]}", expected, f"{_sign(shift)} {abs(shift):.0f}")
     missing = "no air" if not has_air else "no soft tissue"
     raise InputError(subject, f"{given}, with {missing}", expected, "is it a chest CT?")
+
+
+def _likeness(values: NDArray[np.float32], shift: float) -> float:
+    """How much like a chest's values would be with a shift: the smaller share of lung and of soft tissue."""
+    shifted = values + shift
+    return min(float(((shifted > low) & (shifted < high)).mean()) for low, high in ((-950.0, -650.0), (-100.0, 120.0)))
+
+
+def _sign(shift: float) -> str:
+    return "add" if shift > 0 else "subtract"
 
 
 def normalised(scan: Scan) -> NDArray[np.float32]:

@@ -99,7 +99,7 @@ def segment(
             raise MisuseError("--out", f"{out.name}, and there may be many cases", "a folder for them", "--out labels")
         refuse_with_many({"--preview": preview}, "leave it out: each case's folder gets a preview.png")
         refuse_with_many(dicom_options(dicom_seg, rtstruct, dicom_stl), "segment its patient by itself")
-        work_on_many("segment", inputs, CTS, SegmentCases(segmenter, fill, series), out, many)
+        work_on_many("segment", inputs, CTS, SegmentCases(segmenter, fill, gas, series), out, many)
         return
     (scan,) = inputs
     _check_label_name(out)

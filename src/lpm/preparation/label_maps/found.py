@@ -11,12 +11,12 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.files.points import check_extent
 from lpm.geometry.arrays import handed_over
+from lpm.geometry.sides import looks_mirrored
 from lpm.geometry.volumes import Volume, canonical
 from lpm.preparation.label_maps.drawn import DrawnSlices, drawn_slices
 from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of, side_by_side
 from lpm.preparation.label_maps.one_lung import doubt_about
 from lpm.preparation.label_maps.one_value import ToldApart, told_apart, told_apart_in_slices
-from lpm.preparation.label_maps.sides import looks_mirrored
 from lpm.preparation.label_maps.spread import Spread
 from lpm.preparation.label_maps.values import whole_labels
 from lpm.structures import DEFAULT_STRUCTURES

@@ -13,7 +13,7 @@ from lpm.lung_model import fill_hidden
 from lpm.preparation.preview import draw_preview, write_png
 from lpm.segmentation.find import LungPolicy, find_lungs
 from lpm.segmentation.hounsfield import hounsfield
-from lpm.structures import SegmenterName
+from lpm.structures import GasPolicy, SegmenterName
 from lpm.workflows.batch.record import RECORD
 from lpm.workflows.batch.run import Done
 
@@ -27,11 +27,13 @@ class SegmentCases:
     Args:
         segmenter: Finds the lungs.
         fill: Whether lung that dense disease hides is added.
+        gas: Whether gas of a pneumothorax is left out or kept as lung.
         series: DICOM series; None for the thin axial chest CT of each.
     """
 
     segmenter: SegmenterName = "thresholds"
     fill: bool = True
+    gas: GasPolicy = "leave-out"
     series: str | None = None
 
     def describe(self) -> str:
@@ -48,7 +50,8 @@ class SegmentCases:
         """Find the lungs of a CT, and write their labels on its own grid."""
         read = read_scan(case.path, self.series)
         scan = hounsfield(read.volume, case.path.name)
-        found = find_lungs(scan, LungPolicy(self.segmenter, fill_hidden if self.fill else None), case.path.name)
+        policy = LungPolicy(self.segmenter, fill_hidden if self.fill else None, self.gas)
+        found = find_lungs(scan, policy, case.path.name)
         write_volume(folder / _LABELS, found.labels)
         write_png(draw_preview(found.upright, scan.upright), folder / _PREVIEW)
         return Done((*read.notes, *found.notes))
