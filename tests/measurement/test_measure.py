@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -370,3 +371,13 @@ def test_csv_and_json_hold_the_same() -> None:
     first, second = json.loads(as_json([one, failed]))
     assert first["values"]["height_mm"] == {"value": 210.5, "interval_95": [200.0, 220.0], "percentile": 40.0}
     assert second == {"subject": "b", "flags": [], "error": "no lungs", "mahalanobis": None, "values": {}}
+
+
+def test_a_refusal_says_what_was_assumed_of_the_file(tmp_path: Path, phantom_labels: Volume) -> None:
+    """An array without a form is read as LAS, as nibabel does: here that exchanges the sides."""
+    image = nib.Nifti1Image(phantom_labels.voxels.astype(np.uint8), None)
+    image.header.set_zooms(phantom_labels.spacing_mm)
+    nib.save(image, tmp_path / "x.nii.gz")
+    (found,) = measure_subjects(find_subjects([tmp_path / "x.nii.gz"]))
+    assert "the left lung lies on the patient's right" in str(found.error)
+    assert "neither sform nor qform: axes are taken to run LAS" in str(found.error)

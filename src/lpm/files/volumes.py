@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ class VolumeFile:
             hint = "name the values of the lungs: --labels left_lung=1,right_lung=2"
             raise InputError(subject, f"segments {named}", "one that is named as a lung", hint)
         return self.structures
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Refusals of what is in the file say what was assumed of it, too: it may be why."""
+        try:
+            yield
+        except InputError as error:
+            given = "; ".join([error.given, *self.notes])
+            raise InputError(error.subject, given, error.expected, error.hint) from error
 
 
 def is_volume_name(path: Path) -> bool:

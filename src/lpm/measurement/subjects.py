@@ -133,7 +133,8 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
         meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
         return checked_shapes(meshes, subject.name)
     read = read_labels(subject.files[0])
-    found = surfaces_of_labels(read.volume, read.meaning(structures, subject.name), subject.name)
+    with read.explaining():
+        found = surfaces_of_labels(read.volume, read.meaning(structures, subject.name), subject.name)
     shapes = checked_shapes(found.meshes, subject.name, (*read.notes, *found.flags))
     if shapes.meshes.keys() != found.meshes.keys():
         return shapes

@@ -125,7 +125,8 @@ def _look_at(case: Case, config: PreparationConfig) -> _Seen:
     scan = read_scan(case.path, config.series)
     if is_label_map(scan.volume):
         said = None if config.structures == DEFAULT_STRUCTURES else config.structures
-        clean = clean_labels(scan.volume, scan.meaning(said, case.subject), case.subject)
+        with scan.explaining():
+            clean = clean_labels(scan.volume, scan.meaning(said, case.subject), case.subject)
         return _Seen(clean, None, "labels", (*scan.notes, *clean.notes))
     if set(config.structures) != set(DEFAULT_STRUCTURES):
         given = f"a scan, with the structures {', '.join(config.structures)}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from lpm.errors import MisuseError
 from lpm.files.points import POINT_SUFFIXES, read_points
-from lpm.files.scans import read_labels
+from lpm.files.scans import read_labels, read_scan
 from lpm.fitting.evidence.masks import MaskFitConfig, observe_mask
 from lpm.fitting.evidence.observation import Observation, combined
 from lpm.fitting.evidence.points import draw_points, observe_points
@@ -80,7 +80,7 @@ def fit_evidence_files(run: FitRun, files: EvidenceFiles) -> Outcome:
     """
     files.refuse_shared_views()
     run.tell(f"reading {', '.join(path.name for path in files.evidence)}", 0.05)
-    grid = None if files.grid is None else told_labels(run, files.grid, files.meaning)[0]
+    grid = None if files.grid is None else _told_scan(run, files.grid)
     masks = [told_labels(run, path, files.meaning) for path in files.masks]
     radiographs = [told_radiograph(run, path, side, files.taken) for side, path in files.pictures]
     rng = np.random.default_rng(run.seed)
@@ -135,6 +135,13 @@ def told_labels(run: FitRun, path: Path, meaning: MaskFitConfig) -> tuple[Volume
         run.tell(f"{path.name}: {note}", None)
     named = read.meaning(meaning.structures, path.name)
     return read.volume, meaning.model_copy(update={"structures": named})
+
+
+def _told_scan(run: FitRun, path: Path) -> Volume:
+    read = read_scan(path)
+    for note in read.notes:
+        run.tell(f"{path.name}: {note}", None)
+    return read.volume
 
 
 def _drawn(run: FitRun, path: Path, n_points: int) -> Observation:

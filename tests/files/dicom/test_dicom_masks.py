@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -348,3 +349,18 @@ def test_the_series_of_a_mask_is_that_of_its_results(folder: Path) -> None:
     written(folder)
     for file in ("seg.dcm", "rs.dcm"):
         assert dicom_source(folder / file).series.uid == dicom_source(folder).series.uid
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")
+@pytest.mark.parametrize("kind", ["single slices", "multi-frame", "a tilt"])
+def test_dciodvfy_finds_no_error(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "d"
+    write_series(folder, Writing(tilt_mm=0.5 if kind == "a tilt" else 0.0))
+    if kind == "multi-frame":
+        write_multi_frame(folder, sorted(folder.iterdir()))
+    written(folder)
+    for path in (folder / "seg.dcm", folder / "rs.dcm", folder / "stl" / "left_lung.dcm"):
+        command = [str(shutil.which("dciodvfy")), "-new", str(path)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Error" not in said.stdout + said.stderr
+        assert {"seg.dcm": "Segmentation", "rs.dcm": "RTStructureSet"}.get(path.name, "EncapsulatedSTL") in said.stderr
