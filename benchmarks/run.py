@@ -374,6 +374,12 @@ def does_it_help(lungs: Path, work: Path) -> Json:
     return run_script("does_it_help.py", work / "does_it_help.raw.json", *given)
 
 
+def breath(lungs: Path, work: Path) -> Json:
+    """Landmarks of lungs in two breaths."""
+    given = ("--data", lungs.parent / "breath", "--work", work / "breath")
+    return run_script("breath.py", work / "breath.raw.json", *given)
+
+
 def xray(lungs: Path, work: Path) -> Json:
     """Lungs from the radiographs of the test subjects."""
     out = work / "xray_evaluation"
@@ -424,6 +430,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "segmentation": segmentation,
     "lobes": lobes,
     "does_it_help": does_it_help,
+    "breath": breath,
     "xray": xray,
     "xray_field": xray_field,
     "xray_real": xray_real,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from breath_tables import breath
 from cells import Json, bars, machine, mean_interval, stamped
 from joint_tables import golden, joint
 from lpm.apps.viewer.debounce import REST_S
@@ -334,6 +335,7 @@ SECTIONS = (
     ("deepsdf", "Beside DeepSDF, as DeepSDFStruct packages it", deepsdf),
     ("pyssam", "Beside a statistical shape model, as pyssam packages it", pyssam),
     ("lobes", "Lobes of unseen lungs", lobes),
+    ("breath", "Lungs that breathe", breath),
     ("does_it_help", "Do more lungs help, and do generated ones?", does_it_help),
     ("xray", "Lungs from radiographs", xray),
     ("xray_field", "The lung field of real X-rays", xray_field),

@@ -26,6 +26,7 @@ ROOMS = (
     "fitting",
     "xray",
     "population",
+    "motion",
     "evaluation",
 )
 TAKERS = ("number", "count", "several", "span")

@@ -31,6 +31,7 @@ FLOORS = (
     "xray",
     "population",
     "lung_model",
+    "motion",
     "evaluation",
     "reports",
     "workflows",

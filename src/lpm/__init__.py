@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lpm.geometry.projection import Beam, View
     from lpm.geometry.volumes import Volume
     from lpm.lung_model import LungModel, load
+    from lpm.motion.carrying import map_points
     from lpm.population.generation import GeneratedLungs, GenerationConfig
     from lpm.xray.evidence import XrayObservation
     from lpm.xray.files.reading import read_xray
@@ -56,6 +57,7 @@ _HOMES = {
     "lpm.geometry.projection": ("Beam", "View"),
     "lpm.geometry.volumes": ("Volume",),
     "lpm.lung_model": ("LungModel", "load"),
+    "lpm.motion.carrying": ("map_points",),
     "lpm.population.generation": ("GeneratedLungs", "GenerationConfig"),
     "lpm.xray.evidence": ("XrayObservation",),
     "lpm.xray.files.reading": ("read_xray",),
@@ -88,6 +90,7 @@ __all__ = [
     "XrayFit",
     "XrayObservation",
     "load",
+    "map_points",
     "read_mesh",
     "read_points",
     "read_scan",

@@ -21,7 +21,9 @@ from lpm.fitting.evidence.observation import Observation
 from lpm.fitting.evidence.points import fit_points, observe_points
 from lpm.fitting.extraction import mean_shape, placed_shape
 from lpm.fitting.fit import Fit
+from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.pose import Pose, world_from_model
+from lpm.fitting.written import read_fit
 from lpm.geometry.frames import PointsLike
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
@@ -228,6 +230,18 @@ class LungModel:
             InputError: No picture, two of one side, or pictures that cannot be a chest's.
         """
         return fit_xray(self.bundle, radiographs, reader=reader, config=config, spacing_mm=spacing_mm)
+
+    def read_fit(self, folder: str | Path) -> FittedField:
+        """Read a written fit of this model again, as far as carrying points and comparing lungs needs it.
+
+        Args:
+            folder: Written by `Fit.write` or `lpm fit`.
+
+        Raises:
+            FileError: The folder holds no fit, one of an older version, or a damaged one.
+            InputError: Fitted by another model, or of unknown size.
+        """
+        return read_fit(Path(folder), self.bundle)
 
     @cached_property
     def population(self) -> Population:

@@ -212,7 +212,7 @@ def test_bad_sides_are_refused(tiny_model: ModelBundle, points_mm: Floats) -> No
 def test_writing_loses_nothing_of_others(tiny_atlas: ModelBundle, points_mm: Floats, tmp_path: Path) -> None:
     fit = fit_points(tiny_atlas, points_mm[:60], spacing_mm=8.0)
     fit.write(tmp_path / "own")
-    fit.write(tmp_path / "own", mesh_suffix=".stl")  # an earlier fit gives way
+    fit.write(tmp_path / "own", meshes=".stl")  # an earlier fit gives way
     assert sorted(path.suffix for path in (tmp_path / "own").glob("*lung.*")) == [".stl", ".stl"]
     (tmp_path / "own" / "thesis.txt").write_text("mine")
     with pytest.raises(FileError, match=r"holds thesis\.txt, which would be lost"):

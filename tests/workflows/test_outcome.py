@@ -63,7 +63,7 @@ def test_further_evidence_is_read_by_the_name_of_its_file(points: Path, phantom:
 def test_a_folder_holds_what_was_asked_for(points: Path, tmp_path: Path) -> None:
     outcome = fit_points_file(FitRun(load().bundle, spacing_mm=SPACING_MM), points)
     assert write_outcome(tmp_path / "a", outcome, OutcomeFiles(report=False)) == {}
-    names = {"fit.json", "labels.nii.gz", "left_lung.ply", "right_lung.ply"}
+    names = {"fit.json", "residual.npz", "labels.nii.gz", "left_lung.ply", "right_lung.ply"}
     assert {path.name for path in (tmp_path / "a").iterdir()} == names
     write_outcome(tmp_path / "a", outcome, OutcomeFiles())
     assert "80 surface points" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lpm.apps.terminal import plain, screen
+from lpm.apps.verbs.breathe import breathe
 from lpm.apps.verbs.demo import demo
 from lpm.apps.verbs.download import download
 from lpm.apps.verbs.evaluate import evaluate
@@ -20,6 +21,7 @@ from lpm.apps.verbs.fit.mask import fit_mask
 from lpm.apps.verbs.fit.points import fit_points
 from lpm.apps.verbs.fit.xray import fit_xray
 from lpm.apps.verbs.generate import generate
+from lpm.apps.verbs.map_points import map_points
 from lpm.apps.verbs.measure import measure
 from lpm.apps.verbs.partition import partition
 from lpm.apps.verbs.prepare import prepare
@@ -46,6 +48,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "partition": partition,
     "measure": measure,
+    "map-points": map_points,
+    "breathe": breathe,
     "generate": generate,
     "view": view,
     "xray": xray,

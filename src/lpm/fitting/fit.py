@@ -18,12 +18,15 @@ from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import MESH_SUFFIXES, MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
+from lpm.fitting.corresponding import Corresponding, corresponding
 from lpm.fitting.evidence.fitted_surface import FittedSurface
 from lpm.fitting.extraction import extract_fit, fitted_field
+from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.partition.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
 from lpm.fitting.posterior import draw_shapes, draw_surfaces, normal_interval, vertex_sigma_mm, volume_sd_ml
+from lpm.fitting.written import RESIDUAL_FILE, write_residual
 from lpm.geometry.extraction import Extraction, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import labels_of
@@ -33,7 +36,17 @@ from lpm.geometry.volumes import Volume
 from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 
-_FILES = {"fit.json", "case.json", "labels.nii.gz", "parts.nii.gz", "report.html", "views.png", "figures"}
+_FILES = {
+    "fit.json",
+    RESIDUAL_FILE,
+    "corresponding",
+    "case.json",
+    "labels.nii.gz",
+    "parts.nii.gz",
+    "report.html",
+    "views.png",
+    "figures",
+}
 _DRAWN_FACES = count("fitting.drawn_faces")
 
 
@@ -81,6 +94,29 @@ class Fit:
     def beta(self) -> NDArray[np.float64]:
         """(k,) shape parameters; N(0, I) over the training shapes."""
         return self.shape.beta.double().numpy()
+
+    @property
+    def field(self) -> FittedField:
+        """The fitted lungs as a field, by which points are placed on them and carried to other fits.
+
+        Raises:
+            InputError: The size is unknown.
+        """
+        self._check_sized("field")
+        return FittedField.of(self.model, self.shape, tuple(self.meshes))
+
+    def corresponding(self, faces_each: int = 8000) -> Corresponding:
+        """Meshes with the same triangles for every fit of the model: vertex i is the same anatomical place.
+
+        They lie on the fitted surface, residual included; ``quality`` says how closely, and how often they fold.
+
+        Args:
+            faces_each: Triangles of each structure, about; the same number gives the same triangles.
+
+        Raises:
+            InputError: The model is a network, or the size is unknown.
+        """
+        return corresponding(self.field, faces_each)
 
     @property
     def misfits_mm(self) -> dict[str, Floats]:
@@ -221,6 +257,7 @@ class Fit:
         return {
             "observed": self.observed,
             "notes": list(self.notes),
+            "structures": list(self.meshes),
             "beta": self.beta.tolist(),
             "mahalanobis": float(np.linalg.norm(self.beta)),
             "pose": self._pose_summary(),
@@ -235,6 +272,7 @@ class Fit:
                 "preset": self.model.manifest.config.preset,
                 "training_subjects": len(self.model.manifest.training_subjects),
                 "versions": self.model.manifest.versions,
+                "digest": self.model.digest,
             },
         }
 
@@ -277,33 +315,42 @@ class Fit:
         self,
         folder: str | Path,
         *,
-        meshes: MeshFiles | None = None,
-        mesh_suffix: str = ".ply",
+        meshes: MeshFiles | str = ".ply",
         grid: Volume | None = None,
         parts: bool = False,
+        corresponding: bool = False,
     ) -> dict[str, WorldMesh]:
         """Write meshes, `labels.nii.gz` and `fit.json` into a folder, whole or not at all.
 
         Args:
             folder: New, empty, or with an earlier fit, which gives way.
-            meshes: Format, space and size of the meshes; default that of `mesh_suffix`.
-            mesh_suffix: .ply, .stl, .obj, .glb or .vtp.
+            meshes: .ply, .stl, .obj, .glb or .vtp; or format, space and size.
             grid: Grid of the labels; default 1.5 mm around the lungs.
             parts: Also write the parts' meshes and `parts.nii.gz`.
+            corresponding: Also write `corresponding/NAME.ply`, meshes with the same triangles for every fit.
 
         Returns:
             The parts' meshes by name, if they were written.
 
         Raises:
             FileError: The folder holds something else.
-            InputError: Parts of a model without a partition, or a mesh that cannot be closed and of so few triangles.
+            InputError: Parts of a model without a partition, correspondence of a network, or a mesh that cannot be
+                closed and of so few triangles.
         """
         check_fit_folder(Path(folder))
         summary, divided = self.summary(), self.parts() if parts else {}
         if parts:
             summary["part_volume_ml"] = {name: mesh.volume_ml for name, mesh in divided.items()}
+        written = MeshFiles(meshes) if isinstance(meshes, str) else meshes
+        same = self.corresponding() if corresponding else None
+        if same is not None:
+            summary["corresponding"] = same.summary()
         with atomic_folder(Path(folder)) as temporary:
-            (meshes or MeshFiles(mesh_suffix)).write(temporary, self.meshes | divided)
+            if same is not None:
+                (temporary / "corresponding").mkdir()
+                MeshFiles().write(temporary / "corresponding", same.meshes)
+            write_residual(temporary, self.shape.residual, self.model.structures)
+            written.write(temporary, self.meshes | divided)
             write_volume(temporary / "labels.nii.gz", self.labels(grid))
             if parts:
                 write_volume(temporary / "parts.nii.gz", self.part_labels(grid))
@@ -319,5 +366,7 @@ def check_fit_folder(folder: Path) -> None:
     """
     has_fit = (folder / "fit.json").is_file()
     check_gives_way(
-        folder, lambda name: has_fit and (name in _FILES or Path(name).suffix in MESH_SUFFIXES), "holds an earlier fit"
+        folder,
+        lambda name: has_fit and (name in _FILES or Path(name).suffix in MESH_SUFFIXES),
+        "holds an earlier fit",
     )

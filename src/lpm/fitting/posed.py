@@ -114,8 +114,17 @@ class PosedModel:
         around = [self.own_values(state, points + step, sides) for step in steps]
         return torch.stack(around).mean(dim=0) - self.own_values(state, points, sides)
 
-    def projected(self, state: State, points: Tensor, sides: Tensor, residual: ResidualField | None = None) -> Tensor:
+    def projected(
+        self,
+        state: State,
+        points: Tensor,
+        sides: Tensor,
+        residual: ResidualField | None = None,
+        level_mm: Tensor | None = None,
+    ) -> Tensor:
         """(n, 3) where the points would lie on the surface, world mm, float64: one Newton step along the gradient.
+
+        In place of the surface, each point can have a level (n,) of the field, in mm, to which it goes.
 
         Residuals are compared there. At the points themselves, noise would pass for a residual that undoes the field
         along its normal: r = -f explains every point, and leaves no surface.
@@ -131,6 +140,8 @@ class PosedModel:
             height = values.detach()
             if residual is not None:
                 height = height + residual.at(places.detach(), sides[chosen])
+            if level_mm is not None:
+                height = height - level_mm[chosen]
             step = (height / slope.square().sum(dim=1).clamp_min(LEAST_SLOPE**2))[:, None] * slope
             step = step * (_FARTHEST_MM / step.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp(max=1.0)
             parts.append(places.detach() - step)

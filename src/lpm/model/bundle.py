@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +104,17 @@ class ModelBundle:
         manifest = self.manifest
         of = f"{len(manifest.training_subjects)} subjects' {', '.join(self.structures)}"
         return f"<{type(self).__name__} {manifest.config.preset} of {of}; {self.latents.n_modes} shape parameters>"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the numbers that make shapes, by which a fit knows its model."""
+        found = hashlib.sha256(repr((self.structures, self.manifest.scale_mm)).encode())
+        decoder = self.decoder  # as it is stored: an atlas is rounded when it is written
+        stored = decoder.to_tensors() if isinstance(decoder, AtlasDecoder) else decoder.state_dict()
+        tensors = {**stored, "mean": self.latents.mean, "basis": self.latents.basis}
+        for name, tensor in sorted(tensors.items()):
+            found.update(name.encode() + tensor.float().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     @property
     def structures(self) -> tuple[str, ...]:

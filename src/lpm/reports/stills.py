@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 
 from lpm.reports.scenes import (
     FRONTAL,
     OBLIQUE,
+    Image,
     Layer,
     View,
     Window,
@@ -24,6 +27,7 @@ from lpm.reports.scenes import (
 )
 
 _COLUMNS = 6
+_FRAME_INCHES = 3.6
 _LIGHT = np.array([0.35, 0.45, 0.82])
 
 
@@ -45,6 +49,21 @@ def draw_still(layers: Sequence[Layer], path: Path, views: Sequence[View] = (FRO
     for axes, view, window in zip(figure.subplots(1, len(views), squeeze=False)[0], views, windows, strict=True):
         _draw(axes, meshes, view, Window(window.center, half_size))
     save_png(figure, path)
+
+
+def draw_frame(layers: Sequence[Layer], view: View, window: Window) -> Image:
+    """Pixels of closed meshes in a given window, so that pictures of a series fit onto each other.
+
+    Args:
+        layers: Meshes of some thousand faces.
+        view: Direction of view.
+        window: What is in the picture.
+    """
+    figure = new_figure(_FRAME_INCHES, _FRAME_INCHES * window.half_size[1] / window.half_size[0])
+    _draw(figure.subplots(), layers, view, window)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def draw_many(shapes: Sequence[Sequence[Layer]], path: Path, view: View = FRONTAL) -> None:

@@ -86,12 +86,14 @@ class OutcomeFiles:
         parts: Whether also of the parts that the model was taught.
         report: Whether also ``report.html``.
         figures: Whether also pictures for papers, in ``figures``.
+        corresponding: Whether also meshes with the same triangles for every fit of the model.
     """
 
     meshes: MeshFiles = field(default_factory=MeshFiles)
     parts: bool = False
     report: bool = True
     figures: bool = False
+    corresponding: bool = False
 
 
 def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell = silent) -> dict[str, WorldMesh]:
@@ -112,7 +114,7 @@ def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell =
     """
     fit, views = outcome.fit, out / "views.png" if isinstance(outcome.fit, XrayFit) else None
     tell("writing meshes and labels", 0.7)
-    parts = fit.write(out, meshes=files.meshes, grid=outcome.scan, parts=files.parts)
+    parts = fit.write(out, meshes=files.meshes, grid=outcome.scan, parts=files.parts, corresponding=files.corresponding)
     if isinstance(fit, XrayFit) and views is not None:
         draw_views(fit, views)
     if files.figures:

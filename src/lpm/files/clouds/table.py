@@ -27,7 +27,7 @@ _AXES: tuple[tuple[tuple[str, ...], Space | None], ...] = (
 )
 _INDICES = ({"i", "j", "k"}, {"row", "column", "slice"}, {"row", "col", "slice"})
 _NAME = re.compile(r"(.+?)[ _]*[\[(]?(mm|cm|m|um|µm)[\])]?")
-_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001}
+MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001}
 _SPACE = re.compile(r"\b(ras|lps)\b|\bcoordinatesystem *= *([012]|ijk)\b", re.IGNORECASE)
 _SLICER_SPACES = {"0": "RAS", "1": "LPS", "2": "IJK"}  # of .fcsv, by number
 
@@ -72,26 +72,27 @@ def read_table(path: Path) -> Cloud:
 
 def _header_and_body(rows: Rows, comments: Sequence[str], separator: str) -> tuple[list[str], Rows]:
     """Names of columns in lower case, of the first line or of a comment, none if there are none; and the other rows."""
-    if rows and _is_header(rows[0]):
+    if rows and is_header(rows[0]):
         return [cell.lower() for cell in rows[0]], rows[1:]
     for comment in reversed(comments):
         names = comment.removeprefix("columns = ").lower()
         for cells in split([names], separator) + split([names], ","):
-            if _axes(cells) is not None:
+            if axes_named(cells) is not None:
                 return cells, rows
     return [], rows
 
 
-def _is_header(row: Sequence[str]) -> bool:
+def is_header(row: Sequence[str]) -> bool:
+    """Whether a table's first line names its columns."""
     named = [cell for cell in row if cell]
     return (
         not any(is_number(cell) for cell in row)
         or named == [str(i) for i in range(len(named))]
-        or bool(_axes([cell.lower() for cell in row]))
+        or bool(axes_named([cell.lower() for cell in row]))
     )
 
 
-def _axes(names: Sequence[str]) -> tuple[tuple[int, ...], Space | None, str] | None:
+def axes_named(names: Sequence[str]) -> tuple[tuple[int, ...], Space | None, str] | None:
     """Columns of x, y, z, their space and unit; None if they are not named."""
     matches = [(match[1], match[2]) if (match := _NAME.fullmatch(name)) else (name, "mm") for name in names]
     for axes, space in _AXES:
@@ -105,11 +106,11 @@ def _axes(names: Sequence[str]) -> tuple[tuple[int, ...], Space | None, str] | N
 def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
     """Find coordinates by name, and the side; without names, three columns."""
     side = next((header.index(name) for name in _SIDE_COLUMNS if name in header), None)
-    named = _axes(header)
+    named = axes_named(header)
     if named is not None:
         axes, space, unit = named
         notes = () if unit == "mm" else (f"coordinates are in {unit}, by their columns' names, and were taken to mm",)
-        return _Columns(axes, side, space, _MM[unit], notes)
+        return _Columns(axes, side, space, MILLIMETRES[unit], notes)
     width = len(header) or len(body[0])
     others = [name for name in header if name not in _SIDE_COLUMNS]
     if set(others) in _INDICES:

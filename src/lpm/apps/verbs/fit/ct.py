@@ -16,6 +16,7 @@ from lpm.apps.verbs.fit.options import (
     ONE_BY_ONE,
     AlsoOption,
     CompleteOption,
+    CorrespondingOption,
     FacesOption,
     FiguresOption,
     MeshOption,
@@ -52,6 +53,7 @@ def fit_ct(
     parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
+    corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
     dicom_seg: DicomSegOption = None,
@@ -79,7 +81,7 @@ def fit_ct(
 
     config = CtFitConfig(segmenter=segmenter, fill=fill, gas=gas, mask=MaskFitConfig(n_points=n, complete=complete))
     search = fit_config(prior_only=prior_only)
-    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
     if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
         from lpm.workflows.batch.fits import CtFits, FitCases
 

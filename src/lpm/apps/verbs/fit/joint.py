@@ -11,6 +11,7 @@ from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_confi
 from lpm.apps.verbs.fit.options import (
     AlsoOption,
     ApOption,
+    CorrespondingOption,
     FacesOption,
     FiguresOption,
     LabelsOption,
@@ -76,6 +77,7 @@ def fit_joint(
     parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
+    corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
 ) -> None:
@@ -108,7 +110,7 @@ def fit_joint(
         files.refuse_shared_views()
     config, further, space = fit_config(prior_only=prior_only), tuple(also or ()), space_named(points_space)
     run = FitRun(load_bundle(model), config, spacing_mm, seed, further, tell, space)
-    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
     with options_named():
         outcome = fit_evidence_files(run, files)
     finish(outcome, out, written)

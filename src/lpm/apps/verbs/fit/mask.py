@@ -21,6 +21,7 @@ from lpm.apps.verbs.fit.options import (
     ONE_BY_ONE,
     AlsoOption,
     CompleteOption,
+    CorrespondingOption,
     FacesOption,
     FiguresOption,
     LabelsOption,
@@ -60,6 +61,7 @@ def fit_mask(
     parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
+    corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
     dicom_seg: DicomSegOption = None,
@@ -87,7 +89,7 @@ def fit_mask(
 
     search = fit_config(prior_only=prior_only)
     meaning = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
-    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
     if (many := Many(jobs, dask, resume)).takes(inputs, LABEL_MAPS):
         from lpm.workflows.batch.fits import FitCases, MaskFits
 

@@ -40,6 +40,10 @@ SpacingOption = Annotated[
 PartsOption = Annotated[
     bool, typer.Option("--parts", help="Also write the parts that the model was taught (`lpm partition`), as lobes.")
 ]
+CorrespondingOption = Annotated[
+    bool,
+    typer.Option("--corresponding", help="Also corresponding/NAME.ply: the same triangles in every fit of the model."),
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the drawn points.")]
 AlsoOption = Annotated[
     list[Path] | None,

@@ -12,6 +12,7 @@ from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_confi
 from lpm.apps.verbs.fit.options import (
     ONE_BY_ONE,
     AlsoOption,
+    CorrespondingOption,
     FacesOption,
     FiguresOption,
     MeshOption,
@@ -53,6 +54,7 @@ def fit_points(
     parts: PartsOption = False,
     prior_only: PriorOnlyOption = False,
     seed: SeedOption = 0,
+    corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
     jobs: JobsOption = None,
@@ -71,7 +73,7 @@ def fit_points(
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
     search, space = fit_config(prior_only=prior_only), space_named(points_space)
-    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
     if (many := Many(jobs, dask, resume)).takes(inputs, POINTS):
         from lpm.workflows.batch.fits import FitCases, PointFits
 

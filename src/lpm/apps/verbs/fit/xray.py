@@ -11,6 +11,7 @@ from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_wit
 from lpm.apps.terminal import ModelOption, OutOption, load_bundle
 from lpm.apps.verbs.fit.options import (
     ApOption,
+    CorrespondingOption,
     FacesOption,
     FiguresOption,
     MeshOption,
@@ -67,6 +68,7 @@ def fit_xray(
     mesh_space: SpaceOption = "ras",
     faces: FacesOption = None,
     spacing_mm: SpacingOption = 1.5,
+    corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
     jobs: JobsOption = None,
@@ -93,7 +95,8 @@ def fit_xray(
     )
     from lpm.xray.beam_options import BeamOptions
 
-    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), report=report, figures=figures)
+    meshes = mesh_files(mesh_format, mesh_space, faces)
+    written = OutcomeFiles(meshes, report=report, figures=figures, corresponding=corresponding)
     with options_named():
         spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
         beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)

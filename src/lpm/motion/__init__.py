@@ -1,0 +1,1 @@
+"""How lungs move: points carried from one fit to another, and through a breath."""

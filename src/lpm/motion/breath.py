@@ -1,0 +1,172 @@
+"""A breath: lungs in expiration and inspiration, the path between them, and where volume grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lpm.calibration import count, number
+from lpm.errors import InputError
+from lpm.fitting.corresponding import corresponding
+from lpm.fitting.fitted_field import FittedField
+from lpm.geometry.frames import Floats
+from lpm.geometry.grids import VoxelGrid, grid_around, grid_nodes, voxelise
+from lpm.geometry.meshes import WorldMesh
+from lpm.motion.carrying import Motion
+
+_FACES = count("motion.breath_faces")
+_NODE_MM = number("motion.node_mm")
+_TOP_SHARE = number("motion.top_share")
+_THIRDS = ("base", "middle", "apex")
+
+
+@dataclass(frozen=True, eq=False)
+class Breath:
+    """The motion of lungs from expiration to inspiration.
+
+    Args:
+        motion: From expiration to inspiration.
+        expiration: Meshes in expiration by structure, RAS mm.
+        inspiration: The same triangles in inspiration.
+    """
+
+    motion: Motion
+    expiration: Mapping[str, WorldMesh]
+    inspiration: Mapping[str, WorldMesh]
+
+    def at(self, share: float) -> dict[str, WorldMesh]:
+        """Lungs on the way, by structure, RAS mm: every vertex moves evenly along a straight line.
+
+        Args:
+            share: Share of the way: 0 in expiration, 1 in inspiration.
+        """
+        pairs = ((name, mesh, self.inspiration[name]) for name, mesh in self.expiration.items())
+        return {
+            name: WorldMesh((1.0 - share) * mesh.vertices + share * end.vertices, mesh.faces)
+            for name, mesh, end in pairs
+        }
+
+    def phases(self, n: int) -> list[dict[str, WorldMesh]]:
+        """N lungs evenly on the way, both ends among them.
+
+        Raises:
+            InputError: Fewer than two.
+        """
+        if n < 2:
+            raise InputError("phases", str(n), "at least 2")
+        return [self.at(index / (n - 1)) for index in range(n)]
+
+    @cached_property
+    def displacement_mm(self) -> dict[str, Floats]:
+        """By structure, (v, 3) by how much each vertex moves, R, A, S."""
+        return {name: self.inspiration[name].vertices - mesh.vertices for name, mesh in self.expiration.items()}
+
+    @cached_property
+    def volume_change(self) -> dict[str, Floats]:
+        """By structure, (v,) by which factor the lung grows at each vertex: the Jacobian of the smooth motion."""
+        return {name: self.motion.smooth[name].volume_change(mesh.vertices) for name, mesh in self.expiration.items()}
+
+    def regions(self) -> list[Region]:
+        """Thirds of each lung along its height, of a third of its volume each: how far they move, and grow."""
+        field = self.field
+        height = grid_nodes(field.grid)[..., 2]
+        lungs = {name: field.structure == index for index, name in enumerate(self.expiration, start=1)}
+        tops = [own & (height > np.quantile(height[own], 1.0 - _TOP_SHARE)) for own in lungs.values()]
+        rest = np.mean([field.displacement_mm[top].mean(axis=0) for top in tops], axis=0)
+        return [region for name, own in lungs.items() for region in _thirds(name, field, own, rest)]
+
+    @cached_property
+    def field(self) -> DisplacementField:
+        """Displacements on a grid around both lungs in expiration; zero outside of them."""
+        grid = grid_around(list(self.expiration.values()), _NODE_MM)
+        nodes, structure = grid_nodes(grid).reshape(-1, 3), np.zeros(int(np.prod(grid.shape)), dtype=np.int64)
+        for index, mesh in enumerate(self.expiration.values(), start=1):
+            structure[voxelise(mesh, grid).ravel()] = index
+        moved, growth = np.zeros_like(nodes), np.ones(len(nodes))
+        for index, name in enumerate(self.expiration, start=1):
+            own = structure == index
+            moved[own] = self.motion.carried(nodes[own], name) - nodes[own]
+            growth[own] = self.motion.smooth[name].volume_change(nodes[own])
+        i, j, k = grid.shape
+        return DisplacementField(grid, moved.reshape(i, j, k, 3), growth.reshape(i, j, k), structure.reshape(i, j, k))
+
+
+def _thirds(name: str, field: DisplacementField, own: NDArray[np.bool_], rest: Floats) -> list[Region]:
+    """Base, middle and apex of a lung; `rest` is the motion (3,) of the lungs' tops, mm."""
+    height, moved, growth = grid_nodes(field.grid)[own][:, 2], field.displacement_mm[own], field.volume_change[own]
+    edges = np.quantile(height, np.linspace(0.0, 1.0, len(_THIRDS) + 1)[1:-1])
+    which = np.searchsorted(edges, height, side="right")
+    return [
+        Region(
+            structure=name,
+            name=third,
+            moved_mm=float(np.linalg.norm(moved[which == index], axis=1).mean()),
+            beside_apices_mm=float(np.linalg.norm(moved[which == index] - rest, axis=1).mean()),
+            along_mm=tuple(moved[which == index].mean(axis=0).tolist()),
+            growth=float(growth[which == index].mean()),
+        )
+        for index, third in enumerate(_THIRDS)
+    ]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Third of a lung along its height, in expiration.
+
+    Args:
+        structure: The lung.
+        name: ``base``, ``middle`` or ``apex``: a third of the volume each.
+        moved_mm: Mean length of the motion, in the scans' frame.
+        beside_apices_mm: The same beside the motion of the lungs' tops, which hang at the thoracic inlet: it does not
+            depend on a shift between the scans.
+        along_mm: Mean motion along R, A, S.
+        growth: Mean factor by which volume grows (Jacobian).
+    """
+
+    structure: str
+    name: str
+    moved_mm: float
+    beside_apices_mm: float
+    along_mm: tuple[float, ...]
+    growth: float
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementField:
+    """Displacements on a grid.
+
+    Args:
+        grid: Nodes along R, A, S, mm.
+        displacement_mm: (i, j, k, 3) by how much the lung at a node moves, R, A, S; zero outside.
+        volume_change: (i, j, k) factor by which it grows; one outside.
+        structure: (i, j, k) the lung in which a node lies: 1, 2, ... in their order; 0 outside.
+    """
+
+    grid: VoxelGrid
+    displacement_mm: Floats
+    volume_change: Floats
+    structure: NDArray[np.int64]
+
+
+def breathe(expiration: FittedField, inspiration: FittedField) -> Breath:
+    """Find the motion of lungs through a breath, of two fits of one patient.
+
+    Args:
+        expiration: Fitted lungs in expiration.
+        inspiration: Fitted lungs in inspiration.
+
+    Raises:
+        InputError: Fits that do not belong together, or exchanged: the lungs would shrink.
+    """
+    motion = Motion.between(expiration, inspiration)
+    start = {name: mesh for name, mesh in corresponding(expiration, _FACES).meshes.items() if name in motion.smooth}
+    end = {name: WorldMesh(motion.carried(mesh.vertices, name), mesh.faces) for name, mesh in start.items()}
+    before, after = (sum(mesh.volume_ml for mesh in meshes.values()) for meshes in (start, end))
+    if before >= after:
+        given = f"expiration of {before:.0f} ml and inspiration of {after:.0f} ml"
+        raise InputError("breathe", given, "an inspiration that is larger", "exchange the two fits")
+    return Breath(motion, start, end)

@@ -1,0 +1,92 @@
+"""Files carried from fit to fit, and the files of a breath, by the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from lpm.apps.cli import run
+from lpm.files.meshes import read_mesh
+from lpm.fitting.config import FitConfig
+from lpm.fitting.evidence.points import fit_points
+from lpm.model.bundle import ModelBundle, write_bundle
+from lpm.preparation.cohort import Cohort
+
+
+@pytest.fixture(scope="module")
+def work(tiny_atlas: ModelBundle, tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, a fit in `exp`, and one of the same lungs stretched in `insp`."""
+    folder = tmp_path_factory.mktemp("work")
+    write_bundle(folder / "model", tiny_atlas)
+    cohort = Cohort(tiny_cohort)
+    points, config = cohort.surface(cohort.subjects("test")[0]).points_mm[:300], FitConfig(max_iterations=5)
+    for name, scale in (("exp", 1.0), ("insp", np.array([1.05, 1.1, 1.2]))):
+        fit_points(tiny_atlas, points * scale, config=config, spacing_mm=8.0).write(folder / name)
+    return folder
+
+
+def lpm(work: Path, *words: str) -> int:
+    return run([*words, "--model", str(work / "model")])
+
+
+def carry(work: Path, name: str, out: str) -> int:
+    return lpm(
+        work, "map-points", str(work / name), "--from", f"{work}/exp", "--to", f"{work}/insp", "--out", f"{work}/{out}"
+    )
+
+
+def test_a_table_keeps_its_rows_and_columns(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    middle = read_mesh(work / "exp" / "left_lung.ply").centroid
+    rows = [["name", "x", "y", "z", "kind"], ["A", *map(str, middle), "vessel"], ["far", "900", "0", "0", ""]]
+    with (work / "points.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert carry(work, "points.csv", "moved.csv") == 0
+    assert "1 outside of the lungs, left empty: row 1" in capsys.readouterr().err
+    with (work / "moved.csv").open() as file:
+        written = list(csv.reader(file))
+    assert [row[0] for row in written] == ["name", "A", "far"]
+    assert [row[4] for row in written] == ["kind", "vessel", ""]
+    assert written[2][1:4] == ["", "", ""]
+    moved = np.array([float(cell) for cell in written[1][1:4]])
+    assert np.linalg.norm(moved - middle * [1.05, 1.1, 1.2]) < 5.0
+
+
+def test_a_mesh_comes_onto_the_other_fit(work: Path) -> None:
+    assert carry(work, "exp/left_lung.ply", "moved.ply") == 0
+    moved, there = read_mesh(work / "moved.ply"), read_mesh(work / "insp" / "left_lung.ply")
+    assert moved.volume_ml == pytest.approx(there.volume_ml, rel=0.04)
+
+
+def test_points_that_are_all_outside_are_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "far.csv").write_text("x,y,z\n900,0,0\n")
+    assert carry(work, "far.csv", "moved2.csv") == 1
+    assert "all points outside of the lungs" in capsys.readouterr().err
+    assert not (work / "moved2.csv").exists()
+    (work / "points.docx").write_text("x,y,z\n")
+    assert carry(work, "points.docx", "moved2.csv") == 1
+    assert "unknown kind" in capsys.readouterr().err
+
+
+def test_a_breath_has_all_its_files(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lpm(work, "breathe", f"{work}/exp", f"{work}/insp", "--phases", "3", "--out", f"{work}/breath") == 0
+    names = {path.name for path in (work / "breath").iterdir()}
+    assert names == {
+        *(f"phase_{number:02d}" for number in range(3)),
+        *("displacement.npz", "displacement.nii.gz", "volume_change.nii.gz"),
+        *("breath.json", "breath.gif", "report.html"),
+    }
+    volumes = [sum(each.values()) for each in json.loads((work / "breath" / "breath.json").read_text())["volume_ml"]]
+    assert volumes == sorted(volumes)
+    field = nib.load(work / "breath" / "displacement.nii.gz")
+    assert field.shape[3:] == (1, 3)
+    assert field.header.get_intent()[0] == "vector"
+    with Image.open(work / "breath" / "breath.gif") as loop:
+        assert loop.n_frames == 4  # there and back
+    assert lpm(work, "breathe", f"{work}/insp", f"{work}/exp", "--out", f"{work}/back") == 1
+    assert "exchange the two fits" in capsys.readouterr().err
