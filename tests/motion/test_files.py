@@ -73,6 +73,7 @@ def test_points_that_are_all_outside_are_refused(work: Path, capsys: pytest.Capt
     assert "unknown kind" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_breath_has_all_its_files(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lpm(work, "breathe", f"{work}/exp", f"{work}/insp", "--phases", "3", "--out", f"{work}/breath") == 0
     names = {path.name for path in (work / "breath").iterdir()}
