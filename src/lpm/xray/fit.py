@@ -40,6 +40,7 @@ from lpm.xray.reader import Reading, XrayReader, load_reader
 
 Evidence = Observation | XrayObservation
 _PLACE = {"origin_mm", "by_row_mm", "by_column_mm", "beam", "source_mm"}  # of a record of `views.json`
+_BESIDE_POINTS = number("xray.beside_points")
 _ONE_VIEW = FitConfig(rotation_sd=number("xray.one_view_rotation_sd"))
 
 
@@ -254,6 +255,8 @@ def _ray_terms(
     """
     notes = [note for each in pictures for note in each.notes]
     seen, placed = [each.seen for each in pictures], [each.radiograph.view is not None for each in pictures]
+    if not alone:
+        seen = [replace(each, sd_mm=_BESIDE_POINTS * each.sd_mm) for each in seen]
     if len(pictures) == 2 and pictures[0].radiograph.side != pictures[1].radiograph.side:
         levelled, apart = level(seen, placed)
         notes += doubts_about_pair(apart, pictures)
