@@ -13,6 +13,7 @@ from lpm.calibration import count, number
 from lpm.errors import InputError
 from lpm.fitting.corresponding import corresponding
 from lpm.fitting.fitted_field import FittedField
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, grid_around, grid_nodes, voxelise
 from lpm.geometry.meshes import WorldMesh
@@ -135,6 +136,7 @@ class Region:
     growth: float
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
     """Displacements on a grid.

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lpm.calibration import count, number
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import sdf_on_grid
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, odd_grid
@@ -40,6 +41,7 @@ _INVERSE_STEPS = 8  # of the fixed point that finds where a place came from: it 
 _INVERSE_STEP = 0.8  # damping of the fixed point: it converges where space is stretched by up to 2 / 0.8
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class SmoothedSurface:
     """A closed surface without its thin rims, and the distances around it.

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from lpm.calibration import number
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.masks import Mask, grown, nearest_on, pieces, refined, shrunk
 from lpm.geometry.sides import LEFT, RIGHT
 from lpm.geometry.volumes import Volume
@@ -37,6 +38,7 @@ _WALL_MM = number("segmentation.pocket_wall_mm")
 _AIRWAY_MM = number("segmentation.airway_reach_mm")
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Pocket:
     """Gas in one place of the chest.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lpm.calibration import number
 from lpm.errors import InputError
-from lpm.geometry.arrays import handed_over
+from lpm.geometry.arrays import handed_over, read_only_arrays
 from lpm.geometry.masks import Mask, averaged, nearest_on
 from lpm.geometry.volumes import Volume, canonical
 from lpm.segmentation.body import adult_share, chest_slices, find_body, lateral_border
@@ -34,6 +34,7 @@ _SHIFTS = {
 }  # by 1024, the usual intercept
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Scan:
     """A CT whose values are Hounsfield units; what several steps need of it is made once, when first asked for.

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.files.mesh_space import Space
+from lpm.geometry.arrays import read_only_arrays
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Cloud:
     """Points as a file holds them.

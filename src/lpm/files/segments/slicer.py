@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from lpm.files.segments.names import is_automatic, lung_of, lungs_among
+from lpm.geometry.arrays import read_only_arrays
 
 _MOST_DIGITS = 5  # of a layer or a label: more than any file has
 _KEY = re.compile(r"Segment(\d+)_(Name|ID|LabelValue|Layer)")
@@ -30,7 +31,8 @@ class Segment:
     value: int
 
 
-@dataclass(frozen=True)
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """Segments of a file as one label map.
 
