@@ -148,6 +148,7 @@ def test_an_atlas_is_trained_and_fitted(tiny_cohort: Path, tmp_path: Path, capfd
     assert "holds a model" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_the_default(tmp_path: Path, tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     write_points(tmp_path / "points.ply", cohort.surface(cohort.subjects("test")[0]).points_mm[:300])

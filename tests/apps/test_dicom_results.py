@@ -47,6 +47,7 @@ def test_segment_writes_the_same_lungs_in_every_format(found: Path) -> None:
         assert written.FrameOfReferenceUID == source.FrameOfReferenceUID
 
 
+@pytest.mark.slow
 def test_dicom_masks_are_fitted_and_measured(found: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     seg, out = found / "lungs" / "seg.dcm", tmp_path / "fit"
     quick = ["--points", "500", "--spacing-mm", "6", "--no-report"]

@@ -31,6 +31,7 @@ def given(tiny_atlas: ModelBundle, tiny_cohort: Path, tmp_path_factory: pytest.T
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_learns_parts_and_a_fit_writes_them(given: Path, tmp_path: Path) -> None:
     files = sorted(map(str, given.glob("*/parts.nii.gz")))
     out, model = tmp_path / "fit", tmp_path / "with-parts"

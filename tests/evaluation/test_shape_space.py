@@ -34,6 +34,7 @@ def test_draws_are_closed_lungs_and_differ(spaces: list[ShapeSpace]) -> None:
         assert abs(one["left_lung"].volume_ml - other["left_lung"].volume_ml) > 1.0
 
 
+@pytest.mark.slow
 def test_scores_are_in_millimetres_of_lungs(spaces: list[ShapeSpace], tiny_cohort: Path) -> None:
     cohort = Cohort(tiny_cohort)
     scores = judge(spaces[3], cohort, n_draws=2, points=300)

@@ -204,6 +204,7 @@ def test_every_method_is_scored_on_every_view_count(subjects: Path, tiny_atlas: 
 
 
 @pytest.mark.usefixtures("small_pictures")
+@pytest.mark.slow
 def test_the_verb_writes_tables_and_pictures(
     subjects: Path,
     tmp_path: Path,

@@ -71,6 +71,7 @@ def test_a_mirrored_patient_is_flagged(tiny_atlas: ModelBundle, lungs: Floats) -
         ([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]], "possibly z, y, x"),
     ],
 )
+@pytest.mark.slow
 def test_points_with_other_axes_are_flagged(
     tiny_atlas: ModelBundle, lungs: Floats, axes: list[list[float]], note: str
 ) -> None:

@@ -51,6 +51,7 @@ def test_healthy_lungs_hide_nothing(healthy: tuple[Scan, Volume]) -> None:
     assert not any(lung.is_hidden for lung in lungs_before_ribs(*healthy).values())
 
 
+@pytest.mark.slow
 def test_a_consolidated_base_as_dense_as_muscle_is_found_again(
     model: ModelBundle, healthy: tuple[Scan, Volume], monkeypatch: pytest.MonkeyPatch
 ) -> None:

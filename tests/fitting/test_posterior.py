@@ -147,6 +147,7 @@ def test_the_prior_alone_is_drawn_as_well(tiny_atlas: ModelBundle, tiny_cohort: 
     assert all(mesh.is_closed for mesh in drawn.values())
 
 
+@pytest.mark.slow
 def test_attributes_of_a_fit_and_their_intervals(fits: dict[int, Fit]) -> None:
     fit = fits[60]
     assert fit.attributes["total_volume_ml"] == pytest.approx(sum(mesh.volume_ml for mesh in fit.lungs.values()))

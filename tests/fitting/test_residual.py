@@ -138,6 +138,7 @@ def error_mm(unseen: tuple[Cohort, str, Floats], model: ModelBundle, points: Flo
     return float(np.mean([closest_points(true, mesh.vertices).distance.mean() for true, mesh in pairs]))
 
 
+@pytest.mark.slow
 def test_the_residual_helps_and_more_points_help_more(
     tiny_atlas: ModelBundle, unseen: tuple[Cohort, str, Floats]
 ) -> None:

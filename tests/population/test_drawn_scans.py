@@ -21,6 +21,7 @@ def test_lungs_are_air_in_a_body(phantom_labels: Volume) -> None:
     assert np.median(ct.voxels[ct.voxels > -300]) > -120
 
 
+@pytest.mark.slow
 def test_radiographs_lie_on_the_lungs(phantom_labels: Volume, tmp_path: Path) -> None:
     write_volume(tmp_path / "labels.nii.gz", phantom_labels)
     write_scans(tmp_path, phantom_labels, xray_mm_per_px=4.0, rng=np.random.default_rng(0))

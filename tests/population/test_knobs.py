@@ -18,6 +18,7 @@ def knobs(tiny_atlas: ModelBundle) -> Knobs:
     return Knobs(Knobs.of(tiny_atlas).population, TURNED)
 
 
+@pytest.mark.slow
 def test_one_knob_turns_and_the_other_is_held(knobs: Knobs) -> None:
     table = knobs.disentanglement()
     assert np.diag(table) == pytest.approx([1.0, 1.0], abs=0.05)
@@ -40,6 +41,7 @@ def test_joint_directions_follow_the_population_and_others_are_held(knobs: Knobs
     assert abs(followed[0, 1]) > 0.01
 
 
+@pytest.mark.slow
 def test_setting_an_attribute_meets_it(tiny_atlas: ModelBundle) -> None:
     model = LungModel(tiny_atlas)
     asked = 1.05 * model.population.expected({})["total_volume_ml"]

@@ -59,6 +59,7 @@ def test_healthy_lungs_are_not_filled() -> None:
     assert found.ribs.keys() == {"left_lung", "right_lung"}
 
 
+@pytest.mark.slow
 def test_what_is_filled_is_told() -> None:
     ct, _ = phantom(consolidated=0.3)
     scan = hounsfield(ct, "phantom")

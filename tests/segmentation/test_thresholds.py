@@ -85,6 +85,7 @@ def test_an_extra_that_is_missing_is_named(name: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_real_ct_agrees_with_totalsegmentators_lobes(real_lungs: Path) -> None:
     folder = real_lungs.parent / "ct" / "LIDC-IDRI-0001"
     lobes = read_volume(folder / "totalsegmentator_labels.nii.gz")

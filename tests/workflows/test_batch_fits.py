@@ -123,6 +123,7 @@ def test_the_model_is_read_once_in_each_worker() -> None:
     assert {misses for _, misses in found} == {1}
 
 
+@pytest.mark.slow
 def test_a_bad_mask_never_stops_the_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_volume(tmp_path / "in" / "good" / "labels.nii.gz", to_labels(PhantomLungs(), 8.0))
     (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no volume")

@@ -48,6 +48,7 @@ def test_one_file_gives_the_same_lungs_by_every_way(points: Path, tmp_path: Path
         assert by_viewer.lungs[name].volume_ml == mesh.volume_ml == pytest.approx(by_command[name], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_further_evidence_is_read_by_the_name_of_its_file(points: Path, phantom: PhantomLungs, tmp_path: Path) -> None:
     write_volume(tmp_path / "m.nii.gz", to_labels(phantom, 8.0))
     told: list[str] = []

@@ -137,6 +137,7 @@ def test_a_radiograph_without_a_spacing_is_scaled_by_the_points(lungs: TrueLungs
     assert "frontal radiograph: without a pixel spacing its scale was fitted to the other evidence" in fit.notes
 
 
+@pytest.mark.slow
 def test_what_is_given_twice_counts_once(lungs: TrueLungs) -> None:
     few, picture, quick = points(lungs, 20), frontal(lungs), FitConfig(max_iterations=3)
     once, twice = (
@@ -149,6 +150,7 @@ def test_what_is_given_twice_counts_once(lungs: TrueLungs) -> None:
     assert not [note for note in once.notes if "twice" in note]
 
 
+@pytest.mark.slow
 def test_a_radiograph_of_another_patient_is_named(lungs: TrueLungs, others: TrueLungs) -> None:
     fit = fit_evidence(lungs.model, [points(lungs, 150), frontal(others)], spacing_mm=6.0)
     assert [
@@ -156,6 +158,7 @@ def test_a_radiograph_of_another_patient_is_named(lungs: TrueLungs, others: True
     ]
 
 
+@pytest.mark.slow
 def test_points_of_another_patient_are_named(lungs: TrueLungs, others: TrueLungs) -> None:
     fit = fit_evidence(lungs.model, [points(lungs, 150), points(others, 100)], spacing_mm=8.0)
     assert [note for note in fit.notes if note.startswith("200 surface points: lies ") and "the other points" in note]
@@ -171,6 +174,7 @@ def test_a_setting_that_nothing_uses_is_refused(lungs: TrueLungs) -> None:
         fit_evidence(lungs.model, [frontal(lungs)], config=FitConfig(noise_mm=2.0))
 
 
+@pytest.mark.slow
 def test_errors_of_rays_are_millimetres_of_the_patient(lungs: TrueLungs) -> None:
     """A picture whose pixels are said to be half as large shows lengths half as long, and is scaled back."""
     half = replace(frontal(lungs, placed=False).radiograph, mm_per_px=None)
@@ -184,6 +188,7 @@ def test_errors_of_rays_are_millimetres_of_the_patient(lungs: TrueLungs) -> None
     assert errors[1] == pytest.approx(errors[0], rel=0.35)
 
 
+@pytest.mark.slow
 def test_points_that_are_mirrored_are_noted_beside_a_radiograph_too(lungs: TrueLungs) -> None:
     seen = points(lungs, 150)
     unknown = np.full(len(seen.points_mm), -1)

@@ -64,6 +64,7 @@ def test_lungs_come_by_themselves_and_follow_a_slider(server: ViewServer) -> Non
         assert "model.shape([2])" in visitor.heard("model.shape([2])")
 
 
+@pytest.mark.slow
 def test_a_knob_makes_lungs_that_measure_it(server: ViewServer) -> None:
     with Visitor(server.port) as visitor:
         visitor.heard("total volume")
