@@ -148,6 +148,7 @@ def test_files_of_a_fit(tiny_model: ModelBundle, fit: Fit, tmp_path: Path) -> No
         "fit.json",
         "labels.nii.gz",
         "left_lung.ply",
+        "residual.npz",
         "right_lung.ply",
     ]
     labels = read_volume(tmp_path / "fit" / "labels.nii.gz")
