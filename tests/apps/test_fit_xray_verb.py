@@ -94,7 +94,7 @@ def test_two_radiographs_become_lungs(scan: Path, tmp_path: Path, capfd: pytest.
     out = tmp_path / "lungs"
     given = ["--frontal", pictures / "frontal.png", "--lateral", pictures / "lateral.png"]
     assert fit(out, *given, "--views", pictures / "views.json", "--spacing-mm", "5") == 0
-    names = {"fit.json", "labels.nii.gz", "left_lung.ply", "report.html", "right_lung.ply", "views.png"}
+    names = {"fit.json", "labels.nii.gz", "left_lung.ply", "report.html", "residual.npz", "right_lung.ply", "views.png"}
     assert {path.name for path in out.iterdir()} == names
     summary = json.loads((out / "fit.json").read_text())
     assert [each["picture"] for each in summary["radiographs"]] == ["frontal.png", "lateral.png"]
