@@ -11,7 +11,7 @@ from lpm.fitting.config import FitConfig
 from lpm.fitting.discrepancy.residual import ResidualConfig
 from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
-from lpm.fitting.posterior import normal_interval
+from lpm.fitting.posterior import draw_surfaces, normal_interval
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
@@ -161,6 +161,26 @@ def test_attributes_of_a_fit_and_their_intervals(fits: dict[int, Fit]) -> None:
     assert again == found
     whole = fit.attribute_intervals(rng=np.random.default_rng(0), n=8, spacing_mm=8.0)
     assert np.ptp(whole["height_mm"]) / np.ptp(found["height_mm"]) == pytest.approx(1.0, abs=0.7)
+
+
+def test_surfaces_of_any_number_of_vertices_are_drawn_as_wide(
+    fits: dict[int, Fit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = fits[60]
+    names = fit.model.structures
+    meshes = {names.index(name): mesh for name, mesh in fit.lungs.items()}
+
+    def spread() -> float:
+        drawn = [lungs[0].volume_ml for lungs in draw_surfaces(fit.model, fit.shape, meshes, 60, rng=rng())]
+        return float(np.std(drawn))
+
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(0)
+
+    at_all = spread()
+    monkeypatch.setattr("lpm.fitting.posterior._ANCHORS", 250)
+    assert max(len(mesh.vertices) for mesh in meshes.values()) > 1000
+    assert spread() == pytest.approx(at_all, rel=0.25)
 
 
 def test_intervals_of_attributes_need_draws_and_a_size(fits: dict[int, Fit]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lpm.errors import NoSurfaceError
+from lpm.geometry import surfaces
 from lpm.geometry.distances import closest_points
 from lpm.geometry.grids import VoxelGrid, grid_nodes, odd_grid
 from lpm.geometry.meshes import WorldMesh
@@ -94,6 +95,22 @@ def test_smoothing_takes_the_stairs_and_keeps_the_volume() -> None:
     assert np.abs(ball.field(smooth.vertices)).mean() < 0.6 * np.abs(ball.field(rough.vertices)).mean()
     assert smooth.volume_ml == pytest.approx(rough.volume_ml, rel=0.01)
     assert smooth_surface(rough, 0) is rough
+
+
+def test_decimation_comes_as_near_as_a_closed_surface_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = extract_surface(distance_field(np.eye(3)), 0.0, inside_is_above=False)
+    target = len(fine.faces) // 8
+    reduced = surfaces._reduced
+
+    def stalls(mesh: WorldMesh, wanted: int, aggressiveness: float) -> WorldMesh:
+        """As on large meshes: in haste sheets touch below some number, with care it stops at once."""
+        if aggressiveness < 5.0:
+            return mesh
+        found = reduced(mesh, wanted, aggressiveness)
+        return WorldMesh(found.vertices, found.faces[1:]) if wanted <= target else found
+
+    monkeypatch.setattr(surfaces, "_reduced", stalls)
+    assert target < len(decimate(fine, target).faces) <= 2 * target
 
 
 def test_decimation_reduces_and_stays_closed_and_close() -> None:

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from lpm.calibration import count
 from lpm.errors import InputError
-from lpm.fitting.discrepancy.residual import ResidualField, Waves, covariance, spread_evenly
+from lpm.fitting.discrepancy.residual import (
+    ResidualConfig,
+    ResidualField,
+    Waves,
+    correlation,
+    covariance,
+    spread_evenly,
+)
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.posed import PosedModel
 from lpm.fitting.state import State
@@ -31,6 +38,10 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
 _VERTICES = count("fitting.volume_vertices")
+_ANCHORS = (
+    2000  # vertices at which a residual is drawn: it varies slowly between them, and they cost their number cubed
+)
+_JITTER = 1e-6  # of the variance: neighbouring anchors would make the matrix singular
 _SHARPEST = 0.3  # cosine of half an edge's opening: sharper ones are triangles that fold over
 _CHUNK = 2048  # points at a time: bounds memory, changes nothing
 _MOST_ASKED = 2000  # vertices whose sigma is asked; it varies slowly between them, and costs a lot
@@ -159,7 +170,7 @@ def draw_surfaces(
     Args:
         model: The model that was fitted.
         shape: The fit.
-        meshes: Fitted surfaces by the index of their structure, of some thousand vertices.
+        meshes: Fitted surfaces by the index of their structure.
         n: Number of draws.
         rng: Source of randomness.
 
@@ -173,7 +184,7 @@ def draw_surfaces(
         drawn = {}
         for structure, mesh in meshes.items():
             own, slope = spreads[structure]
-            moved_mm = slope.T @ common + own @ torch.from_numpy(rng.standard_normal(len(own)))
+            moved_mm = slope.T @ common + own @ torch.from_numpy(rng.standard_normal(own.shape[1]))
             vertices = mesh.vertices - moved_mm.numpy()[:, None] * directions[structure]
             drawn[structure] = WorldMesh(vertices, mesh.faces)
         yield drawn
@@ -181,11 +192,22 @@ def draw_surfaces(
 
 def _vertex_spread(model: ModelBundle, shape: FittedShape, structure: int, mesh: WorldMesh) -> tuple[Tensor, Tensor]:
     """Square roots of the covariance of the vertices' deviations, mm: a structure's own, and the one that all share."""
-    points = torch.tensor(mesh.vertices)
+    points, config = torch.tensor(mesh.vertices), shape.residual.config
     factor, slope, length = _spread(model, shape, structure, points)
-    inner = covariance(points, points, shape.residual.config) - factor.T @ factor
+    some = torch.from_numpy(spread_evenly(mesh.vertices, _ANCHORS))
+    inner = covariance(points[some], points[some], config) - factor[:, some].T @ factor[:, some]
     values, vectors = torch.linalg.eigh(inner)
-    return vectors * values.clamp_min(0.0).sqrt() / length[:, None], slope / length
+    own = vectors * values.clamp_min(0.0).sqrt()
+    if len(some) < len(points):
+        own = _between(points, points[some], config) @ own
+    return own / length[:, None], slope / length
+
+
+def _between(points: Tensor, anchors: Tensor, config: ResidualConfig) -> Tensor:
+    """(n, m) weights that give a residual at (n, 3) points from that at (m, 3) anchors among them (kriging)."""
+    among = correlation(anchors, anchors, config)
+    lower = torch.linalg.cholesky(among + _JITTER * torch.eye(len(anchors), dtype=among.dtype))
+    return torch.cholesky_solve(correlation(anchors, points, config), lower).T
 
 
 def _directions(mesh: WorldMesh) -> Floats:

@@ -20,6 +20,7 @@ from lpm.geometry.volumes import Volume
 
 # tried in turn until the mesh stays closed: the library's default, and two that take more care where sheets touch
 _AGGRESSIVENESS = (7.0, 5.0, 3.0)
+_OVER = 2  # triangles: edges collapse two triangles at a time
 
 
 def adaptive_sigma_mm(spacing_mm: Floats, sigma_voxels: float, sigma_min_mm: float) -> Floats:
@@ -128,13 +129,18 @@ def smooth_surface(mesh: WorldMesh, iterations: int) -> WorldMesh:
 def decimate(mesh: WorldMesh, target_faces: int) -> WorldMesh:
     """Reduce the number of triangles by quadric error; a mesh that is already small enough is returned as it is.
 
-    Where the usual haste lets two sheets touch, it is done more carefully. Returns the input if no reduced mesh is
-    closed: fewer triangles are a convenience, a closed surface is a promise.
+    Where the usual haste lets two sheets touch, it is done more carefully, and then with twice the triangles. Returns
+    the input if no reduced mesh is closed: fewer triangles are a convenience, a closed surface is a promise.
     """
-    if len(mesh.faces) <= target_faces:
-        return mesh
-    tries = (_reduced(mesh, target_faces, aggressiveness) for aggressiveness in _AGGRESSIVENESS)
-    return next((reduced for reduced in tries if reduced.is_closed or not mesh.is_closed), mesh)
+    wanted = target_faces
+    while wanted < len(mesh.faces):
+        for aggressiveness in _AGGRESSIVENESS:
+            reduced = _reduced(mesh, wanted, aggressiveness)
+            # the most careful one may stop long before it is there
+            if len(reduced.faces) <= wanted + _OVER and (reduced.is_closed or not mesh.is_closed):
+                return reduced
+        wanted *= 2
+    return mesh
 
 
 def _reduced(mesh: WorldMesh, target_faces: int, aggressiveness: float) -> WorldMesh:
