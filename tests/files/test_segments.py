@@ -112,6 +112,14 @@ def test_segments_without_names_are_plain_labels(tmp_path: Path, sides: np.ndarr
     assert read_labels(path).meaning(None, "x") is None
 
 
+def test_a_value_that_is_no_number_is_refused(tmp_path: Path, sides: np.ndarray) -> None:
+    path = tmp_path / "x.seg.nrrd"
+    write_segments(path, sides, [("left lung", 1, 0), ("right lung", 2, 0)])
+    path.write_bytes(path.read_bytes().replace(b"LabelValue:=2", b"LabelValue:=1e30"))
+    with pytest.raises(FileError, match=r"value '1e30'; expected whole numbers"):
+        read_labels(path)
+
+
 def test_segments_of_which_none_is_a_lung(tmp_path: Path, sides: np.ndarray) -> None:
     path = tmp_path / "x.seg.nrrd"
     write_segments(path, sides, [("liver", 1, 0), ("spleen", 2, 0)])

@@ -44,6 +44,30 @@ def test_parts_are_shared_out_in_order_among_as_many_threads_as_torch_may_use() 
     assert torch.get_num_threads() == 2
 
 
+def test_threads_that_overlap_leave_the_usual_number() -> None:
+    torch.set_num_threads(3)
+    entered, may_leave = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def other() -> None:
+        with one_thread() as usual:
+            seen.append(usual)
+            entered.set()
+            may_leave.wait(10)
+        seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=other)
+    with one_thread() as usual:
+        thread.start()
+        assert entered.wait(10)
+        with one_thread() as nested:
+            assert nested == 1
+    may_leave.set()
+    thread.join()
+    assert (usual, seen) == (3, [3, 3])
+    assert torch.get_num_threads() == 3
+
+
 def test_an_error_of_a_part_is_raised_and_the_threads_are_given_back() -> None:
     torch.set_num_threads(2)
     with pytest.raises(ZeroDivisionError):

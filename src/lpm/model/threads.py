@@ -7,9 +7,11 @@ that stops on a plateau may then stop elsewhere.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -18,15 +20,44 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
+@dataclass
+class _Shared:
+    """What the threads of this process share: how many are within `one_thread`, and torch's number outside of it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    usual: int = 1
+
+
+_SHARED, _HERE = _Shared(), threading.local()
+
+
 @contextmanager
 def one_thread() -> Iterator[int]:
-    """Run each operation of torch on one thread while this lasts; gives how many there were before."""
-    before = torch.get_num_threads()
+    """Run each operation of torch on one thread while this lasts.
+
+    A new thread takes torch's number from whichever set it last: so that several, as in the viewer, do not take the one
+    of another for the usual one, that is remembered while any of them is within.
+
+    Yields:
+        How many threads there may be; 1 within another `one_thread`.
+    """
+    is_outer = not getattr(_HERE, "is_inside", False)
+    with _SHARED.lock:
+        if _SHARED.inside == 0:
+            _SHARED.usual = torch.get_num_threads()
+        _SHARED.inside += 1
+        usual = _SHARED.usual
+    _HERE.is_inside = True
     torch.set_num_threads(1)
     try:
-        yield before
+        yield usual if is_outer else 1
     finally:
-        torch.set_num_threads(before)
+        if is_outer:
+            _HERE.is_inside = False
+            torch.set_num_threads(usual)
+        with _SHARED.lock:
+            _SHARED.inside -= 1
 
 
 def shared_out(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
@@ -39,5 +70,5 @@ def shared_out(function: Callable[[Part], Result], parts: Sequence[Part]) -> lis
     with one_thread() as n:
         if min(n, len(parts)) < 2:
             return [function(part) for part in parts]
-        with ThreadPoolExecutor(n, thread_name_prefix="lpm") as pool:
+        with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(function, parts))

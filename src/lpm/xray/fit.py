@@ -250,8 +250,9 @@ def _ray_terms(
 ) -> tuple[list[RayTerm], list[str]]:
     """A term for each picture, and what speaks against it.
 
-    Beside points, a picture that nobody has placed is placed by the fit. Of pictures alone the first one's place is the
-    world's, and a second one of another side is shifted up or down to it.
+    Beside points, whose residual the fit knows, a picture's errors are taken to be larger: along rays it does not know
+    how lungs differ from the model. A picture that nobody has placed is placed by the fit there. Of pictures alone the
+    first one's place is the world's, and a second one of another side is shifted up or down to it.
     """
     notes = [note for each in pictures for note in each.notes]
     seen, placed = [each.seen for each in pictures], [each.radiograph.view is not None for each in pictures]

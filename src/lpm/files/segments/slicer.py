@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from lpm.errors import FileError
 from lpm.files.segments.names import is_automatic, lung_of, lungs_among
 from lpm.geometry.arrays import read_only_arrays
 
@@ -68,15 +69,25 @@ def described(header: sitk.ImageFileReader | sitk.Image, n_layers: int) -> list[
     return [
         Segment(
             one.get("Name") or one.get("ID") or f"Segment_{n}",
-            _number(one.get("Layer", ""), n if n_layers > 1 else 0),
-            _number(one.get("LabelValue", ""), 1 if n_layers > 1 else n + 1),
+            _number(one.get("Layer"), n if n_layers > 1 else 0),
+            _number(one.get("LabelValue"), 1 if n_layers > 1 else n + 1),
         )
         for n, one in sorted(found.items())
     ]
 
 
-def _number(text: str, otherwise: int) -> int:
-    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else otherwise
+def _number(text: str | None, otherwise: int) -> int:
+    """A whole number of a header, or another where it says nothing.
+
+    Raises:
+        FileError: It says something else.
+    """
+    if text is None:
+        return otherwise
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        given, expected = f"a segment of layer or value {text[:40]!r}", "whole numbers"
+        raise FileError(".seg.nrrd", given, expected, "save it again from 3D Slicer")
+    return int(text)
 
 
 def collapsed(image: sitk.Image) -> Segmentation:
