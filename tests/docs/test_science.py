@@ -24,9 +24,10 @@ FIT, ATLAS = FitConfig(), AtlasConfig()
         (r"e\^T \(K \+ D\).*\\frac\{w\}\{(\S+?)\}", (FIT.rotation_sd,)),
         (r"1 \+ N / (\d+): lungs differ", (FIT.certain_points,)),
         (
-            r"its shift \((\S+) mm\), rotation \((\S+) rad\) and, without\na pixel spacing, log scale \((\S+)\)",
+            r"its shift \((\S+) mm\), rotation \((\S+) rad\) and, without\sa pixel spacing, log scale \((\S+)\)",
             tuple(number(f"xray.placement_{name}") for name in ("shift_sd_mm", "rotation_sd", "log_scale_sd")),
         ),
+        (r"standard deviations in C are (\S+) times", (number("xray.beside_points"),)),
         (r"\\sum_\{k=1\}\^\{(\d+)\} a_k", (ATLAS.components,)),
         (
             r"\(\\sigma, l\) = \((\d+), (\d+)\) \\text\{ and \} \((\d+), (\d+)\)",

@@ -38,9 +38,7 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
 
 _VERTICES = count("fitting.volume_vertices")
-_ANCHORS = (
-    2000  # vertices at which a residual is drawn: it varies slowly between them, and they cost their number cubed
-)
+_ANCHORS = count("fitting.drawn_vertices")
 _JITTER = 1e-6  # of the variance: neighbouring anchors would make the matrix singular
 _SHARPEST = 0.3  # cosine of half an edge's opening: sharper ones are triangles that fold over
 _CHUNK = 2048  # points at a time: bounds memory, changes nothing
