@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from lpm.errors import InputError
-from lpm.geometry.distances import closest_points, morton_order, signed_distance
+from lpm.geometry.distances import closest_points, morton_order, signed_distance, spread_apart
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.phantoms import Box, Ellipsoid
 
@@ -88,3 +88,9 @@ def test_morton_order_keeps_neighbours_together(rng: np.random.Generator) -> Non
 def test_morton_order_of_one_place() -> None:
     assert morton_order(np.ones((3, 3))).tolist() == [0, 1, 2]
     assert morton_order(np.zeros((0, 3))).shape == (0,)
+
+
+def test_points_that_lie_apart_come_one_after_the_other() -> None:
+    line = np.array([[x, 0.0, 0.0] for x in (0.0, 1.0, 2.0, 3.0, 10.0)])
+    assert spread_apart(line, 3)[:, 0].tolist() == [10.0, 0.0, 2.0]  # 3 lies beside the middle, at 3.2
+    assert len(spread_apart(line, 9)) == 5

@@ -98,6 +98,20 @@ def morton_order(points: Floats) -> Indices:
     return np.argsort(key, kind="stable")
 
 
+def spread_apart(points: Floats, n: int) -> Floats:
+    """Points as far apart as possible: one after the other the one farthest from those before, and from the middle.
+
+    Args:
+        points: (m, 3).
+        n: How many of them; all, in this order, if there are fewer.
+    """
+    nearest, chosen = ((points - points.mean(axis=0)) ** 2).sum(axis=1), np.empty(min(n, len(points)), dtype=np.int64)
+    for index in range(len(chosen)):
+        chosen[index] = nearest.argmax()
+        nearest = np.minimum(nearest, ((points - points[chosen[index]]) ** 2).sum(axis=1))
+    return np.asarray(points[chosen])
+
+
 def sdf_on_grid(mesh: WorldMesh, grid: VoxelGrid) -> Floats:
     """Signed distance on a grid with odd sides: exact near the surface, interpolated between every second node else.
 

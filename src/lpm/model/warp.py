@@ -6,7 +6,7 @@ A Gaussian process of displacements with a squared exponential covariance is cut
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from lpm.geometry.distances import spread_apart
 from lpm.geometry.frames import Floats
 
 _LEAST_VARIANCE = 1e-6  # of the largest: what is below is rounding, and is divided by
@@ -54,7 +55,7 @@ class Eigenfunctions:
             scale: Scale of the process.
             n_centers: Number of kernels.
         """
-        centers = np.array(list(_spaced_apart(vertices_mm, n_centers)))
+        centers = spread_apart(vertices_mm, n_centers)
         squared = ((centers[:, None] - centers) ** 2).sum(axis=-1)
         variance, vectors = np.linalg.eigh(np.exp(-0.5 * squared / scale.length_mm**2))
         first = np.argsort(variance)[::-1][: scale.functions]
@@ -72,16 +73,6 @@ class Eigenfunctions:
     def at(self, points: Tensor) -> Tensor:
         """(p, r) the functions at (p, 3) points."""
         return self.kernels(points) @ self.weights
-
-
-def _spaced_apart(points: Floats, n: int) -> Iterator[Floats]:
-    """Points as far apart as possible, one after the other, from the one farthest from the middle."""
-    nearest = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
-    for _ in range(min(n, len(points))):
-        chosen = points[int(nearest.argmax())]
-        yield chosen
-        distance = ((points - chosen) ** 2).sum(axis=1)
-        nearest = np.minimum(nearest, distance)
 
 
 @dataclass(frozen=True, eq=False)

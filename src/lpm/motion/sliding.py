@@ -15,12 +15,12 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from lpm.calibration import count, number
 from lpm.geometry.arrays import read_only_arrays
-from lpm.geometry.distances import sdf_on_grid
+from lpm.geometry.distances import sdf_on_grid, spread_apart
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, odd_grid
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import surface_on_grid
-from lpm.motion.smooth import Basis, SmoothDisplacement, Smoothness, spread_apart
+from lpm.motion.smooth import Basis, SmoothDisplacement, Smoothness
 
 _PRIOR = Smoothness(
     shift_mm=number("motion.shift_mm"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lpm.geometry.arrays import read_only_arrays
+from lpm.geometry.distances import spread_apart
 from lpm.geometry.frames import Floats
 
 _JITTER = 1e-4  # of a kernel's height: controls close together would make the matrix singular
@@ -96,17 +97,6 @@ class SmoothDisplacement:
         """(n,) by which factor volume grows at points (n, 3): the determinant of the derivative (Jacobian)."""
         slopes = np.einsum("nbk,bc->nck", self.basis.slopes(points_mm), self.weights)
         return np.asarray(np.linalg.det(np.eye(3) + slopes))
-
-
-def spread_apart(points: Floats, n: int) -> Floats:
-    """(n, 3) of the points, as far apart as possible, one after the other, from the one farthest from the middle."""
-    nearest = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
-    chosen = np.empty(min(n, len(points)), dtype=np.int64)
-    for index in range(len(chosen)):
-        chosen[index] = nearest.argmax()
-        away = ((points - points[chosen[index]]) ** 2).sum(axis=1)
-        nearest = away if index == 0 else np.minimum(nearest, away)
-    return np.asarray(points[chosen])
 
 
 def _kernels(points: Floats, controls: Floats, length_mm: float) -> Floats:
