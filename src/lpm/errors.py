@@ -52,5 +52,9 @@ class MissingExtraError(LpmError, ImportError):
     """An optional dependency is needed and not installed."""
 
 
+class WorkerDiedError(LpmError, RuntimeError):
+    """A worker process was killed, often for want of memory."""
+
+
 class CasesFailedError(LpmError, RuntimeError):
     """Some cases of a batch failed; the others finished."""

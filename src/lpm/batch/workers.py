@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import joblib
 
-from lpm.errors import FileError
+from lpm.errors import FileError, WorkerDiedError
 from lpm.extras import import_extra
+from lpm.processes import in_processes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ class LocalWorkers:
             try:
                 for number, result in _in_parallel(self.jobs, work, dict(waiting)):
                     yield waiting.pop(number), result
-            except BrokenExecutor:
+            except WorkerDiedError:
                 # the death of one ends all: those that were at work are done again, each by a worker of its own
                 for number in list(waiting)[: self.jobs]:
                     yield waiting[number], _alone(work, waiting[number])
@@ -51,8 +51,8 @@ class LocalWorkers:
 
 def _in_parallel(jobs: int, work: Callable[[Item], Result], items: Mapping[int, Item]) -> Iterator[tuple[int, Result]]:
     """Results by number; at any time no more items are given out than there are workers, in their order."""
-    pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
-    yield from pool(joblib.delayed(_numbered)(work, number, item) for number, item in items.items())
+    tasks = (joblib.delayed(_numbered)(work, number, item) for number, item in items.items())
+    yield from in_processes(jobs, tasks, order="finished", ahead=jobs)
 
 
 def _numbered(work: Callable[[Item], Result], number: int, item: Item) -> tuple[int, Result]:
@@ -63,7 +63,7 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Result | None:
     """The result of an item in a process that works on nothing else; None if it kills it, too."""
     try:
         ((_, result),) = _in_parallel(_OTHER_PROCESS, work, {0: item})
-    except BrokenExecutor:
+    except WorkerDiedError:
         return None
     return result
 

@@ -26,6 +26,7 @@ from lpm.fitting.config import FitConfig
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
+from lpm.processes import in_processes
 from lpm.records import StrictModel
 from lpm.xray.fit import fit_xray
 from lpm.xray.reader import XrayReader, load_reader
@@ -169,17 +170,16 @@ def evaluate_xrays(
     """
     reader = reader or load_reader()
     names = subjects_of(folder, config.split)
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    baselines = _learn(model, folder, reader, parallel) if config.baselines else None
+    baselines = _learn(model, folder, reader, jobs) if config.baselines else None
     bench = _Bench(model, reader, config, baselines)
-    for results in parallel(joblib.delayed(bench.results)(folder / name) for name in names):
+    for results in in_processes(jobs, (joblib.delayed(bench.results)(folder / name) for name in names)):
         yield from results
 
 
-def _learn(model: ModelBundle, folder: Path, reader: XrayReader, parallel: joblib.Parallel) -> XrayBaselines:
+def _learn(model: ModelBundle, folder: Path, reader: XrayReader, jobs: int) -> XrayBaselines:
     """What the training subjects' frontal pictures and lungs teach."""
     names = subjects_of(folder, "train")
-    known = list(parallel(joblib.delayed(_known)(folder / name, reader) for name in names))
+    known = list(in_processes(jobs, (joblib.delayed(_known)(folder / name, reader) for name in names)))
     sizes, lungs = [size for size, _ in known], [meshes for _, meshes in known]
     return XrayBaselines.learn(model, sizes, lungs)
 

@@ -31,6 +31,7 @@ from lpm.model.config import AtlasConfig
 from lpm.model.registration import GroupRegistration, StructureFields, n_registrations
 from lpm.model.warp import Box, Eigenfunctions
 from lpm.preparation.cohort import Cohort
+from lpm.processes import in_processes
 
 _FACES = count("model.template_faces")
 _WARP_CENTERS = count("model.warp_centers")
@@ -316,7 +317,7 @@ def _structure_fields(cohort: Cohort, subjects: Sequence[str], config: AtlasConf
     """Signed distances of every structure of all subjects, each about the subject's centre."""
     centred = [_centred_meshes(cohort, subject) for subject in subjects]
     grids = _structure_grids(centred, config)
-    sampled = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_sample)(meshes, grids) for meshes in centred)
+    sampled = list(in_processes(jobs, (joblib.delayed(_sample)(meshes, grids) for meshes in centred)))
     distances = torch.from_numpy(np.stack(sampled, axis=1).astype(np.float32))
     vertices = [np.concatenate([mesh.vertices[::10] for mesh in meshes]) for meshes in zip(*centred, strict=True)]
     return [StructureFields(*each) for each in zip(distances, grids, vertices, strict=True)]

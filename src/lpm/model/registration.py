@@ -31,6 +31,7 @@ from lpm.geometry.surfaces import surface_on_grid
 from lpm.model.config import RegistrationConfig
 from lpm.model.levenberg_marquardt import Damping, LevenbergMarquardt, NormalEquations
 from lpm.model.warp import Box, Eigenfunctions, WarpScale, inverted
+from lpm.processes import in_processes
 
 _CENTERS = count("model.registration_centers")
 _AFFINE = 4  # functions of an affine map: three coordinates and 1
@@ -144,7 +145,7 @@ class GroupRegistration:
                 for distances, start in zip(each.distances, own, strict=True)
             )
             registered = []
-            for one in joblib.Parallel(n_jobs=self.jobs, return_as="generator")(tasks):
+            for one in in_processes(self.jobs, tasks):
                 registered.append(one)
                 yield done + 1
             parts = [

@@ -18,6 +18,7 @@ from lpm.model.losses import Batch
 from lpm.preparation.augmentation import deformed_copies
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
+from lpm.processes import in_processes
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def load_samples(cohort: Cohort, config: ModelConfig, *, jobs: int) -> TrainingS
     """
     subjects, n_copies = cohort.subjects("train"), config.augmentation.copies
     work = (joblib.delayed(_sample_subject)(cohort.folder, subject, config) for subject in subjects)
-    by_subject = joblib.Parallel(n_jobs=jobs)(work)
+    by_subject = list(in_processes(jobs, work))
     order = [(index, copy) for copy in range(n_copies + 1) for index in range(len(subjects))]
     parts = [by_subject[index][copy] for index, copy in order]
     stacked = [torch.from_numpy(np.stack(arrays)) for arrays in zip(*parts, strict=True)]

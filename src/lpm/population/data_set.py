@@ -23,6 +23,7 @@ from lpm.measurement.table import AttributeTable
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
 from lpm.population.population import Range
 from lpm.population.scans import write_scans
+from lpm.processes import in_processes
 from lpm.records import PlainName, StrictModel, read_json_model
 
 DATA_SET_SCHEMA = 1  # of manifest.json: raised when older programs cannot read it
@@ -100,7 +101,7 @@ class DataSet:
         chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
         work = (joblib.delayed(_write_some)(self, self.digest, chunk) for chunk in chunks)
         done: list[Lungs] = []
-        for some in joblib.Parallel(n_jobs=jobs, return_as="generator")(work):
+        for some in in_processes(jobs, work):
             done += some
             yield from some
         self._finish(done)

@@ -1,0 +1,108 @@
+"""Processes of this package: the one place that starts workers, and how a process ends with the one that started it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
+
+from lpm.errors import WorkerDiedError
+
+Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # as `joblib.delayed` makes it
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+_WATCHED_EVERY_S = 0.5
+_SYNCHRONIZE, _FOR_EVER = 0x00100000, 0xFFFFFFFF  # of the Windows API
+
+
+def die_with(parent: int) -> None:
+    """End this process at once when the process that started it ends, however that happens; called in the child.
+
+    On Linux the kernel does it, in the midst of native code too, and counts the *thread* that started this process as
+    its parent: that thread must outlive it, else take `watch`.
+
+    Args:
+        parent: Process id of the parent, as the parent knew it.
+    """
+    if sys.platform != "linux":
+        watch(parent)
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was asked
+        os._exit(1)
+
+
+def watch(parent: int) -> None:
+    """As `die_with`, by a thread that looks after the parent: native code that lets no thread run delays it."""
+    threading.Thread(target=_watch, args=(parent,), name="lpm-watch-parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    if sys.platform == "win32":
+        kernel = ctypes.windll.kernel32
+        kernel.WaitForSingleObject(kernel.OpenProcess(_SYNCHRONIZE, False, parent), _FOR_EVER)
+    else:
+        while os.getppid() == parent:
+            time.sleep(_WATCHED_EVERY_S)
+    os._exit(1)
+
+
+def in_processes(
+    jobs: int, tasks: Iterable[Task], *, order: Literal["given", "finished"] = "given", ahead: int | None = None
+) -> Iterator[Any]:
+    """Results of tasks that worker processes of this machine work on.
+
+    Workers end with this process, and when the results are no longer asked for; Ctrl-C reaches this process only.
+
+    Args:
+        jobs: Number of processes; 1 works in this process.
+        tasks: Tasks, made by `joblib.delayed`.
+        order: Whether results come in the order of the tasks or as they are finished.
+        ahead: Most tasks that are given out at a time; None for twice as many as there are workers.
+
+    Raises:
+        WorkerDiedError: One was killed; it takes the others with it.
+    """
+    import joblib
+
+    is_main = threading.current_thread() is threading.main_thread()
+    pool = joblib.Parallel(
+        n_jobs=jobs,
+        return_as="generator" if order == "given" else "generator_unordered",
+        batch_size=1,
+        pre_dispatch=ahead or 2 * jobs,
+        **({"initializer": _begin_work, "initargs": (os.getpid(), is_main)} if jobs > 1 else {}),
+    )
+    with _without_ctrl_c() if jobs > 1 else nullcontext():
+        results = pool(tasks)
+    try:
+        yield from results
+    except BrokenExecutor as error:
+        hint = "fewer --jobs"
+        raise WorkerDiedError("workers", "one died, often for want of memory", hint=hint) from error
+    finally:
+        results.close()
+
+
+def _begin_work(parent: int, is_main: bool) -> None:  # joblib passes arguments by position
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (die_with if is_main else watch)(parent)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started within never hear Ctrl-C, which a terminal sends to all of them; here it waits."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
