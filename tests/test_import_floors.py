@@ -18,6 +18,7 @@ FLOORS = (
     "errors",
     "extras",
     "processes",
+    "apart",
     "records",
     "calibration",
     "structures",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lpm.apart.reading import reading_apart
 from lpm.apps.terminal import plain, screen
 from lpm.apps.verbs.breathe import breathe
 from lpm.apps.verbs.demo import demo
@@ -75,7 +76,9 @@ def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 misuse; a traceback only with --debug."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    sys.exit(run(arguments, debug=debug))
+    with reading_apart():
+        code = run(arguments, debug=debug)
+    sys.exit(code)
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:

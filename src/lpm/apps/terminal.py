@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lpm.apart.reading import expect_files
 from lpm.errors import MisuseError
 from lpm.records import is_plain_name
 from lpm.structures import DEFAULT_STRUCTURES, PRESETS
@@ -76,6 +77,7 @@ def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
 
 def load_bundle(source: str | None) -> ModelBundle:
     """The model that `--model` names."""
+    expect_files("lpm.files.scans")  # it starts while torch does
     import lpm
 
     return (lpm.load(source) if source else lpm.load()).bundle

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from lpm.apart.reading import reading_apart
 from lpm.errors import LpmError
 
 Result = TypeVar("Result")
@@ -31,7 +32,7 @@ class Attempt(Generic[Result]):
 
 
 def attempt(subject: str, work: Callable[[], Result]) -> Attempt[Result]:
-    """Work on a case, whatever happens.
+    """Work on a case, whatever happens; its files are read apart.
 
     Args:
         subject: Its name, for messages.
@@ -39,7 +40,8 @@ def attempt(subject: str, work: Callable[[], Result]) -> Attempt[Result]:
     """
     started = time.perf_counter()
     try:
-        return Attempt(work(), time.perf_counter() - started)
+        with reading_apart():
+            return Attempt(work(), time.perf_counter() - started)
     except LpmError as error:
         return Attempt(None, time.perf_counter() - started, str(error))
     except MemoryError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from lpm.apart.reading import read_apart
 from lpm.errors import FileError, MissingExtraError, MisuseError
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file, inside
@@ -113,6 +114,7 @@ def _write_glb(path: Path, mesh: WorldMesh) -> None:
     scene.export(str(path))
 
 
+@read_apart
 def read_mesh(path: Path) -> WorldMesh:
     """Read a triangle mesh; coordinates are taken as RAS mm unless its header says LPS; a .glb's as glTF's.
 

@@ -12,6 +12,7 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
+from lpm.apart.reading import read_apart
 from lpm.errors import FileError, InputError, LpmError, MisuseError
 from lpm.files.atomic import atomic_file
 from lpm.files.clouds.cloud import Cloud
@@ -50,6 +51,7 @@ class PointFile:
     notes: tuple[str, ...] = ()
 
 
+@read_apart
 def read_points(path: Path, space: Space | None = None) -> PointFile:
     """Read points; coordinates are RAS mm unless the file says LPS, or the caller does.
 

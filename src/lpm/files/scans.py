@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lpm.apart.reading import read_apart
 from lpm.errors import FileError, InputError
 from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, visible_files
 from lpm.files.dicom.headers import is_dicom
@@ -46,6 +47,7 @@ def scan_files(path: Path) -> list[Path]:
     return files_of_series(path) if is_dicom_file(path) else check_itk_header(path)
 
 
+@read_apart
 def read_scan(path: Path, series: str | None = None) -> VolumeFile:
     """Read a scan.
 
@@ -99,6 +101,7 @@ def is_mask_file(path: Path) -> bool:
     return is_dicom_file(path) and mask_kind(path) is not None
 
 
+@read_apart
 def read_labels(path: Path) -> VolumeFile:
     """Read a label map.
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from lpm.apart.reading import read_apart
 from lpm.errors import FileError, InputError
 from lpm.files.affines import check_affine, geometry_notes, refuse_shear
 from lpm.files.atomic import atomic_file
@@ -102,6 +103,7 @@ def read_volume(path: Path) -> Volume:
     return read.volume
 
 
+@read_apart
 def read_volume_file(path: Path) -> VolumeFile:
     """Read a 3-D image with its affine to RAS mm, and what had to be assumed of it.
 
@@ -137,6 +139,7 @@ def _is_around(absent: NDArray[np.bool_], n: int, voxels: NDArray[Any]) -> bool:
     return bool(np.isin(np.unique(found[absent]), np.concatenate(rims)).all())
 
 
+@read_apart
 def count_voxels(path: Path) -> int:
     """Number of voxels that a volume's header claims, without reading them.
 

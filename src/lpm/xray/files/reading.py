@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lpm.apart.reading import read_apart
 from lpm.calibration import count, number
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
@@ -40,6 +41,7 @@ _WHITE_IS_ZERO = 0  # TIFF 6.0, a value of PhotometricInterpretation
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error, zlib.error)
 
 
+@read_apart
 def read_xray(path: Path, *, mm_per_px: float | None = None) -> Xray:
     """Read one radiograph.
 
@@ -134,6 +136,7 @@ def _grey_of_colours(path: Path, image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image.convert("RGB").convert("L"))
 
 
+@read_apart
 def read_field(path: Path) -> NDArray[np.bool_]:
     """Read a lung field that somebody drew.
 

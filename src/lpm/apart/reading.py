@@ -1,0 +1,129 @@
+"""Files of strangers are read apart: what ends their reader, or never ends, is an error of that file.
+
+Native readers (ITK, GDCM, VTK, Pillow, zlib) trust what they read more than anybody should. The command line, batches
+and the viewer read by helpers; a program that imports LPM reads itself, unless it asks for `reading_apart`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from lpm.apart.helper import Helper, HelperError, Limits
+from lpm.errors import FileError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+MOST_SECONDS = 900.0  # for a file or folder: a whole study from a slow disk takes minutes
+_IDLE_HELPERS = 2  # that are kept for the next file; each has 150 MB
+_CAN_READ_APART = hasattr(os, "register_at_fork")  # elsewhere than on Unix files are not handed over
+
+
+def physical_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 * 1024**3
+
+
+class _Readers:
+    """Helpers that wait for files, and whether they are asked."""
+
+    def __init__(self) -> None:
+        self.limits: Limits | None = None
+        self.asked = 0  # how often, one within another or in several threads
+        self.modules: set[str] = set()  # whose files are read apart
+        self.idle: list[Helper] = []
+        self.lock = threading.Lock()
+
+    @contextmanager
+    def taken(self) -> Iterator[Helper]:
+        """A helper of one's own; it comes back if it lives."""
+        with self.lock:
+            helper = self.idle.pop() if self.idle else None
+        helper = helper if helper is not None and helper.is_alive else Helper(self.modules)
+        try:
+            yield helper
+        finally:
+            self.give_back(helper)
+
+    def give_back(self, helper: Helper) -> None:
+        """Keep a helper for the next file, if it lives and few do."""
+        with self.lock:
+            if helper.is_alive and len(self.idle) < _IDLE_HELPERS:
+                self.idle.append(helper)
+                return
+        helper.kill()
+
+    def end(self) -> None:
+        """End those that wait."""
+        while self.idle:
+            self.idle.pop().kill()
+
+
+_readers = _Readers()
+atexit.register(_readers.end)
+if _CAN_READ_APART:
+    os.register_at_fork(after_in_child=_readers.idle.clear)  # they are the parent's
+
+
+@contextmanager
+def reading_apart(seconds: float = MOST_SECONDS, memory: int | None = None) -> Iterator[None]:
+    """While this lasts, files are read in helpers, whatever thread reads them; within another one it changes nothing.
+
+    Args:
+        seconds: Time that a file may take.
+        memory: Bytes that its reader may take; None for three quarters of the machine's.
+    """
+    limits = Limits(seconds, memory or physical_memory() * 3 // 4)
+    with _readers.lock:
+        _readers.asked += 1
+        _readers.limits = _readers.limits or (limits if _CAN_READ_APART else None)
+    try:
+        yield
+    finally:
+        with _readers.lock:
+            _readers.asked -= 1
+            _readers.limits = _readers.limits if _readers.asked else None
+
+
+def expect_files(module: str) -> None:
+    """Start a helper, which is then there when the first file comes: its start takes a second.
+
+    Args:
+        module: Module that reads such files.
+    """
+    if _readers.limits is not None and not _readers.idle:
+        _readers.give_back(Helper([module]))
+
+
+def read_apart(read: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that reads a file, its first argument.
+
+    While `reading_apart` lasts, it also raises:
+        FileError: Reading crashed, or took too much time or memory.
+    """
+    _readers.modules.add(read.__module__)
+
+    @functools.wraps(read)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        limits = _readers.limits
+        if limits is None:
+            return read(*args, **kwargs)
+        with _readers.taken() as helper:
+            try:
+                result: T = helper.call(_read, wrapped, args, kwargs, limits=limits)
+                return result
+            except HelperError as error:
+                subject = str(next(iter((*args, *kwargs.values()))))
+                given, hint = f"cannot be read: it {error}", "copy it or save it again"
+                raise FileError(subject, given, "an intact file", hint) from error
+
+    return wrapped
+
+
+def _read(read: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    return read(*args, **kwargs)
