@@ -25,8 +25,8 @@ from lpm.geometry.volumes import Volume
 from lpm.model.atlas import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas
 from lpm.model.config import AtlasConfig, DecoderConfig, ModelConfig, RegistrationConfig, TrainingConfig
-from lpm.model.samples import load_samples
-from lpm.model.training import Training
+from lpm.model.network.samples import load_samples
+from lpm.model.network.training import Training
 from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.cohort import Cohort

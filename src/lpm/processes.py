@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -11,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext
+from multiprocessing import connection
 from typing import Any, Literal
 
-from lpm.errors import WorkerDiedError
+from lpm.errors import LpmError, WorkerDiedError
 
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # as `joblib.delayed` makes it
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
@@ -106,3 +108,62 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def in_step(n: int, work: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> None:
+    """Run a function in n new processes that work in step, as those that train a network together.
+
+    The first that fails ends the others, which would wait for it for ever.
+
+    Args:
+        n: Number of processes.
+        work: Called in each with its number, then the arguments.
+        arguments: What all of them get.
+
+    Raises:
+        LpmError: One of them raised it.
+        WorkerDiedError: One ended without a word.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe(duplex=False) for _ in range(n)]
+    processes = [
+        context.Process(target=_keep_step, args=(os.getpid(), told, work, (number, *arguments)), daemon=False)
+        for number, (_, told) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+    for _, told in pipes:
+        told.close()
+    try:
+        waiting = [heard for heard, _ in pipes]
+        while waiting:
+            for heard in connection.wait(waiting):
+                waiting.remove(heard)  # type: ignore[arg-type]
+                _check_done(heard)  # type: ignore[arg-type]
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
+    finally:
+        for process in processes:
+            process.join()
+
+
+def _check_done(heard: connection.Connection) -> None:
+    try:
+        error = heard.recv()
+    except EOFError as ended:
+        raise WorkerDiedError("workers", "one ended without a word", hint="more memory, or fewer at a time") from ended
+    if error is not None:
+        raise error
+
+
+def _keep_step(parent: int, told: connection.Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watch(parent)
+    try:
+        work(*arguments)
+    except LpmError as error:
+        told.send(error)
+    else:
+        told.send(None)

@@ -12,8 +12,8 @@ from lpm.evaluation.evaluate import EvaluationConfig, evaluate_model
 from lpm.evaluation.metrics import MetricsConfig
 from lpm.model.bundle import bundle_of
 from lpm.model.config import ModelConfig
-from lpm.model.samples import load_samples
-from lpm.model.training import Training
+from lpm.model.network.samples import load_samples
+from lpm.model.network.training import Training
 from lpm.preparation.cohort import Cohort, write_manifest
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from lpm.errors import FileError, InputError, MissingExtraError
 from lpm.geometry.meshes import WorldMesh
-from lpm.model.training import LOG_COLUMNS, EpochReport
+from lpm.model.network.losses import LOSSES
+from lpm.model.network.training import EpochReport
 from lpm.preparation.config import SamplingConfig
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
 from lpm.reports import plots, scenes
@@ -62,7 +63,7 @@ def _samples(meshes: Meshes) -> tuple[StructureSurfaces, SdfSamples]:
 
 
 def _log(epochs: int) -> list[EpochReport]:
-    return [EpochReport(e, dict.fromkeys(LOG_COLUMNS, 1.0 / e) | {"normal": 0.0}, 1e-3, 1.0) for e in range(1, epochs)]
+    return [EpochReport(e, dict.fromkeys(LOSSES, 1.0 / e) | {"normal": 0.0}, 1e-3, 1.0) for e in range(1, epochs)]
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -97,7 +98,7 @@ def test_losses_make_three_pictures(tmp_path: Path) -> None:
 
 
 def test_a_loss_of_zero_and_one_epoch_can_be_drawn(tmp_path: Path) -> None:
-    log = [EpochReport(1, dict.fromkeys(LOG_COLUMNS, 0.0), 1e-3, 1.0)]
+    log = [EpochReport(1, dict.fromkeys(LOSSES, 0.0), 1e-3, 1.0)]
     for path in plot_losses(log, tmp_path):
         _pixels(path)
 

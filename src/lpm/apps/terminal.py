@@ -40,7 +40,7 @@ def say(text: str) -> None:
     screen.print(f"{plain(text)} ...", style="dim", soft_wrap=True)
 
 
-def progress() -> Progress:
+def progress(*, shown: bool = True) -> Progress:
     """A bar with what is done, how long it took and how long it will take."""
     columns = (
         TextColumn("{task.description}"),
@@ -49,7 +49,7 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=screen)
+    return Progress(*columns, console=screen, disable=not shown)
 
 
 def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:

@@ -23,13 +23,12 @@ from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
 from lpm.measurement.shapes import measure_shapes
 from lpm.model.atlas import AtlasBuild, AtlasDecoder
 from lpm.model.config import AtlasConfig, ModelConfig
-from lpm.model.decoder import Decoder
 from lpm.model.latents import LatentSpace, by_reach, principal_latents
+from lpm.model.network.decoder import Decoder
+from lpm.model.network.training import EpochReport, Training
 from lpm.model.partition import Partition, partition_from_tensors
-from lpm.model.samples import Shape, TrainingSamples
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.threads import shared_out
-from lpm.model.training import EpochReport, Training
 from lpm.preparation.cohort import Cohort
 from lpm.records import PlainName, StrictModel, read_json_model
 from lpm.structures import UNION
@@ -174,24 +173,23 @@ def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:
     """Make a bundle of a training run as it stands.
 
     Args:
-        training: After at least one epoch.
+        training: After at least one epoch; if processes train together, all of them make it.
         cohort: Cohort that the model was trained on.
         data: Provenance and licence of the data, in plain words.
     """
-    samples, codes = training.samples, training.model.codes.detach().cpu().clone()
+    shapes, codes = training.samples.shapes, training.codes()
     latents = principal_latents(codes)
-    lower = samples.surface.amin(dim=(0, 1)).tolist()
-    upper = samples.surface.amax(dim=(0, 1)).tolist()
+    lower, upper = training.box()
     structures = structure_names(cohort, training.config)
     manifest = _manifest(
         cohort,
         structures=structures,
         config=training.config,
         box=((lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])),
-        centers=_surface_centers(samples, len(structures)),
+        centers=tuple((x, y, z) for x, y, z in training.centers()),
         n_modes=latents.n_modes,
-        training_subjects=_subjects(samples.shapes),
-        training_shapes=len(samples.shapes),
+        training_subjects=tuple(shape.subject for shape in shapes if shape.copy == 0),
+        training_shapes=len(shapes),
         loss_history=tuple(_flat(report) for report in training.log),
         training_seconds=sum(report.seconds for report in training.log),
         data=data,
@@ -287,17 +285,6 @@ def _model_scale_mm(cohort: Cohort) -> float:
     """With a scale per subject, an unseen lung starts from the training subjects' mean scale."""
     scales = [cohort.world_from_model(subject).scale_mm for subject in cohort.subjects("train")]
     return float(np.mean(scales))
-
-
-def _surface_centers(samples: TrainingSamples, n_structures: int) -> tuple[tuple[float, float, float], ...]:
-    points = samples.surface.reshape(-1, 3).double()
-    structure = samples.structure.reshape(-1)
-    means = [points[structure == index].mean(dim=0).tolist() for index in range(n_structures)]
-    return tuple((x, y, z) for x, y, z in means)
-
-
-def _subjects(shapes: tuple[Shape, ...]) -> tuple[str, ...]:
-    return tuple(shape.subject for shape in shapes if shape.copy == 0)
 
 
 def _flat(report: EpochReport) -> dict[str, float]:

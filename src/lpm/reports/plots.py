@@ -46,7 +46,7 @@ from lpm.reports.scenes import (
 )
 
 if TYPE_CHECKING:  # a picture of lungs needs no torch
-    from lpm.model.training import EpochReport
+    from lpm.model.network.training import EpochReport
 
 MAX_ERROR_MM = 8.0
 SLAB_HALF_WIDTH_MM = 6.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,12 +13,14 @@ import typer
 from lpm.apps.configuration import build_config
 from lpm.apps.terminal import progress
 from lpm.errors import FileError, MisuseError
+from lpm.processes import in_step
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lpm.model.bundle import ModelBundle
     from lpm.model.config import AtlasConfig, ModelConfig
+    from lpm.model.network.group import Group
 
 
 def train(
@@ -35,6 +39,14 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of the preset's.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU if there is one.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs of this machine, or with --device cpu processes, that train together.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together; run the same command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
+    rendezvous: Annotated[
+        str | None, typer.Option(help="HOST:PORT on the first machine, where they meet; needed for --nodes.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes that sample the deformed copies.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     data: Annotated[str, typer.Option(help="Provenance and licence of the data, kept in the bundle.")] = "not stated",
@@ -54,8 +66,8 @@ def train(
     from lpm.model.config import preset as find_preset
 
     if preset == "atlas":
-        if structures == "union" or epochs or resume or device == "cuda":
-            given = "an atlas with --structures union, --epochs, --resume or --device cuda"
+        if structures == "union" or epochs or resume or device == "cuda" or devices * nodes > 1:
+            given = "an atlas with --structures union, --epochs, --resume, --device cuda, --devices or --nodes"
             raise MisuseError("--preset atlas", given, "none of them", "--preset lite trains a network")
         split: Literal["train", "all"] = "all" if all_subjects else "train"
         atlas = AtlasRun(cohort, out, build_config(AtlasConfig, config), split, jobs, data)
@@ -67,17 +79,29 @@ def train(
     options: dict[str, Any] = {"training": {"epochs": epochs}} if epochs else {}
     options |= {"structures": structures} if structures else {}
     chosen = build_config(ModelConfig, config, options, find_preset(preset).model_dump())
-    run = TrainingRun(cohort, out, chosen, _resolve_device(device), jobs=jobs, resume=resume, data=data)
-    with progress() as bar:
-        train_model(run, bar)
+    run = TrainingRun(cohort, out, chosen, _resolve_device(device, devices), jobs=jobs, resume=resume, data=data)
+    if devices * nodes == 1:
+        with progress() as bar:
+            train_model(run, bar)
+        return
+    if node_rank >= nodes:
+        raise MisuseError("--node-rank", f"{node_rank} of {nodes} machines", f"0 to {nodes - 1}")
+    if nodes > 1 and rendezvous is None:
+        raise MisuseError("--rendezvous", f"none for {nodes} machines", "HOST:PORT of the first", "head-node:29400")
+    train_together(run, Machines(devices, nodes, node_rank, rendezvous or free_meeting()))
 
 
-def _resolve_device(device: str) -> str:
+def _resolve_device(device: str, n: int) -> str:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise MisuseError("--device", "cuda, but torch finds no GPU", "a CUDA build of torch and a GPU", "--device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    found = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    most = torch.cuda.device_count() if found == "cuda" else os.cpu_count() or 1
+    if n > most:
+        has = f"{most} GPUs" if found == "cuda" else f"no GPU and {most} CPU cores"
+        raise MisuseError("--devices", f"{n}, but this machine has {has}", f"at most {most}", f"--devices {most}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -93,27 +117,89 @@ class TrainingRun:
     data: str = "not stated"
 
 
-def train_model(run: TrainingRun, bar: Progress) -> ModelBundle:
+@dataclass(frozen=True)
+class Machines:
+    """Where a network is trained by several processes.
+
+    Args:
+        devices: Processes on each machine, each with its own GPU if there are GPUs.
+        nodes: Machines.
+        node_rank: Which of them this is.
+        meeting: HOST:PORT of the first, where processes meet.
+    """
+
+    devices: int
+    nodes: int
+    node_rank: int
+    meeting: str
+
+
+def free_meeting() -> str:
+    """HOST:PORT of this machine that nobody uses."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return f"localhost:{found.getsockname()[1]}"
+
+
+def train_together(run: TrainingRun, machines: Machines) -> None:
+    """Train by several processes, those of this machine; the first of all writes the model.
+
+    Raises:
+        InputError: Processes have other versions, cohorts or configurations.
+        WorkerDiedError: One ended.
+    """
+    in_step(machines.devices, _train_with_others, (run, machines))
+
+
+def _train_with_others(number: int, run: TrainingRun, machines: Machines) -> None:
+    import torch
+
+    from lpm.batch.digests import digest_inputs
+    from lpm.model.network.group import joined, versions
+
+    rank, size = machines.node_rank * machines.devices + number, machines.nodes * machines.devices
+    if run.device == "cuda":
+        torch.cuda.set_device(number)
+    else:
+        torch.set_num_threads(max((os.cpu_count() or 1) // machines.devices, 1))
+    with joined(rank, size, machines.meeting, run.device) as group, progress(shown=rank == 0) as bar:
+        files = {"cohort": run.cohort / "cohort.json", "checkpoint": run.out / "checkpoint.safetensors"}
+        known = {name: digest_inputs([path], name, "") for name, path in files.items() if path.exists()}
+        known |= {name: "missing" for name in files if name not in known}
+        group.check_same(versions() | {"configuration": run.config.model_dump_json()} | known)
+        train_model(run, bar, group)
+
+
+def train_model(run: TrainingRun, bar: Progress, group: Group | None = None) -> ModelBundle:
     """Train, checkpoint, and write the model with its epoch log and loss curves.
+
+    Args:
+        run: What was asked for.
+        bar: Shows how far it is.
+        group: Processes that train together; the first writes.
 
     Raises:
         FileError: The folder holds a run and `resume` was not asked for.
     """
     from lpm.files.atomic import write_text
     from lpm.model.bundle import bundle_of, structure_names, write_bundle
-    from lpm.model.samples import load_samples
-    from lpm.model.training import Training, dump_log
+    from lpm.model.network.group import ALONE
+    from lpm.model.network.samples import load_samples
+    from lpm.model.network.training import Training, dump_log
     from lpm.preparation.cohort import Cohort
     from lpm.reports.plots import plot_losses
 
+    group = group or ALONE
     cohort, checkpoint = Cohort(run.cohort), run.out / "checkpoint.safetensors"
-    if checkpoint.exists() and not run.resume:
+    begun = checkpoint.exists()
+    if begun and not run.resume:
         raise FileError(str(run.out), "holds a training run", "a new folder", "--resume to go on, or another --out")
     sampling = bar.add_task("read and deform", total=None)
-    samples = load_samples(cohort, run.config, jobs=run.jobs)
+    jobs = run.jobs if group.size == 1 else 1  # processes that train together sample their own shapes
+    samples = load_samples(cohort, run.config, jobs=jobs, group=group)
     bar.remove_task(sampling)
-    training = Training(samples, len(structure_names(cohort, run.config)), run.config, run.device)
-    if checkpoint.exists():
+    training = Training(samples, len(structure_names(cohort, run.config)), run.config, run.device, group)
+    if begun:
         training.resume(checkpoint)
     n_epochs = run.config.training.epochs
     task = bar.add_task("train", total=n_epochs, completed=len(training.log))
@@ -121,10 +207,12 @@ def train_model(run: TrainingRun, bar: Progress) -> ModelBundle:
         bar.update(task, advance=1, description=f"train, loss {report.losses['total']:.4f}")
         if report.epoch % run.config.training.checkpoint_every == 0 or report.epoch == n_epochs:
             training.save(checkpoint)
-            write_text(run.out / "epochs.csv", dump_log(training.log))
+            if group.rank == 0:
+                write_text(run.out / "epochs.csv", dump_log(training.log))
     bundle = bundle_of(training, cohort, run.data)
-    write_bundle(run.out, bundle)
-    plot_losses(training.log, run.out)
+    if group.rank == 0:
+        write_bundle(run.out, bundle)
+        plot_losses(training.log, run.out)
     return bundle
 
 

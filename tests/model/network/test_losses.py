@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lpm.model.config import LossConfig
-from lpm.model.losses import Batch, compute_losses
+from lpm.model.network.losses import Batch, compute_losses
 
 
 class Sphere(nn.Module):

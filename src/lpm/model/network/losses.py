@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lpm.model.config import LossConfig
-from lpm.model.decoder import AutoDecoder
+from lpm.model.network.decoder import AutoDecoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,23 @@ class Batch:
         """Return the batch on a device."""
         return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
+    def nearness(self, config: LossConfig) -> Tensor:
+        """(b, q, s) how much each off-surface distance counts: less the farther away."""
+        return 1.0 / (1.0 + self.distance.abs() / config.near_distance)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What the means of a step are taken over, when a batch holds only a process's own part of the step's shapes.
+
+    Args:
+        shapes: Number of shapes in the step.
+        nearness: Sum of `Batch.nearness` over all of them.
+    """
+
+    shapes: int
+    nearness: Tensor
+
 
 @dataclass(frozen=True, eq=False)
 class Losses:
@@ -49,10 +66,19 @@ class Losses:
 
     def numbers(self) -> dict[str, float]:
         """Return plain numbers for a log."""
-        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+        return dict(zip(LOSSES, self.stacked().tolist(), strict=True))
+
+    def stacked(self) -> Tensor:
+        """(6,) all of them in the order of `LOSSES`, float64."""
+        return torch.stack([getattr(self, name).detach().double() for name in LOSSES])
 
 
-def compute_losses(model: AutoDecoder, batch: Batch, config: LossConfig, gradient_share: float) -> Losses:
+LOSSES = tuple(field.name for field in fields(Losses))
+
+
+def compute_losses(
+    model: AutoDecoder, batch: Batch, config: LossConfig, gradient_share: float, step: Step | None = None
+) -> Losses:
     """Evaluate the loss on a batch.
 
     The off-surface part is a plain L1, weighted towards the surface: clamping prediction and target, as DeepSDF
@@ -63,18 +89,23 @@ def compute_losses(model: AutoDecoder, batch: Batch, config: LossConfig, gradien
         batch: Points in the model frame.
         config: Weights of the parts.
         gradient_share: Share of the points at which the field's gradient is taken.
+        step: The step that the batch is a part of; the losses of all its parts add up to the step's. Default: all.
     """
     needs_gradient = config.eikonal > 0 or config.normal > 0
+    weight = batch.nearness(config)
+    step = step or Step(len(batch.shapes), weight.sum())
+    share = len(batch.shapes) / step.shapes
     n_surface = batch.surface.shape[1]
     points = torch.cat([batch.surface, batch.off_surface], dim=1)
     predicted = model(batch.shapes, points)
     on_surface = predicted[:, :n_surface].gather(2, batch.structure[..., None]).squeeze(2)
     error = (predicted[:, n_surface:] - batch.distance).abs()
-    weight = 1.0 / (1.0 + batch.distance.abs() / config.near_distance)
-    surface = on_surface.abs().mean()
-    off_surface = (weight * error).sum() / weight.sum()
-    latent = model.codes[batch.shapes].square().sum(dim=-1).mean()
-    eikonal, normal = _gradient_losses(model, batch, gradient_share) if needs_gradient else (surface.new_zeros(()),) * 2
+    surface = share * on_surface.abs().mean()
+    off_surface = (weight * error).sum() / step.nearness
+    latent = share * model.codes[batch.shapes].square().sum(dim=-1).mean()
+    eikonal, normal = surface.new_zeros(()), surface.new_zeros(())
+    if needs_gradient:
+        eikonal, normal = (share * part for part in _gradient_losses(model, batch, gradient_share))
     total = (
         config.surface * surface
         + config.off_surface * off_surface

@@ -8,8 +8,8 @@ import torch
 
 from lpm.errors import FileError, InputError
 from lpm.model.config import ModelConfig
-from lpm.model.samples import TrainingSamples, load_samples
-from lpm.model.training import Training, dump_log, learning_rate_factor, parse_log
+from lpm.model.network.samples import TrainingSamples, load_samples
+from lpm.model.network.training import Training, dump_log, learning_rate_factor, parse_log
 from lpm.preparation.cohort import Cohort
 
 
@@ -101,7 +101,7 @@ def test_checkpoint_of_other_shapes_is_refused(
 ) -> None:
     path = tmp_path / "checkpoint.safetensors"
     run(Training(samples, 2, short(tiny_config), "cpu"), 1).save(path)
-    fields = (samples.surface, samples.normals, samples.structure, samples.off_surface, samples.distance)
+    fields = (samples.own, samples.surface, samples.normals, samples.structure, samples.off_surface, samples.distance)
     fewer = TrainingSamples(samples.shapes[:8], *(tensor[:8] for tensor in fields))
     with pytest.raises(InputError, match="a checkpoint of other training shapes"):
         Training(fewer, 2, short(tiny_config), "cpu").resume(path)

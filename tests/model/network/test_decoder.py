@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from lpm.errors import InputError
 from lpm.model.config import DecoderConfig, ModelConfig, preset
-from lpm.model.decoder import AutoDecoder, ConditionedLinear, Decoder
+from lpm.model.network.decoder import AutoDecoder, ConditionedLinear, Decoder
 
 SMALL = DecoderConfig(latent_size=5, width=16, layers=3, skip_at=1, output="tanh", frequencies=1)
 
