@@ -12,7 +12,7 @@ import lpm
 from lpm.fitting.config import FitConfig
 from lpm.fitting.extraction import extract_fit
 from lpm.fitting.fitted_shape import FittedShape
-from lpm.fitting.posterior import vertex_sigma_mm, volume_sd_ml
+from lpm.fitting.posterior import sd_of_sum_ml, vertex_sigma_mm, volume_spread_ml
 from lpm.fitting.search import JointProblem, search
 from lpm.fitting.state import State
 from lpm.geometry.meshes import WorldMesh
@@ -50,7 +50,8 @@ class Fitted:
         return sum(mesh.volume_ml for own, mesh in self.meshes.items() if name in (None, own))
 
     def volume_sd_ml(self) -> float:
-        return volume_sd_ml(self.lungs.model, self.shape, dict(enumerate(self.meshes.values())))
+        meshes = enumerate(self.meshes.values())
+        return sd_of_sum_ml(volume_spread_ml(self.lungs.model, self.shape, number, mesh) for number, mesh in meshes)
 
     def sigma_mm(self, axis: int) -> float:
         """Of the left lung's surface where it faces along an axis."""

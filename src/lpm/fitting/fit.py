@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lpm.calibration import count
 from lpm.errors import InputError
@@ -25,7 +26,7 @@ from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.partition.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
-from lpm.fitting.posterior import draw_shapes, draw_surfaces, normal_interval, vertex_sigma_mm, volume_sd_ml
+from lpm.fitting.posterior import draw_shapes, draw_surfaces, normal_interval, sd_of_sum_ml, vertex_sigma_mm, volume_spread_ml
 from lpm.fitting.written import RESIDUAL_FILE, write_residual
 from lpm.geometry.extraction import Extraction, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats
@@ -139,9 +140,16 @@ class Fit:
         known["total_volume_ml"] = tuple(self.meshes)
         if name not in known:
             raise InputError("interval", repr(name), f"one of {', '.join(known)}")
-        meshes = {self.model.structures.index(structure): self.meshes[structure] for structure in known[name]}
-        mean = sum(mesh.volume_ml for mesh in meshes.values())
-        return normal_interval(mean, volume_sd_ml(self.model, self.shape, meshes), level)
+        mean = sum(self.meshes[structure].volume_ml for structure in known[name])
+        sd = sd_of_sum_ml(self._volume_spreads_ml[structure] for structure in known[name])
+        return normal_interval(mean, sd, level)
+
+    @cached_property
+    def _volume_spreads_ml(self) -> dict[str, tuple[Tensor, float]]:
+        numbers = {name: self.model.structures.index(name) for name in self.meshes}
+        return {
+            name: volume_spread_ml(self.model, self.shape, numbers[name], mesh) for name, mesh in self.meshes.items()
+        }
 
     @cached_property
     def attributes(self) -> dict[str, float]:

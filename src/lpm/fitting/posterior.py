@@ -9,7 +9,7 @@ with J the derivatives by beta and pose, and S the inverse of the fit's normal m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -81,27 +81,33 @@ def _diagonal(model: ModelBundle, shape: FittedShape, structure: int, points: Te
     return variance.clamp_min(0.0).sqrt() / length
 
 
-def volume_sd_ml(model: ModelBundle, shape: FittedShape, meshes: dict[int, WorldMesh]) -> float:
-    """Standard deviation of the summed volume of structures, ml.
+def volume_spread_ml(model: ModelBundle, shape: FittedShape, structure: int, mesh: WorldMesh) -> tuple[Tensor, float]:
+    """How a structure's volume varies: with what structures share (shape and pose), and by itself.
 
     The volume changes by minus the integral of the field's deviation over its slope: a linear functional of the field,
-    summed over some vertices. Structures share shape and pose, so their deviations go together.
+    summed over some vertices.
 
     Args:
         model: The model that was fitted.
         shape: The fit.
-        meshes: Fitted surfaces by the index of their structure.
+        structure: Index of the mesh's structure.
+        mesh: The fitted surface.
+
+    Returns:
+        (k + 9,) weights of independent standard normal variables, ml, and the variance of the rest, ml^2.
     """
-    common, own = torch.zeros(len(shape.precision), dtype=torch.float64), 0.0
-    for structure, mesh in meshes.items():
-        chosen = spread_evenly(mesh.vertices, _VERTICES)
-        points = torch.from_numpy(mesh.vertices[chosen])
-        factor, slope, length = _spread(model, shape, structure, points)
-        weight = float(mesh.face_areas.sum()) / len(chosen) / length
-        common += slope @ weight
-        inner = covariance(points, points, shape.residual.config) - factor.T @ factor
-        own += float(weight @ inner @ weight)
-    return float(np.sqrt(float(common.square().sum()) + max(own, 0.0))) / 1000.0
+    chosen = spread_evenly(mesh.vertices, _VERTICES)
+    points = torch.from_numpy(mesh.vertices[chosen])
+    factor, slope, length = _spread(model, shape, structure, points)
+    weight = float(mesh.face_areas.sum()) / len(chosen) / length / 1000.0
+    inner = covariance(points, points, shape.residual.config) - factor.T @ factor
+    return slope @ weight, max(float(weight @ inner @ weight), 0.0)
+
+
+def sd_of_sum_ml(spreads: Iterable[tuple[Tensor, float]]) -> float:
+    """Standard deviation of the summed volume of structures, whose deviations go together by what they share, ml."""
+    shared, own = zip(*spreads, strict=True)
+    return float(np.sqrt(float(torch.stack(shared).sum(dim=0).square().sum()) + sum(own)))
 
 
 def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -194,8 +200,7 @@ def _vertex_spread(model: ModelBundle, shape: FittedShape, structure: int, mesh:
     factor, slope, length = _spread(model, shape, structure, points)
     some = torch.from_numpy(spread_evenly(mesh.vertices, _ANCHORS))
     inner = covariance(points[some], points[some], config) - factor[:, some].T @ factor[:, some]
-    values, vectors = torch.linalg.eigh(inner)
-    own = vectors * values.clamp_min(0.0).sqrt()
+    own = torch.linalg.cholesky(inner + _JITTER * (config.sd_mm**2 or 1.0) * torch.eye(len(some), dtype=inner.dtype))
     if len(some) < len(points):
         own = _between(points, points[some], config) @ own
     return own / length[:, None], slope / length

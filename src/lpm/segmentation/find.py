@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lpm.calibration import number
 from lpm.geometry.volumes import Volume, as_stored
+from lpm.segmentation.axes import axes_doubts
 from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
 from lpm.segmentation.field_of_view import field_of_view
 from lpm.segmentation.gas import find_pockets, with_gas
@@ -96,13 +97,13 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
         subject: Case name for messages.
 
     Raises:
-        InputError: No lung was found.
+        InputError: No lung was found, or the header's axes are exchanged.
         MissingExtraError: The segmenter is an extra that is not installed.
         FileError: The segmenter lacks its weights.
     """
-    chosen = segmenter(policy.segmenter)
+    chosen, sized, share = segmenter(policy.segmenter), scan.adult_sized, scan.adult_share
+    turned = axes_doubts(sized, subject)
     labels = chosen.segment(scan, subject)
-    sized, share = scan.adult_sized, scan.adult_share
     labels = sized.upright.with_voxels(labels.voxels)
     pockets = find_pockets(sized, labels)
     labels = with_gas(sized, labels, pockets, policy.gas)
@@ -116,7 +117,7 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     is_usual = not (uneven or view.notes or any(pocket.is_pneumothorax for pocket in pockets))
     doubts = orientation_doubts(sized, labels, is_usual=is_usual)
     gas = [pocket.note(policy.gas, share) for pocket in pockets]
-    remarks = (*([] if view.sides else _size(share)), *view.notes, *gas, *uneven, *doubts)
+    remarks = (*turned, *([] if view.sides else _size(share)), *view.notes, *gas, *uneven, *doubts)
     ribs = {name: lung.scaled(share) for name, lung in ribs.items()}
     return FoundLungs(as_stored(upright, scan.volume), upright, chosen.name, ribs, added, remarks)
 
