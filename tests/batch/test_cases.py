@@ -9,6 +9,8 @@ import pytest
 
 from dicom_writing import Writing, rewrite, write_series
 from lpm.batch.cases import find_cases
+from lpm.batch.digests import digest_inputs
+from lpm.batch.kinds import CTS
 from lpm.errors import FileError, InputError
 from lpm.preparation.config import PreparationConfig, digest_case
 from lpm.preparation.prepare import prepare_cases
@@ -93,3 +95,32 @@ def test_two_patients_deep_in_one_folder_fail_by_name(tmp_path: Path) -> None:
     (outcome,) = prepare_cases(cases, tmp_path / "out", PreparationConfig(), jobs=1, resume=False)
     assert outcome.status == "failed"
     assert "series of 2 patients (Q7, Q8); expected one patient a folder" in outcome.message
+
+
+def test_files_of_one_name_beside_each_other_keep_their_endings(tmp_path: Path) -> None:
+    for name in ("a/ct.nii.gz", "b/ct.nii.gz", "b/ct.mha", "b/other.nrrd"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_cases([tmp_path / "a/ct.nii.gz", *(tmp_path / "b").iterdir()], CTS)
+    assert [case.subject for case in found] == ["a", "ct.mha", "ct.nii.gz", "other"]
+
+
+def test_links_are_called_by_where_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    for number in (1, 2):
+        (tmp_path / f"store/{number}.nii.gz").touch()
+        (tmp_path / f"patient_{number}").mkdir()
+        (tmp_path / f"patient_{number}/ct.nii.gz").symlink_to(tmp_path / f"store/{number}.nii.gz")
+    found = find_cases([tmp_path / f"patient_{number}/ct.nii.gz" for number in (1, 2)], CTS)
+    assert [case.subject for case in found] == ["patient_1", "patient_2"]
+
+
+def test_a_radiograph_without_a_series_is_its_own_input(tmp_path: Path) -> None:
+    write_series(tmp_path, Writing(), n=2)
+    one, other = sorted(tmp_path.iterdir())
+    rewrite((one, other), SeriesInstanceUID="")
+    before = digest_inputs([one])
+    other.unlink()
+    assert digest_inputs([one]) == before
+    rewrite([one], PatientID="another")
+    assert digest_inputs([one]) != before

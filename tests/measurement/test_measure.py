@@ -120,6 +120,34 @@ def test_meshes_of_a_folder_are_one_subject(lungs: dict[str, WorldMesh], tmp_pat
     assert read_shapes(by_folder[0], {}).meshes.keys() == lungs.keys()
 
 
+@pytest.mark.parametrize("names", [("LEFT LUNG", "RIGHT LUNG"), ("lung_L", "lung_R"), ("LeftLung", "right-lung")])
+def test_lungs_of_a_folder_are_one_subject_however_they_are_spelt(
+    lungs: dict[str, WorldMesh], names: tuple[str, str], tmp_path: Path
+) -> None:
+    for name, mesh in zip(names, lungs.values(), strict=True):
+        write_mesh(tmp_path / f"{name}.stl", mesh)
+    (subject,) = find_subjects([tmp_path])
+    assert subject.name == tmp_path.name
+    found = read_shapes(subject).meshes
+    assert {name: mesh.volume_ml for name, mesh in found.items()} == pytest.approx(
+        {name: mesh.volume_ml for name, mesh in lungs.items()}, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("names", [("LEFT LUNG.stl", "lung_L.stl"), ("left_lung.ply", "left_lung.stl")])
+def test_two_meshes_of_one_lung_are_refused(
+    lungs: dict[str, WorldMesh], names: tuple[str, str], tmp_path: Path
+) -> None:
+    for name in names:
+        write_mesh(tmp_path / name, lungs["left_lung"])
+    write_mesh(tmp_path / "RIGHT_LUNG.ply", lungs["right_lung"])
+    (subject,) = find_subjects([tmp_path])
+    with pytest.raises(InputError, match=f"{names[0]} and {names[1]} are both the left lung; .* give one of them"):
+        read_shapes(subject)
+    (alone,) = find_subjects([tmp_path / names[1]])
+    assert read_shapes(alone).meshes.keys() == {"left_lung"}
+
+
 def test_one_mesh_of_two_pieces_is_left_and_right(lungs: dict[str, WorldMesh], tmp_path: Path) -> None:
     write_mesh(tmp_path / "both.ply", joined([lungs["right_lung"], lungs["left_lung"]]))
     found = read_shapes(find_subjects([tmp_path / "both.ply"])[0], {})

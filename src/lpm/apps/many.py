@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def work_on_many(verb: str, inputs: Iterable[Path], kind: Kind, work: Work, out:
     from lpm.batch.workers import cluster_workers
     from lpm.workflows.batch.run import run_batch
 
+    # a worker that has grown is replaced by a new one: nothing for a user to act on
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     cases = find_cases([path.absolute() for path in inputs], kind)
     outcomes: list[CaseOutcome] = []
     with progress() as bar, cluster_workers(many.dask) if many.dask else nullcontext(many.jobs or 1) as jobs:

@@ -123,14 +123,23 @@ def _check_name(case: Case) -> None:
 
 
 def _told_apart(cases: Sequence[Case]) -> list[Case]:
-    """Files of one name in different folders get their folders' names."""
-    counts = Counter(case.subject for case in cases)
-    return [
-        replace(case, subject=case.path.resolve().parent.name)
-        if counts[case.subject] > 1 and case.path.is_file() and _stem(case.path) == case.subject
-        else case
-        for case in cases
-    ]
+    """Files of one name get their folders' names, or keep their endings where they lie in one folder."""
+    names = Counter(case.subject for case in cases)
+    beside = Counter((case.subject, _folder(case.path)) for case in cases)
+    found = []
+    for case in cases:
+        named = case
+        if names[case.subject] > 1 and case.path.is_file() and _stem(case.path) == case.subject:
+            folder = _folder(case.path)
+            own = case.path.name if beside[case.subject, folder] > 1 else folder.name
+            named = replace(case, subject=own)
+        found.append(named)
+    return found
+
+
+def _folder(path: Path) -> Path:
+    """Where a file lies by its name; a link's own place, not that of what it leads to."""
+    return path.parent.resolve()
 
 
 def _is_slice(path: Path) -> bool:

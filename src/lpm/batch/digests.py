@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lpm.errors import FileError
-from lpm.files.scans import scan_files
+from lpm.files.dicom.folder import series_uid
+from lpm.files.scans import is_dicom_file, scan_files
 
 _CHUNK = 1 << 20  # bytes read at a time
 
@@ -26,7 +27,8 @@ def digest_inputs(paths: Iterable[Path], *parts: str) -> str:
     for path in paths:
         if not path.exists():
             raise FileError(str(path), "no such file or folder", "what the case is made from")
-        files, folder = scan_files(path), path if path.is_dir() else path.parent
+        alone = is_dicom_file(path) and not series_uid(path)  # a radiograph may have none
+        files, folder = [path] if alone else scan_files(path), path if path.is_dir() else path.parent
         for one in files:
             hasher.update(b"" if files == [path] else one.relative_to(folder).as_posix().encode())
             _update(hasher, one)

@@ -26,7 +26,14 @@ from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.partition.parts import beyond_parts_mm, field_of_parts, part_names
 from lpm.fitting.pose import world_from_model
-from lpm.fitting.posterior import draw_shapes, draw_surfaces, normal_interval, sd_of_sum_ml, vertex_sigma_mm, volume_spread_ml
+from lpm.fitting.posterior import (
+    draw_shapes,
+    draw_surfaces,
+    normal_interval,
+    sd_of_sum_ml,
+    vertex_sigma_mm,
+    volume_spread_ml,
+)
 from lpm.fitting.written import RESIDUAL_FILE, write_residual
 from lpm.geometry.extraction import Extraction, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats

@@ -13,6 +13,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import READ_SUFFIXES, read_mesh
 from lpm.files.points import check_extent
 from lpm.files.scans import is_mask_file, read_labels
+from lpm.files.segments.names import whole_lung
 from lpm.files.segments.organ_folder import organ_subject, organs_beside
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, volume_stem
 from lpm.geometry.arrays import read_only_arrays
@@ -63,7 +64,8 @@ class Shapes:
 def find_subjects(inputs: Sequence[Path]) -> list[Subject]:
     """Turn files and folders into subjects.
 
-    A label map is a subject; so is a mesh, but for ``left_*`` and ``right_*`` of one folder, which belong together.
+    A label map is a subject; so is a mesh, but for the lungs (``LEFT LUNG``, ``lung_L``) and ``left_*`` and ``right_*``
+    of one folder, which belong together.
     A folder is a subject if it holds such meshes (as fits, cohorts and generated lungs do), a ``labels.*``, or a mask
     for each lobe or lung; else it holds subjects.
 
@@ -103,7 +105,12 @@ def _is_mesh(path: Path) -> bool:
 
 
 def _is_sided(path: Path) -> bool:
-    return _is_mesh(path) and path.stem.startswith(_SIDES)
+    return _is_mesh(path) and _structure_of(path) != _SHAPE
+
+
+def _structure_of(mesh: Path) -> str:
+    """The structure that a mesh file is named after: a lung however it is spelt, another one as it stands."""
+    return whole_lung(mesh.stem) or (mesh.stem if mesh.stem.startswith(_SIDES) else _SHAPE)
 
 
 def _grouped(files: Iterable[Path]) -> list[Subject]:
@@ -127,11 +134,11 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
 
     Raises:
         FileError: A file cannot be read.
-        InputError: Nothing in it, open meshes, or another unit than the millimetre.
+        InputError: Nothing in it, two files of one structure, open meshes, or another unit than the millimetre.
     """
     if _is_mesh(subject.files[0]):
-        meshes = {path.stem if _is_sided(path) else _SHAPE: read_mesh(path) for path in subject.files}
-        return checked_shapes(meshes, subject.name)
+        _check_once(subject)
+        return checked_shapes({_structure_of(path): read_mesh(path) for path in subject.files}, subject.name)
     read = read_labels(subject.files[0])
     with read.explaining():
         found = surfaces_of_labels(read.volume, read.meaning(structures, subject.name), subject.name)
@@ -139,6 +146,17 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
     if shapes.meshes.keys() != found.meshes.keys():
         return shapes
     return replace(shapes, boxes_mm={name: _agreed(box, shapes.meshes[name]) for name, box in found.boxes_mm.items()})
+
+
+def _check_once(subject: Subject) -> None:
+    """Refuse two files of one structure, which may be two versions of it, or two patients'."""
+    files: dict[str, Path] = {}
+    for path in subject.files:
+        structure = _structure_of(path)
+        if other := files.get(structure):
+            given = f"{other.name} and {path.name} are both the {structure.replace('_', ' ')}"
+            raise InputError(subject.name, given, "one file for each", "give one of them by itself, or move it away")
+        files[structure] = path
 
 
 def _agreed(box_mm: Box, mesh: WorldMesh) -> Box:

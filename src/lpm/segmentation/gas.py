@@ -71,9 +71,8 @@ class Pocket:
         """What is told of it."""
         name, ml = "left_lung" if self.side == LEFT else "right_lung", self.ml * adult_share**3
         if self.is_beneath:
-            return (
-                f"{name}: {ml:,.0f} ml of gas close beneath it, taken for stomach or bowel; a basal bulla looks alike"
-            )
+            what = "taken for stomach or bowel and left out; a bulla at the base looks alike"
+            return f"{name}: {ml:,.0f} ml of gas close beneath it, {what}"
         kind = "a pneumothorax" if self.is_pneumothorax else "a bulla"
         what = "left out of the lung" if self.is_pneumothorax and policy == "leave-out" else "counted as lung"
         return f"{name}: {ml:,.0f} ml of gas without lung tissue, {kind} (confidence {self.confidence:.0%}), {what}"
@@ -124,7 +123,7 @@ def _is_in_chest(place: Mask, lungs: NDArray[np.uint8]) -> bool:
 
 
 def _is_far(place: Mask, lungs: NDArray[np.uint8], grid: Volume) -> bool:
-    """Whether more than a wall parts gas from the lungs."""
+    """Whether gas lies apart from the lungs."""
     rim = place & ~ndimage.binary_erosion(place)
     return float(grown(lungs > 0, _CLOSE_MM, grid)[rim].mean()) < _CLOSE_SHARE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Lung = Literal["left_lung", "right_lung", "lungs"]
@@ -41,6 +41,24 @@ def is_plain_lung(name: str) -> bool:
     known = {*_LEFT, *_RIGHT, *_HEIGHT, *_LOBES}
     is_plain = all(word in known or word.startswith((*_LUNG, *_LOBE)) for word in _words(name))
     return is_plain and lung_of(name) in ("left_lung", "right_lung") and not re.search(r"\d", name)
+
+
+def whole_lung(name: str) -> Literal["left_lung", "right_lung"] | None:
+    """Which lung a name is that of and says nothing else: ``LEFT LUNG``, ``lung_L``; None for lobes and all else."""
+    lung = lung_of(name)
+    is_lobe = any(word in _HEIGHT or word in _LOBES or word.startswith(_LOBE) for word in _words(name))
+    return lung if lung != "lungs" and is_plain_lung(name) and not is_lobe else None
+
+
+def named_twice(names: Iterable[str]) -> str | None:
+    """Two names of one whole lung among several, in words; None if there are none."""
+    first: dict[str, str] = {}
+    for name in names:
+        if lung := whole_lung(name):
+            if lung in first:
+                return f"{first[lung]} and {name} are both the {lung.replace('_', ' ')}"
+            first[lung] = name
+    return None
 
 
 def _words(name: str) -> list[str]:

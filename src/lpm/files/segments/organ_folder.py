@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lpm.errors import InputError
-from lpm.files.segments.names import is_plain_lung, lungs_among
+from lpm.files.segments.names import is_plain_lung, lungs_among, named_twice
 from lpm.files.volumes import VolumeFile, is_volume_name, read_volume_file, volume_stem
 from lpm.geometry.volumes import Volume
 
@@ -44,9 +44,11 @@ def read_organ_folder(folder: Path) -> VolumeFile:
 
     Raises:
         FileError: A file is damaged.
-        InputError: A file is no mask, or the files are of different grids.
+        InputError: A file is no mask, two are of one lung, or the files are of different grids.
     """
     files = _lungs_in(folder)
+    if twice := named_twice(files):
+        raise InputError(str(folder), twice, "one file for each", "give one of them by itself, or move it away")
     names = dict(enumerate(files, start=1))
     found: Volume | None = None
     notes: list[str] = []
