@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from skimage import data
 
-from lpm.xray.novelty import two_pictures
+from lpm.xray.novelty import tilt_doubts, two_pictures
 from lpm.xray.reader import load_reader
 
 SIZE = 400
@@ -91,3 +91,34 @@ def test_two_pictures_in_one(shape: tuple[int, int], spacing: tuple[float, float
     pixels = np.pad(np.random.default_rng(0).random(shape).astype(np.float32), ((border, border), (0, 0)))
     found = two_pictures(pixels, spacing)
     assert (said in found) if said else not found
+
+
+def upright_fields(degrees: float, shape: tuple[int, int] = (300, 240)) -> np.ndarray:
+    """Two oval lungs that lean towards each other as lungs do, turned counter-clockwise about the picture's middle."""
+    rows, columns = (each - np.mean(each) for each in np.mgrid[: shape[0], : shape[1]].astype(float))
+    turn = np.radians(degrees)
+    up, right = -rows * np.cos(turn) - columns * np.sin(turn), columns * np.cos(turn) - rows * np.sin(turn)
+    lungs = []
+    for side, lower in ((1.0, 3.0), (-1.0, 0.0)):  # the left one lies on the picture's right
+        along, across = up + lower, right - side * (55.0 - 0.35 * up)
+        lungs.append((along / 95.0) ** 2 + (across / 32.0) ** 2 < 1.0)
+    return np.stack(lungs).astype(np.float32)
+
+
+@pytest.mark.parametrize("degrees", [-15.0, -10.0, 0.0, 10.0, 15.0])
+def test_lungs_of_a_picture_that_was_taken_askew_are_told_of(degrees: float) -> None:
+    fields = upright_fields(degrees)
+    doubts = tilt_doubts(fields, (1.0, 0.8))
+    if degrees == 0.0:
+        assert not doubts
+        return
+    (doubt,) = doubts
+    way = "counter-clockwise" if degrees > 0 else "clockwise"
+    assert doubt.endswith(f" degrees {way}: was the picture taken or scanned askew?")
+    assert float(doubt.split(" by ")[1].split()[0]) == pytest.approx(abs(degrees), abs=4.0)
+
+
+def test_tilt_is_that_of_square_pixels_and_needs_two_lungs() -> None:
+    squeezed = upright_fields(10.0)[:, ::2]
+    assert tilt_doubts(squeezed, (1.0, 0.8)) == tilt_doubts(upright_fields(10.0), (1.0, 0.8))
+    assert tilt_doubts(upright_fields(10.0) * np.float32([[[1.0]], [[0.0]]]), (1.0, 0.8)) == []

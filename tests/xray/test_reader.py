@@ -285,3 +285,21 @@ def test_a_lateral_given_as_frontal_earns_a_doubt(reader: XrayReader, real_lungs
     pixels = np.asarray(picture, np.float32) / 255.0
     assert any("no frontal" in doubt for doubt in reader.frontal(pixels).doubts)
     assert reader.looks_like_chest(pixels, lateral=True) > 0.5
+
+
+@pytest.mark.real
+def test_two_narrow_radiographs_in_one_picture_are_told_of(reader: XrayReader, real_lungs: Path) -> None:
+    first, second = (real_xray(real_lungs, name)[0] for name in reader.bundle.manifest.test_names[:2])
+    both = np.concatenate([first[:, 40:216], second[:, 40:216]], axis=1)  # 1.4 times as wide as high
+    assert any("two pictures side by side?" in doubt for doubt in reader.frontal(both).doubts)
+    assert not any("two pictures" in doubt for doubt in reader.frontal(first).doubts)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("degrees", [12, -12])
+def test_a_radiograph_photographed_askew_is_told_so(reader: XrayReader, real_lungs: Path, degrees: int) -> None:
+    image, _ = real_xray(real_lungs, reader.bundle.manifest.test_names[0])
+    turned = Image.fromarray((image * 255).astype(np.uint8)).rotate(degrees, fillcolor=10)
+    doubts = reader.frontal(np.asarray(turned, np.float32) / 255.0).doubts
+    assert any("The lungs seem tilted by" in doubt for doubt in doubts)
+    assert not any("tilted" in doubt for doubt in reader.frontal(image).doubts)

@@ -9,6 +9,10 @@ from scipy import ndimage
 from lpm.calibration import number, span
 
 _LEAST_PIECE = number("xray.least_piece")
+_LEAST_SHOWN = 0.002  # of the picture: a side that shows less tells nothing
+_MOST_TILT_DEG = number("xray.most_tilt_deg")
+_USUAL_AXES_DEG, _USUAL_BETWEEN_DEG = span("xray.usual_tilt_deg")
+_AXES_SAY = number("xray.tilt_of_axes")
 _WIDE, _TALL = span("xray.two_pictures")
 
 
@@ -51,6 +55,35 @@ def two_pictures(pixels: NDArray[np.float32], spacing: tuple[float, float]) -> s
     return ""
 
 
+def tilt_doubts(fields: NDArray[np.float32], extent: tuple[float, float]) -> list[str]:
+    """A doubt if the lungs of a frontal picture are tilted, as in a photo that was taken askew.
+
+    Args:
+        fields: (2, r, c) probabilities, left and right.
+        extent: Height and width of the picture in shares of its longer side.
+    """
+    shown = fields > 0.5
+    if min(side.mean() for side in shown) < _LEAST_SHOWN:
+        return []
+    pixel = np.array(extent) / shown.shape[1:]
+    places = [np.argwhere(side) * pixel for side in shown]
+    across = places[0].mean(axis=0) - places[1].mean(axis=0)
+    between = float(np.degrees(np.arctan2(-across[0], across[1])))
+    along = float(np.mean([_axis_deg(each) for each in places]))
+    tilt = _AXES_SAY * (along - _USUAL_AXES_DEG) + (1.0 - _AXES_SAY) * (between - _USUAL_BETWEEN_DEG)
+    if abs(tilt) <= _MOST_TILT_DEG:
+        return []
+    way = "counter-clockwise" if tilt > 0 else "clockwise"
+    return [f"The lungs seem tilted by {abs(tilt):.0f} degrees {way}: was the picture taken or scanned askew?"]
+
+
+def _axis_deg(places: NDArray[np.float64]) -> float:
+    """How far the main axis of (n, 2) rows and columns is turned counter-clockwise from upright, degrees."""
+    _, vectors = np.linalg.eigh(np.cov(places.T))
+    down, right = vectors[:, 1] * np.sign(vectors[0, 1] or 1.0)
+    return float(np.degrees(np.arctan2(right, down)))
+
+
 def field_figures(
     fields: NDArray[np.float32], extent: tuple[float, float], *, lateral: bool = False
 ) -> dict[str, float]:
@@ -62,7 +95,7 @@ def field_figures(
         lateral: Seen from the side.
     """
     shown = fields > 0.5
-    if lateral or min(side.mean() for side in shown) < 0.002:
+    if lateral or min(side.mean() for side in shown) < _LEAST_SHOWN:
         return {}
     pixel = np.array(extent) / shown.shape[1:]
     boxes = [_box(side) * np.repeat(pixel, 2) for side in shown]

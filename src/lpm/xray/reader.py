@@ -19,7 +19,7 @@ from lpm.errors import InputError
 from lpm.geometry.arrays import read_only_arrays
 from lpm.xray.bundle import XrayBundle, read_xray_bundle
 from lpm.xray.crops import Squared, Window, grid_shape, onto_picture, squared
-from lpm.xray.novelty import field_figures, strangeness, two_pictures, whole_pieces
+from lpm.xray.novelty import field_figures, strangeness, tilt_doubts, two_pictures, whole_pieces
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"  # beside the rooms
 
@@ -28,6 +28,7 @@ _LEAST_CONTRAST = 1e-3  # standard deviation of grey values: less is rounding of
 _CLOSER = number("xray.closer_look")
 _USUAL_SIDE = number("xray.usual_side")
 _MOST_EXTREME = number("xray.most_extreme")
+_HALF_IS_CHEST = number("xray.half_is_chest")
 _STRANGE = number("xray.strange_spreads")
 _LUNG_HEIGHTS_MM = span("xray.field_heights_mm")
 
@@ -131,10 +132,10 @@ class XrayReader:
         errors = self.bundle.manifest.lateral_errors if lateral else self.bundle.manifest.frontal_errors
         sides = np.array(checked.shape) * np.array(spacing or (1.0, 1.0))
         unit = np.float32(sides.max())
-        two = two_pictures(checked, spacing or (1.0, 1.0))
-        doubts = (
-            [two] * bool(two) + _doubts(answers, lateral=lateral) + _size_doubts(fields, sides if spacing else None)
-        )
+        two = two_pictures(checked, spacing or (1.0, 1.0)) or self._two_chests(checked, spacing or (1.0, 1.0))
+        doubts = [two] * bool(two) + _doubts(answers, lateral=lateral)
+        doubts += _size_doubts(fields, sides if spacing else None)
+        doubts += [] if lateral else tilt_doubts(fields, picture.extent)
         doubts += _grey_doubts(checked) + self._shape_doubts(field_figures(fields, picture.extent, lateral=lateral))
         return Reading(
             field=fields,
@@ -146,6 +147,16 @@ class XrayReader:
             answers=answers,
             doubts=tuple(doubts),
         )
+
+    def _two_chests(self, pixels: NDArray[np.float32], spacing: tuple[float, float]) -> str:
+        """Why a picture may be two: its left and its right half each look like a chest; upper halves of one do, too."""
+        half = pixels.shape[1] // 2
+        if all(self._is_chest(squared(part, spacing)) for part in (pixels[:, :half], pixels[:, -half:])):
+            return "Each half of the picture looks like a chest: two pictures side by side?"
+        return ""
+
+    def _is_chest(self, picture: Squared) -> bool:
+        return max(self._answers(picture, is_lateral).chest for is_lateral in (False, True)) > _HALF_IS_CHEST
 
     def _shape_doubts(self, figures: dict[str, float]) -> list[str]:
         far = strangeness(figures, self.bundle.manifest.typical, self.bundle.manifest.spread)
