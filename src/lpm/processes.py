@@ -55,6 +55,23 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    if sys.platform == "win32":
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(_SYNCHRONIZE, False, pid)
+        is_running = bool(handle) and kernel.WaitForSingleObject(handle, 0) != 0
+        kernel.CloseHandle(handle)
+        return is_running
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # of another user; no number of a process
+        pass
+    return True
+
+
 def in_processes(
     jobs: int, tasks: Iterable[Task], *, order: Literal["given", "finished"] = "given", ahead: int | None = None
 ) -> Iterator[Any]:
@@ -130,8 +147,9 @@ def in_step(n: int, work: Callable[..., Any], arguments: tuple[Any, ...] = ()) -
         context.Process(target=_keep_step, args=(os.getpid(), told, work, (number, *arguments)), daemon=False)
         for number, (_, told) in enumerate(pipes)
     ]
-    for process in processes:
-        process.start()
+    with _without_ctrl_c():
+        for process in processes:
+            process.start()
     for _, told in pipes:
         told.close()
     try:

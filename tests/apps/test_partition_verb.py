@@ -55,7 +55,7 @@ def test_misuse_is_refused(given: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert run(["partition", file, *LABELS, *wrong, *model, *new]) == 2
     assert "--parts: the parts of right_lung are two or more" in capsys.readouterr().err
     assert run(["partition", file, *LABELS, *PARTS, *model, "--out", str(given / "model")]) == 1
-    assert "holds a model" in capsys.readouterr().err
+    assert "is an input of this run" in capsys.readouterr().err
     assert run(["partition", file, file, *LABELS, *PARTS, *model, *new]) == 1
     assert "partition: files of one name" in capsys.readouterr().err
     assert run(["fit", "mask", file, *LABELS, *model, "--points", "200", "--spacing-mm", "8", "--parts", *new]) == 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from lpm.apart.reading import reading_apart
+from lpm.apps.kept_inputs import keeping_inputs
+from lpm.apps.start import main
 from lpm.apps.terminal import plain, screen
 from lpm.apps.verbs.breathe import breathe
 from lpm.apps.verbs.demo import demo
@@ -31,6 +31,7 @@ from lpm.apps.verbs.train import train
 from lpm.apps.verbs.view import view
 from lpm.apps.verbs.xray import xray
 from lpm.errors import LpmError, MisuseError
+from lpm.files.outputs.temporary import remove_stale_folders
 
 app = typer.Typer(
     name="lpm",
@@ -66,23 +67,15 @@ FIT_VERBS: dict[str, Callable[..., None]] = {
     "joint": fit_joint,
 }
 for name, verb in VERBS.items():
-    app.command(name)(verb)
+    app.command(name)(keeping_inputs(verb))
 for name, verb in FIT_VERBS.items():
-    fit_app.command(name)(verb)
+    fit_app.command(name)(keeping_inputs(verb))
 app.add_typer(fit_app, name="fit")
-
-
-def main() -> None:
-    """Run the command line: exit code 0 done, 1 failed, 2 misuse; a traceback only with --debug."""
-    debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    with reading_apart():
-        code = run(arguments, debug=debug)
-    sys.exit(code)
 
 
 def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run a verb in this process and return its exit code."""
+    remove_stale_folders()
     try:
         app(arguments)
     except SystemExit as stop:

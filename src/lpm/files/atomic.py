@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import shutil
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from uuid import uuid4
 
 from lpm.errors import FileError
+from lpm.files.outputs.inputs import refuse_input
+from lpm.files.outputs.temporary import is_temporary, remove, remove_stale, temporary_beside
 from lpm.records import is_plain_name
 
 _MOST_LETTERS = 240  # of a file's name with its suffix: what file systems take, less what a temporary name adds
@@ -23,14 +26,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
     names is replaced.
 
     Raises:
-        FileError: The disk refuses (full, read-only, no permission), or what is there is no regular file.
+        FileError: The disk refuses (full, read-only, no permission), or what is there is no regular file, or an input.
     """
     path = path.resolve()
+    refuse_input(path)
     if path.exists() and not path.is_file():
         raise FileError(str(path), "is no regular file", "the name of a file, new or to be replaced")
-    temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale_once(path.parent)
         yield temporary
         _sync(temporary)
         temporary.replace(path)
@@ -39,8 +44,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             raise
         raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
     finally:
-        with suppress(OSError):  # where the folder could not be made there is nothing to remove
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
 @contextmanager
@@ -48,12 +52,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; on success it replaces ``path``, on any error it is removed.
 
     Raises:
-        FileError: The disk refuses (full, read-only, no permission).
+        FileError: The disk refuses (full, read-only, no permission), or what is there is, or holds, an input.
     """
+    refuse_input(path, replaces_all=True)
     path = path.resolve()  # "." has no name, and a link stays one: the folder that it names is replaced
-    temporary = path.with_name(f".{uuid4().hex}.part.{path.name}")
+    temporary = temporary_beside(path)
     try:
         temporary.mkdir(parents=True)
+        _remove_stale_once(path.parent)
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
@@ -64,7 +70,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise
         raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
+
+
+@cache
+def _remove_stale_once(folder: Path) -> None:
+    """Remove what killed processes left beside a path that is written."""
+    remove_stale(folder)
 
 
 def _sync(file: Path) -> None:
@@ -98,8 +110,9 @@ def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> N
         what: Such an output, in words.
 
     Raises:
-        FileError: It holds something else, is a file, or is the folder in which the program runs.
+        FileError: It holds something else or an input, is a file, or is the folder in which the program runs.
     """
+    refuse_input(folder, replaces_all=True)
     if folder.exists() and not folder.is_dir():
         raise FileError(str(folder), "is a file", "a folder, new or empty", "choose another name")
     if Path.cwd().is_relative_to(folder.resolve()):
@@ -111,26 +124,34 @@ def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> N
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Folders cannot be swapped in one step everywhere: the old one steps aside first."""
-    old = path.with_name(f".{uuid4().hex}.old.{path.name}")
-    if path.exists():
-        path.rename(old)
-    try:
+    """Let a new folder take a name; the old one, if any, ends up under the new one's name or under none."""
+    if not path.exists():
         new.rename(path)
-    except OSError:
-        if old.exists():
+    elif not _exchange(new, path):
+        old = temporary_beside(path, "old")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
             old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+            raise
+        remove(old)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step, so that a kill leaves no moment without either; False where none can."""
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2 if sys.platform == "linux" else None
+    except AttributeError:  # an old C library
+        swap = None
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return swap is not None and swap(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def clear_left_overs(folder: Path) -> None:
-    """Remove what killed runs left half done in a folder; nothing else may be writing there."""
-    for path in (*folder.glob(".*.part.*"), *folder.glob(".*.old.*")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Remove what killed runs and workers left half done in a folder; nothing else may be writing there."""
+    for path in [path for path in folder.glob(".lpm-*") if is_temporary(path.name)]:
+        remove(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from lpm.errors import FileError
+from lpm.files.outputs.temporary import temporary_folder
 
 _MOST_MEMBERS = 100_000  # files: more than a study has, and not yet a trap
 _MOST_UNZIPPED = 32 * 1024**3  # bytes: as a volume of the most voxels; more is a trap
@@ -35,8 +35,7 @@ def unzipped(path: Path) -> Iterator[Path]:
     Raises:
         FileError: No zip, damaged, with more than 100,000 files, or larger than 32 GiB when unpacked.
     """
-    with TemporaryDirectory(prefix="lpm-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from lpm.errors import FileError, MisuseError
-from lpm.files.atomic import atomic_folder, write_text
+from lpm.files.atomic import atomic_folder, clear_left_overs, write_text
 from lpm.files.meshes import write_mesh
+from lpm.files.outputs.temporary import remove_stale
 from lpm.files.volumes import write_volume
 from lpm.geometry.grids import labels_of
 from lpm.measurement.table import AttributeTable
@@ -97,6 +98,7 @@ class DataSet:
         found = [path.name for path in self.out.iterdir() if path.name[0] != "."] if self.out.exists() else []
         if found and not any(name.startswith("lungs_") for name in found):
             raise FileError(str(self.out), "is not empty, and holds no generated lungs", "a new folder")
+        remove_stale(self.out)
         self.generator.prepare(self.request.ranges)
         chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
         work = (joblib.delayed(_write_some)(self, self.digest, chunk) for chunk in chunks)
@@ -104,6 +106,7 @@ class DataSet:
         for some in in_processes(jobs, work):
             done += some
             yield from some
+        clear_left_overs(self.out)
         self._finish(done)
 
     def _finish(self, lungs: Sequence[Lungs]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image as Pillow
 
 from lpm.files.atomic import atomic_file
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.motion.breath import Breath, Region
@@ -63,8 +63,8 @@ def write_breath_report(path: Path, breath: Breath, phases: Sequence[Meshes], pr
         FileError: Not a .html, or the disk refuses.
     """
     regions = breath.regions()
-    with TemporaryDirectory() as folder:
-        loop, still = Path(folder) / "loop.png", Path(folder) / "still.png"
+    with temporary_folder() as folder:
+        loop, still = folder / "loop.png", folder / "still.png"
         draw_loop(phases, loop)
         draw_still([_layer(mesh, index) for index, mesh in enumerate(breath.inspiration.values())], still)
         caption = "From expiration to inspiration and back, from the front."

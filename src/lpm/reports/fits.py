@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from matplotlib.colors import Normalize
 
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_in_haste_mm
 from lpm.geometry.arrays import read_only_arrays
@@ -62,11 +62,11 @@ def write_fit_report(path: Path, fit: Fit, seen: Seen) -> None:
     Raises:
         FileError: Not a .html, or the disk refuses.
     """
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         sections = [
             Section("What to know first", [Notes(fit.notes), Text(_RELIANCE)]),
-            Section("The lungs", [view_of(fit, seen, Path(folder)), _volumes(fit), *_measures(fit)]),
-            *_evidence(fit, seen, Path(folder)),
+            Section("The lungs", [view_of(fit, seen, folder), _volumes(fit), *_measures(fit)]),
+            *_evidence(fit, seen, folder),
             Section("What the figures mean", [Text(_meaning(fit))]),
         ]
         write_report(path, f"Lungs from {_short(fit)}", _lead(fit), sections, seen.provenance)

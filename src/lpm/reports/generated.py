@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from lpm.files.meshes import read_mesh
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
@@ -45,12 +45,12 @@ def write_generation_report(
     """
     population = data_set.generator.population
     structures = population.decode.model.structures
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         shown = [_read(data_set.out / one.name, structures) for one in lungs[:_MANY]]
         sections = [
             Section("What to know first", [Notes(_RELIANCE)]),
-            Section("The lungs", [_view(shown, lungs, Path(folder)), _side_by_side(shown, Path(folder))]),
-            Section("Size and shape, beside the real lungs", _attributes(lungs, population.table, Path(folder))),
+            Section("The lungs", [_view(shown, lungs, folder), _side_by_side(shown, folder)]),
+            Section("Size and shape, beside the real lungs", _attributes(lungs, population.table, folder)),
             Section("How they came about", [_gates(data_set.generator, lungs), Text(_MEANING)]),
         ]
         write_report(path, "Generated lungs", _lead(data_set, lungs), sections, provenance)

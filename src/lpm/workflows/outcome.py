@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lpm.files.atomic import atomic_folder
 from lpm.files.mesh_space import Space
 from lpm.files.meshes import MeshFiles
 from lpm.fitting.config import FitConfig
-from lpm.fitting.fit import Fit
+from lpm.fitting.fit import Fit, check_fit_folder
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -97,7 +98,7 @@ class OutcomeFiles:
 
 
 def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell = silent) -> dict[str, WorldMesh]:
-    """Write a fit's folder: meshes, labels, ``fit.json``, drawings, the report.
+    """Write a fit's folder, whole or not at all: meshes, labels, ``fit.json``, drawings, the report.
 
     Args:
         out: New, empty, or with an earlier fit, which gives way.
@@ -112,14 +113,21 @@ def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell =
         FileError: The folder holds something else.
         MissingExtraError: Figures without the extra ``pictures``.
     """
-    fit, views = outcome.fit, out / "views.png" if isinstance(outcome.fit, XrayFit) else None
+    check_fit_folder(out)
+    with atomic_folder(out) as folder:
+        return _write(folder, outcome, files, tell)
+
+
+def _write(folder: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell) -> dict[str, WorldMesh]:
+    fit, views = outcome.fit, folder / "views.png" if isinstance(outcome.fit, XrayFit) else None
     tell("writing meshes and labels", 0.7)
-    parts = fit.write(out, meshes=files.meshes, grid=outcome.scan, parts=files.parts, corresponding=files.corresponding)
+    grid, same = outcome.scan, files.corresponding
+    parts = fit.write(folder, meshes=files.meshes, grid=grid, parts=files.parts, corresponding=same)
     if isinstance(fit, XrayFit) and views is not None:
         draw_views(fit, views)
     if files.figures:
-        draw_fit_figures(fit, outcome.seen(views), out / "figures")
+        draw_fit_figures(fit, outcome.seen(views), folder / "figures")
     if files.report:
         tell("drawing the report", 0.9)
-        write_fit_report(out / "report.html", fit, outcome.seen(views))
+        write_fit_report(folder / "report.html", fit, outcome.seen(views))
     return parts

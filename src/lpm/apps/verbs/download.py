@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from lpm.apps.terminal import plain, screen
 from lpm.files.download import DATA_SETS, fetch, find_data_set, remote_files
+from lpm.files.outputs.locks import locked
 
 
 def download(
@@ -25,7 +26,7 @@ def download(
     screen.print(plain(f"{data_set.citation}\nLicence: {data_set.licence}"), soft_wrap=True)
     out.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=screen) as bar:
+    with locked(out), Progress(*columns, console=screen) as bar:
         for file in remote_files(data_set):
             task = bar.add_task(file.name, total=None)
             path = fetch(file, out, partial(_show, bar, task))

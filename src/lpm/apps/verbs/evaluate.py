@@ -10,6 +10,7 @@ import typer
 
 from lpm.apps.terminal import OutOption, PriorOnlyOption, fit_config, progress
 from lpm.errors import CasesFailedError
+from lpm.files.outputs.locks import locked
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,7 +42,7 @@ def evaluate(
 
     names = tuple(name.strip() for name in baselines.split(",") if name.strip() not in ("", "none"))
     chosen = EvaluationConfig(points=points, seed=seed, fit=fit_config(prior_only=prior_only) or FitConfig())
-    with progress() as bar:
+    with locked(out), progress() as bar:
         run = EvaluationRun(model, cohort, out, split, names, chosen)
         n_failed = evaluate_to_folder(run, bar)
     if n_failed:

@@ -11,6 +11,7 @@ import typer
 from lpm.apps.terminal import ModelOption, OutOption, load_bundle, plain, progress, screen
 from lpm.apps.verbs.fit.options import SpacingOption
 from lpm.errors import CasesFailedError
+from lpm.files.outputs.locks import locked
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,7 +47,7 @@ def evaluate_xray(
 
     config = XrayEvaluationConfig(split=split, baselines=baselines, spacing_mm=spacing_mm)
     run = XrayEvaluationRun(load_bundle(model), lungs, out, config, jobs)
-    with progress() as bar:
+    with locked(out), progress() as bar:
         n_failed = evaluate_xrays_to_folder(run, bar)
     if n_failed:
         raise CasesFailedError("evaluate-xray", f"{n_failed} reconstructions failed", hint=f"see {out / 'scores.csv'}")

@@ -44,6 +44,7 @@ def generate(
 
     Example: lpm generate --n 100 --volume-ml 3000:6000 --out lungs --jobs 2
     """
+    from lpm.files.outputs.locks import locked
     from lpm.population.data_set import DataSet, Request
     from lpm.population.generation import Generator
     from lpm.reports.generated import write_generation_report
@@ -57,15 +58,15 @@ def generate(
     request = Request(ranges=ranges, seed=seed, labels_mm=labels_mm, scans=scans)
     bundle = load_bundle(model)
     data_set, made = DataSet(Generator.of(bundle), request, out), []
-    with progress() as bar:
-        task = bar.add_task("generate", total=n)
-        for lungs in data_set.write_all(n, jobs=jobs):
-            made.append(lungs)
-            bar.advance(task)
-    if report:
-        write_generation_report(
-            out / "report.html", data_set, made, provenance(bundle, seed=seed, digest=data_set.digest)
-        )
+    with locked(out):
+        with progress() as bar:
+            task = bar.add_task("generate", total=n)
+            for lungs in data_set.write_all(n, jobs=jobs):
+                made.append(lungs)
+                bar.advance(task)
+        if report:
+            origin = provenance(bundle, seed=seed, digest=data_set.digest)
+            write_generation_report(out / "report.html", data_set, made, origin)
     drawn = sum(lungs.tries for lungs in made)
     files = "subjects.csv, manifest.json" + ", report.html" * report
     screen.print(f"{out}: {n} pairs of lungs ({drawn} drawn), {files}", soft_wrap=True)

@@ -106,17 +106,23 @@ def prepare_to_folder(run: PreparationRun, bar: Progress) -> Manifest:
     """Prepare all cases, then look at them together: split, scale, manifest and contact sheet."""
     from lpm.batch.cases import find_cases
     from lpm.batch.workers import cluster_workers
+    from lpm.files.outputs.inputs import refuse_inputs_in
+    from lpm.files.outputs.locks import locked
+    from lpm.files.outputs.temporary import remove_stale
     from lpm.preparation.prepare import finish_cohort, prepare_cases
 
     out = run.out.resolve()  # workers elsewhere may stand in another folder
     cases, outcomes = find_cases([path.absolute() for path in run.inputs]), []
     task = bar.add_task("prepare", total=len(cases))
-    with cluster_workers(run.dask) if run.dask else nullcontext(run.jobs) as jobs:
+    folders = {case.subject: out / "subjects" / case.subject for case in cases}
+    refuse_inputs_in(folders, {case.subject: [case.path] for case in cases})
+    with locked(out), cluster_workers(run.dask) if run.dask else nullcontext(run.jobs) as jobs:
+        remove_stale(out / "subjects")
         for outcome in prepare_cases(cases, out, run.config, jobs=jobs, resume=run.resume):
             outcomes.append(outcome)
             bar.advance(task)
             _print_outcome(outcome, bar)
-    return finish_cohort(outcomes, out, run.config, run.split, keep_rejected=run.keep_rejected)
+        return finish_cohort(outcomes, out, run.config, run.split, keep_rejected=run.keep_rejected)
 
 
 def _split_beside(inputs: list[Path]) -> Path | None:

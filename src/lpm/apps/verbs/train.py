@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ import typer
 from lpm.apps.configuration import build_config
 from lpm.apps.terminal import progress
 from lpm.errors import FileError, MisuseError
+from lpm.files.outputs.locks import locked
 from lpm.processes import in_step
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def train(
             raise MisuseError("--preset atlas", given, "none of them", "--preset lite trains a network")
         split: Literal["train", "all"] = "all" if all_subjects else "train"
         atlas = AtlasRun(cohort, out, build_config(AtlasConfig, config), split, jobs, data)
-        with progress() as bar:
+        with locked(out), progress() as bar:
             train_atlas(atlas, bar)
         return
     if all_subjects:
@@ -81,14 +83,15 @@ def train(
     chosen = build_config(ModelConfig, config, options, find_preset(preset).model_dump())
     run = TrainingRun(cohort, out, chosen, _resolve_device(device, devices), jobs=jobs, resume=resume, data=data)
     if devices * nodes == 1:
-        with progress() as bar:
+        with locked(out), progress() as bar:
             train_model(run, bar)
         return
     if node_rank >= nodes:
         raise MisuseError("--node-rank", f"{node_rank} of {nodes} machines", f"0 to {nodes - 1}")
     if nodes > 1 and rendezvous is None:
         raise MisuseError("--rendezvous", f"none for {nodes} machines", "HOST:PORT of the first", "head-node:29400")
-    train_together(run, Machines(devices, nodes, node_rank, rendezvous or free_meeting()))
+    with locked(out) if node_rank == 0 else nullcontext():  # the first machine writes
+        train_together(run, Machines(devices, nodes, node_rank, rendezvous or free_meeting()))
 
 
 def _resolve_device(device: str, n: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 import threading
 import webbrowser
 from typing import Annotated
@@ -35,14 +33,11 @@ def view(
     from lpm.apps.terminal import load_bundle
     from lpm.apps.viewer.server import ViewConfig, ViewServer
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files go
     server = ViewServer(load_bundle(model), ViewConfig(host, port, model, max_upload_mb, token))
     screen.print(f"open {server.address}  (Ctrl-C ends it)", soft_wrap=True)
     if browser:
         webbrowser.open(server.address)
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
+        threading.Event().wait()  # until a signal (lpm.apps.start)
     finally:
         server.stop()

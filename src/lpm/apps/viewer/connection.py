@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lpm.apps.viewer.uploads import Upload, without_folder
 from lpm.errors import LpmError
+from lpm.files.outputs.temporary import temporary_prefix
 
 if TYPE_CHECKING:
     from viser import ClientHandle
@@ -30,7 +31,7 @@ class Connection:
 
     def __init__(self, client: ClientHandle) -> None:
         self.client, self.lock, self.is_closed = client, threading.RLock(), False
-        self._folder = tempfile.TemporaryDirectory(prefix="lpm-view-")
+        self._folder = tempfile.TemporaryDirectory(prefix=temporary_prefix())
 
     def close(self) -> None:
         """The client has left: its files go."""

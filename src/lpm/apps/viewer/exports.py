@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import Image
 from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.files.meshes import write_mesh
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.files.volumes import write_volume
 from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh
@@ -111,7 +111,7 @@ def _write_mesh(mesh: WorldMesh, path: Path) -> None:
 
 
 def _written(name: str, write: Callable[[Path], Any]) -> bytes:
-    with TemporaryDirectory(prefix="lpm-view-") as folder:
-        path = Path(folder) / name
+    with temporary_folder() as folder:
+        path = folder / name
         write(path)
         return path.read_bytes()

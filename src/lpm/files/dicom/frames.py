@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pydicom
@@ -23,6 +22,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEnd
 from lpm.errors import FileError
 from lpm.files.dicom.headers import STRANGE, flattened
 from lpm.files.dicom.series import Slice
+from lpm.files.outputs.temporary import temporary_folder
 
 _PICTURE = (
     "SOPInstanceUID",
@@ -98,8 +98,8 @@ def _frames(path: Path, indices: Sequence[int], shape: tuple[int, int]) -> Itera
         groups, header = whole.PerFrameFunctionalGroupsSequence, _without_pixels(whole)
     except (*STRANGE, OSError, AttributeError) as error:
         raise FileError(path.name, f"cannot be read ({error})", "an intact image", "copy it again") from error
-    with TemporaryDirectory() as folder:
-        single = Path(folder) / "frame.dcm"
+    with temporary_folder() as folder:
+        single = folder / "frame.dcm"
         for index in indices:
             try:
                 _write_single(single, whole, flattened(header, groups[index]), index)

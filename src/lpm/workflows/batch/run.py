@@ -15,6 +15,9 @@ from lpm.batch.digests import digest_inputs
 from lpm.batch.workers import LocalWorkers, Workers
 from lpm.errors import FileError
 from lpm.files.atomic import atomic_folder, clear_left_overs
+from lpm.files.outputs.inputs import refuse_inputs_in
+from lpm.files.outputs.locks import locked
+from lpm.files.outputs.temporary import remove_stale
 from lpm.workflows.batch.record import CaseRecord, files_of, read_record, write_record
 from lpm.workflows.batch.tables import CaseOutcome, Tables, check_output
 
@@ -61,23 +64,29 @@ def run_batch(
         resume: Keep cases that an earlier run finished with the same input, options and model.
 
     Raises:
-        FileError: Something in the output folder would be lost, or workers elsewhere wrote out of sight.
+        FileError: Something in the output folder would be lost, another run writes there, a case's folder holds an
+            input, or workers elsewhere wrote out of sight.
     """
     out = out.resolve()  # workers elsewhere may stand in another folder
     check_output(out, [case.subject for case in cases])
+    folders = {case.subject: out / case.subject for case in cases}
+    refuse_inputs_in(folders, {case.subject: _files(case) for case in cases})
     workers = LocalWorkers(jobs) if isinstance(jobs, int) else jobs
-    tables = Tables(out, _earlier(cases, out) if resume else ())
-    done = []
-    try:
-        for case, ended in workers.each(partial(_try_case, work=work, out=out, resume=resume), cases):
-            outcome = ended or _lost(case)
-            tables.add(outcome)
-            done += [outcome.case] if outcome.status == "done" else []
-            yield outcome
-    finally:
-        tables.write()
-    clear_left_overs(out)
-    _check_written(done, out)
+    with locked(out):
+        remove_stale(out)
+        tables = Tables(out, _earlier(cases, out) if resume else ())
+        work_on = partial(_try_case, work=work, out=out, resume=resume)
+        done = []
+        try:
+            for case, ended in workers.each(work_on, cases):
+                outcome = ended or _lost(case)
+                tables.add(outcome)
+                done += [outcome.case] if outcome.status == "done" else []
+                yield outcome
+        finally:
+            tables.write()
+        clear_left_overs(out)
+        _check_written(done, out)
 
 
 def _earlier(cases: Sequence[Case], out: Path) -> Iterator[CaseOutcome]:

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lpm.errors import FileError, InputError, LpmError
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.xray.files.image import Grey, ViewName, Xray, check_size, expected_spacing, is_spacing
 
 _FRONTAL, _LATERAL = ("PA", "AP"), ("LL", "RL", "LLD", "RLD", "LAT", "LATERAL")
@@ -229,11 +229,11 @@ def _as_monochrome2(path: Path, header: Dataset) -> Iterator[Path]:
     if header.PhotometricInterpretation == "MONOCHROME2":
         yield path
         return
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         copy = pydicom.dcmread(path)
         copy.PhotometricInterpretation = "MONOCHROME2"
-        copy.save_as(Path(folder) / "copy.dcm")
-        yield Path(folder) / "copy.dcm"
+        copy.save_as(folder / "copy.dcm")
+        yield folder / "copy.dcm"
 
 
 def _windowed(values: NDArray[Any], header: Dataset, notes: list[str]) -> NDArray[Any]:
