@@ -133,6 +133,15 @@ def test_a_call_can_be_cancelled_from_another_thread() -> None:
     assert time.monotonic() - started < 5.0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing bounds memory")
+def test_a_limit_of_the_users_stays_theirs() -> None:
+    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+    code += "from lpm.apart.helper import Helper, Limits\nprint(Helper().call(abs, -1, limits=Limits(60, 8 << 30)))"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a helper in native code outlives its parent")
 def test_it_ends_with_its_parent_even_within_native_code() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -96,7 +96,7 @@ def test_helpers_are_kept_and_few() -> None:
             with pytest.raises(FileError):
                 read_mesh(Path("x.ply"))
         assert time.monotonic() - started < 1.0
-    assert 1 <= len(_readers.idle) <= 2
+    assert 1 <= len(_readers.helpers) <= 2
 
 
 def test_nothing_is_read_apart_unless_asked_for() -> None:

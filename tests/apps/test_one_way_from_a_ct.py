@@ -14,7 +14,7 @@ import pytest
 
 import lpm
 from lpm.apps.cli import run
-from lpm.apps.viewer.fit_upload import Options, fit_upload
+from lpm.apps.viewer.fits.upload import Options, fit_upload
 from lpm.errors import InputError
 from lpm.files.scans import read_scan
 from lpm.files.volumes import read_volume, write_volume

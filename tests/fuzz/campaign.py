@@ -1,11 +1,13 @@
 """Mutated files, read by a child that may die or hang: `make fuzz`, and a part of it in `make test-slow`.
 
 python tests/fuzz/campaign.py --files 10000 --seed 0
+python tests/fuzz/campaign.py --table docs/reliability.md runs/fuzz/*.json
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import selectors
@@ -14,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +26,12 @@ import numpy as np
 from corpus import Seed, write_corpus
 from mutators import mutated
 
-_START_S, _MOST_S = 120, 20  # until a child is ready, and for one file
+_START_S, _MOST_S = 600, 20  # until a child is ready, and for one file
+_GOOD = ("read", "refused", "stopped")
+_ENDS = (*_GOOD, "traceback", "hung", "died", "outside")
+_WORDS = {"stopped": "reader stopped", "died": "program died", "outside": "opened others"}
+_BEGIN, _END = "<!-- fuzz:begin -->", "<!-- fuzz:end -->"
+_IN_ANY = 0x100 | 0x20 | 0x200 | 0x2 | 0x40 | 0x80  # created, opened, deleted, written, moved (sys/inotify.h)
 
 
 class Child:
@@ -68,17 +76,56 @@ class Child:
             return pipe.readline() if ready.select(seconds) else None
 
 
+class Outside:
+    """A folder that no file may lead to, with a file that mutated ones name; watched by the kernel, where it can."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "secret.raw").write_bytes(bytes(720))
+        self.names = [str(folder / "secret.raw").encode(), b"../outside/secret.raw"]
+        self._handle = -1
+        if sys.platform == "linux":
+            libc = ctypes.CDLL(None)
+            self._handle = libc.inotify_init1(os.O_NONBLOCK)
+            libc.inotify_add_watch(self._handle, os.fsencode(folder), _IN_ANY)
+
+    def was_touched(self) -> bool:
+        """Whether anything was opened, made or removed there since this was last asked."""
+        with suppress(OSError):
+            return self._handle >= 0 and bool(os.read(self._handle, 65_536))
+        return False
+
+
 @dataclass
 class Campaign:
     """What came of many files.
 
     Args:
-        counts: How many were read, refused, and so on.
+        counts: How many were read, refused, and so on, by kind of file.
         found: What must not happen, with the name of the file that is kept.
     """
 
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
     found: list[dict[str, Any]] = field(default_factory=list)
+
+    def count(self, seed: Seed, outcome: str, name: str) -> bool:
+        """Note what came of a file; whether it may."""
+        end = outcome if outcome in _ENDS else "traceback"
+        self.counts.setdefault(kind_of(seed), Counter())[end] += 1
+        if end not in _GOOD:
+            self.found.append({"kind": seed.kind, "file": name, "outcome": outcome})
+        return end in _GOOD
+
+    @property
+    def totals(self) -> Counter[str]:
+        """How many of each outcome, over all kinds."""
+        return sum(self.counts.values(), Counter())
+
+
+def kind_of(seed: Seed) -> str:
+    """A kind of file, in words: what it is read as, and its ending."""
+    ending = "".join(seed.path.suffixes[-2:] if seed.path.name.endswith((".gz", ".seg.nrrd")) else seed.path.suffixes)
+    return f"{seed.kind} {ending or 'DICOM'}"
 
 
 def run(n_files: int, seed: int, folder: Path, kept: Path | None = None) -> Campaign:
@@ -91,18 +138,16 @@ def run(n_files: int, seed: int, folder: Path, kept: Path | None = None) -> Camp
         kept: Where files are kept that ended badly.
     """
     rng, seeds, campaign = np.random.default_rng(seed), write_corpus(folder / "corpus"), Campaign()
-    child = Child()
-    intact = _read_intact(child, seeds)
-    campaign.found += intact
+    child, outside = Child(), Outside(folder / "outside")
+    campaign.found += _read_intact(child, seeds)
     for number in range(n_files):
-        path = _written(seeds[number % len(seeds)], folder / "mutated", rng)
-        outcome = child.read(seeds[number % len(seeds)].kind, path)
-        campaign.counts[outcome if outcome in ("read", "refused", "hung", "died") else "traceback"] += 1
-        if outcome not in ("read", "refused"):
-            campaign.found.append({"kind": seeds[number % len(seeds)].kind, "file": path.name, "outcome": outcome})
-            if kept is not None:
-                kept.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, kept / f"{number}_{path.name}")
+        one = seeds[number % len(seeds)]
+        path = _written(one, folder / "mutated", outside.names, rng)
+        outcome = child.read(one.kind, path)
+        outcome = "outside" if outside.was_touched() else outcome
+        if not campaign.count(one, outcome, f"{number}_{path.name}") and kept is not None:
+            kept.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, kept / f"{seed}_{number}_{path.name}")
         if outcome in ("hung", "died"):
             child.stop()
             child = Child()
@@ -120,27 +165,57 @@ def _read_intact(child: Child, seeds: Sequence[Seed]) -> list[dict[str, Any]]:
     ]
 
 
-def _written(seed: Seed, folder: Path, rng: np.random.Generator) -> Path:
+def _written(seed: Seed, folder: Path, names: Sequence[bytes], rng: np.random.Generator) -> Path:
     """The mutated file, with what stands beside it as it was where it needs that."""
     shutil.rmtree(folder, ignore_errors=True)
-    if len(list(seed.path.parent.iterdir())) <= 30 and seed.path.parent.name in ("e", "f", "series"):
-        shutil.copytree(seed.path.parent, folder)
-    else:
-        folder.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    for other in seed.path.parent.iterdir() if seed.has_others else ():
+        os.link(other, folder / other.name)
     path = folder / seed.path.name
-    path.write_bytes(mutated(seed.path.read_bytes(), rng))
+    path.unlink(missing_ok=True)
+    path.write_bytes(mutated(seed.path.read_bytes(), rng, names))
     return path
 
 
+def table(summaries: Iterable[dict[str, Any]]) -> str:
+    """What came of campaigns, by kind of file, in Markdown."""
+    counts: dict[str, Counter[str]] = {}
+    for summary in summaries:
+        for kind, found in summary["counts"].items():
+            counts[kind] = counts.get(kind, Counter()) + Counter(found)
+    counts["**all**"] = sum(counts.values(), Counter())
+    rows = [["read as", "files", *(_WORDS.get(end, end) for end in _ENDS)], ["---", *["---:"] * (len(_ENDS) + 1)]]
+    rows += [[kind, f"{of.total():,}", *(f"{of[end]:,}" for end in _ENDS)] for kind, of in counts.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_table(page: Path, summaries: Sequence[Path]) -> None:
+    """Put the table into a page, between its markers; a page without them gets a section."""
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Reliability\n"
+    if _BEGIN not in text:
+        text += f"\n## Mutated files\n\n{_BEGIN}\n{_END}\n"
+    before, _, rest = text.partition(_BEGIN)
+    rows = table(json.loads(path.read_text(encoding="utf-8")) for path in summaries)
+    page.write_text(f"{before}{_BEGIN}\n\n{rows}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kept", type=Path, default=Path("runs/fuzz"))
+    parser.add_argument("--table", type=Path, help="page that gets the table of the summaries")
+    parser.add_argument("summaries", type=Path, nargs="*")
     given = parser.parse_args()
+    if given.table:
+        write_table(given.table, given.summaries)
+        return
     with tempfile.TemporaryDirectory() as folder:
         campaign = run(given.files, given.seed, Path(folder), given.kept)
-    print(json.dumps({"files": given.files, "seed": given.seed, **campaign.counts}, indent=1))
+    summary = {"files": given.files, "seed": given.seed, "counts": campaign.counts, "found": campaign.found}
+    given.kept.mkdir(parents=True, exist_ok=True)
+    (given.kept / f"{given.seed}.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    print(json.dumps(campaign.totals))
     for found in campaign.found:
         print(found["kind"], found["file"], found["outcome"].strip().splitlines()[-1], sep=": ")
     sys.exit(bool(campaign.found))

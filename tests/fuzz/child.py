@@ -12,16 +12,20 @@ from pathlib import Path
 
 from readers import READERS
 
+from lpm.apart.reading import reading_apart
 from lpm.errors import LpmError
 
 _MOST_MEMORY = 6 * 1024**3  # bytes of address space beyond what the imports have taken
+_MOST_S = 15.0  # for a file's reader
 
 
 def outcome(kind: str, path: Path) -> str:
-    """``read``, ``refused``, or the end of a traceback."""
+    """``read``, ``refused``, ``stopped`` if its reader had to be, or the end of a traceback."""
     try:
         READERS[kind](path)
     except LpmError as error:
+        if "cannot be read: it " in str(error):
+            return "stopped"
         return "refused" if str(error) else "an error that says nothing"
     except BaseException:  # whatever else it is, it is what is looked for
         return traceback.format_exc()[-1500:]
@@ -36,9 +40,10 @@ def main() -> None:
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + _MOST_MEMORY, taken + _MOST_MEMORY))
     print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        kind, path = json.loads(line)
-        print(json.dumps(outcome(kind, Path(path))), file=answers, flush=True)
+    with reading_apart(_MOST_S, _MOST_MEMORY):
+        for line in sys.stdin:
+            kind, path = json.loads(line)
+            print(json.dumps(outcome(kind, Path(path))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 Mutator = Callable[[bytes, np.random.Generator], bytes]
+_FILE = re.compile(rb"(ElementDataFile *= *|data ?file: *|\"file\": *\")([^\n\"]+)")
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 _HOSTILE = [b"-1", b"0", b"65535", b"4294967295", b"9" * 5000, b"1e30", b"nan", b"inf", b"-inf", b"../../../etc/passwd"]
+_WORD = re.compile(rb"[A-Za-z_]{4,}")
+_LED = 0.08  # of the files
 _INTS = [0, -1, 1, 0x7FFFFFFF, -0x80000000]
 
 
@@ -61,8 +64,28 @@ def nested(data: bytes, rng: np.random.Generator) -> bytes:
 MUTATORS: tuple[Mutator, ...] = (flipped, cut, repeated, renumbered, reworded, nested)
 
 
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """One or two things happen to it."""
+def led_outside(data: bytes, rng: np.random.Generator, names: Sequence[bytes]) -> bytes:
+    """Where it names a file, it names another; else a word does."""
+    name = names[rng.integers(len(names))]
+    if _FILE.search(data[:20_000]):
+        return _FILE.sub(lambda found: found[1] + name, data, count=1)
+    words = list(_WORD.finditer(data[:20_000]))
+    if not words:
+        return flipped(data, rng)
+    chosen = words[rng.integers(len(words))]
+    return data[: chosen.start()] + name + data[chosen.end() :]
+
+
+def mutated(data: bytes, rng: np.random.Generator, names: Sequence[bytes]) -> bytes:
+    """One or two things happen to it; now and then it names a file that it must not.
+
+    Args:
+        data: Intact.
+        rng: Source of chance.
+        names: Files that it must not name.
+    """
+    if names and rng.random() < _LED:
+        return led_outside(data, rng, names)
     for _ in range(1 + (rng.random() < 0.3)):
         data = MUTATORS[rng.integers(len(MUTATORS))](data, rng)
     return data

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lpm.apps.configuration import build_config
-from lpm.apps.viewer.fit_upload import read_truth
+from lpm.apps.viewer.fits.upload import read_truth
 from lpm.files.arrays import read_arrays
 from lpm.files.meshes import read_mesh
 from lpm.files.points import read_points
 from lpm.files.scans import read_labels, read_scan, scan_files
+from lpm.files.segments.nnunet import read_dataset_labels
 from lpm.model.bundle import read_bundle
 from lpm.preparation.cohort import Cohort, read_split
 from lpm.preparation.config import PreparationConfig
+from lpm.xray.bundle import read_xray_bundle
 from lpm.xray.files.reading import read_field, read_xray
 from lpm.xray.files.views import read_placed_views
 
@@ -50,6 +52,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "mesh": _mesh,
     "arrays": lambda path: read_arrays(path, ("points_mm", "normals", "structure")),
     "bundle": _bundle,
+    "reader": lambda path: read_xray_bundle(path.parent),
+    "dataset": read_dataset_labels,
     "cohort": _cohort,
     "split": lambda path: read_split(path, ["a", "b"]),
     "views": read_placed_views,

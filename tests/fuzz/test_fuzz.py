@@ -15,4 +15,4 @@ from campaign import run
 def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     campaign = run(300, seed=1, folder=tmp_path)
     assert campaign.found == []
-    assert campaign.counts["refused"] > 100
+    assert campaign.totals["refused"] > 100

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lpm.apps.cli import run
-from lpm.apps.viewer.fit_upload import Options, fit_upload
+from lpm.apps.viewer.fits.upload import Options, fit_upload
 from lpm.errors import MisuseError
 from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
@@ -54,7 +54,7 @@ def test_further_evidence_is_read_by_the_name_of_its_file(points: Path, phantom:
     told: list[str] = []
     fit_run = FitRun(load().bundle, None, SPACING_MM, also=(points,), tell=lambda text, _: told.append(text))
     outcome = fit_labels_file(fit_run, tmp_path / "m.nii.gz", MaskFitConfig(n_points=200))
-    assert told == ["reading m.nii.gz", f"fitting {outcome.fit.observed}"]
+    assert told == ["reading m.nii.gz", "finding the surface of m.nii.gz", f"fitting {outcome.fit.observed}"]
     assert outcome.fit.observed.endswith("; 80 surface points")
     assert outcome.points_mm is not None
     assert len(outcome.points_mm) > 80 + 100

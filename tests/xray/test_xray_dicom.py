@@ -308,8 +308,8 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     ("kept", "message"),
     [
         (200, r"a: (damaged DICOM|DICOM .* without pixels)"),
-        (2000, r"a: 2000 bytes for 80 x 100 pixels; expected at least 16000. Try: copy it again"),
-        (-2, r"a: cannot be decoded \(Explicit VR"),
+        (2000, r"a: damaged \(\(7FE0,0010\) ends at byte 16,766 of 2,000\); .* Try: copy it again"),
+        (-2, r"a: damaged \(\(7FE0,0010\) ends at byte 16,766 of 16,764\)"),
     ],
 )
 def test_half_a_file_is_refused(tmp_path: Path, kept: int, message: str) -> None:
@@ -337,5 +337,5 @@ def test_a_damaged_stream_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_size_that_the_pixels_do_not_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"a: \d+ bytes for 4000 x 4000 pixels"):
+    with pytest.raises(FileError, match=r"a: 16,000 bytes for 4000 x 4000 pixels"):
         read_xray(write(tmp_path / "a", Rows=4000, Columns=4000))

@@ -59,6 +59,7 @@ class Helper:
         self._process = _STARTING.submit(_started, command, theirs.fileno()).result()
         theirs.close()
         self.is_alive, self._is_busy, self._is_there = True, False, False
+        self.calls = 0
         with suppress(ConnectionError):  # it cannot start, which its first call will say
             send(self._channel, (list(modules), self._kept), {})
 
@@ -78,6 +79,7 @@ class Helper:
             Exception: Whatever the function or `listen` raises; if it was `listen`, the helper is gone, too.
         """
         self._is_busy = True
+        self.calls += 1
         try:
             if not self._is_there:
                 self._answer(_START_S, None)
@@ -192,4 +194,5 @@ def _limit(memory: int) -> None:
         import resource
 
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + memory, resource.RLIM_INFINITY))
+        own, hard = taken + memory, resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (own if hard == resource.RLIM_INFINITY else min(own, hard), hard))

@@ -6,7 +6,6 @@ and the viewer read by helpers; a program that imports LPM reads itself, unless 
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import threading
@@ -14,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from lpm.apart.helper import Helper, HelperError, Limits
+from lpm.apart.helper import HelperError, Limits
+from lpm.apart.pool import HelperPool
 from lpm.errors import FileError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 MOST_SECONDS = 900.0  # for a file or folder: a whole study from a slow disk takes minutes
-_IDLE_HELPERS = 2  # that are kept for the next file; each has 150 MB
 _CAN_READ_APART = hasattr(os, "register_at_fork")  # elsewhere than on Unix files are not handed over
 
 
@@ -30,44 +29,16 @@ def physical_memory() -> int:
 
 
 class _Readers:
-    """Helpers that wait for files, and whether they are asked."""
+    """Whether files are read by helpers, and those that wait for files."""
 
     def __init__(self) -> None:
         self.limits: Limits | None = None
         self.asked = 0  # how often, one within another or in several threads
-        self.modules: set[str] = set()  # whose files are read apart
-        self.idle: list[Helper] = []
         self.lock = threading.Lock()
-
-    @contextmanager
-    def taken(self) -> Iterator[Helper]:
-        """A helper of one's own; it comes back if it lives."""
-        with self.lock:
-            helper = self.idle.pop() if self.idle else None
-        helper = helper if helper is not None and helper.is_alive else Helper(self.modules)
-        try:
-            yield helper
-        finally:
-            self.give_back(helper)
-
-    def give_back(self, helper: Helper) -> None:
-        """Keep a helper for the next file, if it lives and few do."""
-        with self.lock:
-            if helper.is_alive and len(self.idle) < _IDLE_HELPERS:
-                self.idle.append(helper)
-                return
-        helper.kill()
-
-    def end(self) -> None:
-        """End those that wait."""
-        while self.idle:
-            self.idle.pop().kill()
+        self.helpers = HelperPool(set())
 
 
 _readers = _Readers()
-atexit.register(_readers.end)
-if _CAN_READ_APART:
-    os.register_at_fork(after_in_child=_readers.idle.clear)  # they are the parent's
 
 
 @contextmanager
@@ -96,8 +67,9 @@ def expect_files(module: str) -> None:
     Args:
         module: Module that reads such files.
     """
-    if _readers.limits is not None and not _readers.idle:
-        _readers.give_back(Helper([module]))
+    if _readers.limits is not None:
+        _readers.helpers.modules.add(module)
+        _readers.helpers.expect()
 
 
 def read_apart(read: Callable[P, T]) -> Callable[P, T]:
@@ -106,14 +78,14 @@ def read_apart(read: Callable[P, T]) -> Callable[P, T]:
     While `reading_apart` lasts, it also raises:
         FileError: Reading crashed, or took too much time or memory.
     """
-    _readers.modules.add(read.__module__)
+    _readers.helpers.modules.add(read.__module__)
 
     @functools.wraps(read)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         limits = _readers.limits
         if limits is None:
             return read(*args, **kwargs)
-        with _readers.taken() as helper:
+        with _readers.helpers.taken() as helper:
             try:
                 result: T = helper.call(_read, wrapped, args, kwargs, limits=limits)
                 return result

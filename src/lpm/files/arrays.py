@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
+from lpm.files.zips import check_unpacked
 
+_MOST_BYTES = 8 * 1024**3  # of arrays, unpacked: a subject's are a hundredth of it
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -39,6 +41,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
         raise FileError(str(path), "no such file", "an npz")
     try:
         with np.load(path, allow_pickle=False) as archive:
+            check_unpacked(path, archive.zip.infolist(), _MOST_BYTES)
             if missing := set(names) - set(archive.files):
                 raise FileError(
                     str(path), f"holds {sorted(archive.files)}", f"also {sorted(missing)}", "prepare it again"

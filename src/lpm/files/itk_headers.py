@@ -6,6 +6,7 @@ could end the process, or make another file of this machine pass for the sender'
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ _LONGEST_TEXT = 65_536  # letters of a line, such as what a segment was made by
 _LONGEST_LINE = 4096  # letters of a field, and
 _LONGEST_NAME = 255  # of a word in it, such as a file's name, and
 _LONGEST_WORD = 64  # of a number
+_MOST_INFLATED, _MOST_UNZIPPED = 1032, 1 << 20  # times that gzip and bzip2 make data smaller, at most
 _MOST_CHANNELS = 16  # values a voxel: more than one is refused later, by its name
 _NUMBERS = re.compile(r"[\d\s.,()+\-eE]*")
 _SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -41,12 +43,27 @@ def check_itk_header(path: Path) -> list[Path]:
     if suffix not in _SUFFIXES:
         return [path]
     fields = _nrrd_fields(path) if suffix in (".nrrd", ".nhdr") else _metaimage_fields(path)
-    _check_axes(path, fields)
+    n_voxels = _check_axes(path, fields)
     named = fields.get("data file", fields.get("elementdatafile", "LOCAL"))
-    return [path] if named.upper() == "LOCAL" else [path, _beside(path, named)]
+    files = [path] if named.upper() == "LOCAL" else [path, _beside(path, named)]
+    most = files[-1].stat().st_size * _most_in_a_byte(fields)
+    if n_voxels > most:
+        given = f"{files[-1].stat().st_size} bytes for {n_voxels} voxels"
+        raise FileError(str(path), given, "an intact volume", "copy it or save it again")
+    return files
 
 
-def _check_axes(path: Path, fields: dict[str, str]) -> None:
+def _most_in_a_byte(fields: dict[str, str]) -> int:
+    """Most voxels that a byte of the file can stand for."""
+    encoding = fields.get("encoding", "")
+    if encoding.lower() in ("bzip2", "bz2"):
+        return _MOST_UNZIPPED
+    is_zipped = encoding.lower() in ("gzip", "gz") or fields.get("compresseddata", "").lower() == "true"
+    return _MOST_INFLATED if is_zipped else 1
+
+
+def _check_axes(path: Path, fields: dict[str, str]) -> int:
+    """The number of values."""
     for name, value in fields.items():
         longest = max(map(len, value.split()), default=0)
         if longest > _LONGEST_NAME or (_NUMBERS.fullmatch(value) and longest > _LONGEST_WORD):
@@ -57,6 +74,7 @@ def _check_axes(path: Path, fields: dict[str, str]) -> None:
         raise _damaged(path, f"{n_axes} axes of sizes {' '.join(sizes)[:80]!r}")
     if "elementnumberofchannels" in fields:
         _whole(path, fields, "elementnumberofchannels", _MOST_CHANNELS)
+    return math.prod(int(size) for size in sizes)
 
 
 def _whole(path: Path, fields: dict[str, str], name: str, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ READ_SUFFIXES = (*MESH_SUFFIXES, ".vtk")
 # glTF is in metres, y up, z to the front
 _GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
 
-
+_VTP_COUNT = re.compile(rb'NumberOf(Components|Points|Polys|Verts|Lines|Strips|Cells)\s*=\s*"\s*([+-]?\d+)')
+_MOST_INFLATED = 1032  # times that zlib makes data smaller, at most
+_MOST_COMPONENTS = 64  # numbers of an array for each point
 _MOST_GLTF_M = 10.0  # no part of a person is longer
 
 
@@ -155,6 +158,18 @@ def _as_stored(path: Path) -> WorldMesh:
 
 def _read_vtp(path: Path) -> WorldMesh:
     pyvista = import_extra("pyvista", "pictures", str(path), ", or convert to .ply")
+    _check_vtp(path)
     data = pyvista.read(str(path)).triangulate()
     points = in_space(np.asarray(data.points, dtype=np.float64), space_of_fields(data))
     return WorldMesh(points, np.asarray(data.regular_faces))
+
+
+def _check_vtp(path: Path) -> None:
+    """Refuse counts that the file cannot hold: VTK takes memory on their word, and ends the process on odd ones."""
+    content = path.read_bytes()
+    most = _MOST_INFLATED * len(content)
+    for name, value in _VTP_COUNT.findall(content):
+        low, high = (1, _MOST_COMPONENTS) if name == b"Components" else (0, most)
+        if len(value) > 20 or not low <= int(value) <= high:
+            given = f"NumberOf{name.decode()} {value[:20].decode()!r}"
+            raise FileError(str(path), given, f"{low} to {high}", "an intact file")

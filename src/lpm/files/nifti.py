@@ -24,6 +24,8 @@ from lpm.geometry.frames import Floats
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 _CHUNK = 1 << 22  # bytes read at once
+_MOST_BEHIND = 1 << 26  # bytes behind the voxels: what a program may append; a compressed trap has more
+_MOST_INFLATED = 1032  # times that gzip makes data smaller, at most
 _UNITS_MM = {"meter": 1e3, "micron": 1e-3}
 _SAME_SIZE = 0.01  # of a voxel: what headers round off
 _GEOMETRY = 1e-3  # of a unit: what a header's float32 rounds off
@@ -88,13 +90,20 @@ def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray[Any]:
         FileError: Damaged, or fewer values than the header claims.
     """
     n_bytes = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    if n_bytes > (most := path.stat().st_size * (_MOST_INFLATED if _is_zipped(path) else 1)):
+        raise FileError(
+            str(path), f"holds at most {most} of {n_bytes} bytes of voxels", hint="copy or download it again"
+        )
     stored = np.empty(n_bytes, dtype=np.uint8)
     with _opened(path) as file:
         file.seek(header.offset)
         if (found := _fill(stored, file)) < n_bytes:
             raise FileError(str(path), f"holds {found} of {n_bytes} bytes of voxels", hint="copy or download it again")
-        while file.read(_CHUNK):  # the checksum is at the end of a compressed file
-            pass
+        behind = 0
+        while more := file.read(_CHUNK):  # the checksum is at the end of a compressed file
+            if (behind := behind + len(more)) > _MOST_BEHIND:
+                given = f"more than {_MOST_BEHIND >> 20} MiB behind its voxels"
+                raise FileError(str(path), given, "nothing there", "save it again")
     voxels = stored.view(header.dtype).reshape(header.shape, order="F")
     if (header.slope, header.intercept) == (1.0, 0.0):
         return voxels.astype(header.dtype.newbyteorder("="), copy=False)
@@ -113,12 +122,15 @@ def _fill(buffer: NDArray[np.uint8], file: BinaryIO) -> int:
     return found
 
 
+def _is_zipped(path: Path) -> bool:
+    with path.open("rb") as raw:
+        return raw.read(2) == b"\x1f\x8b"
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as raw:
-        is_zipped = raw.read(2) == b"\x1f\x8b"
     try:
-        with gzip.open(path) if is_zipped else path.open("rb") as file:
+        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
             yield cast(BinaryIO, file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(str(path), f"damaged ({error})", hint="copy or download it again") from error

@@ -21,12 +21,14 @@ from lpm.files.clouds.pcd import read_pcd
 from lpm.files.clouds.table import MIN_POINTS, read_table
 from lpm.files.clouds.vtk import read_vtk_points
 from lpm.files.mesh_space import Space, in_space, mark_of
+from lpm.files.zips import check_unpacked
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, as_points
 from lpm.structures import LUNGS_MM
 
 __all__ = ["MIN_POINTS", "POINT_SUFFIXES", "PointFile", "check_extent", "read_points", "write_points"]
 
+_MOST_BYTES = 4 * 1024**3  # of arrays, unpacked: 170 million points
 _LEAST = 0.06  # of the whole's extent: a part of it in mm, at least
 _MOST = 2.0  # of the whole's extent: the whole in mm, at most
 _USUAL = (0.3, 1.4)  # of the whole's extent: the whole, usually, by which another unit is guessed
@@ -211,6 +213,7 @@ def _read_npy(path: Path) -> Cloud:
 
 def _read_npz(path: Path) -> Cloud:
     with np.load(path, allow_pickle=False) as archive:
+        check_unpacked(path, archive.zip.infolist(), _MOST_BYTES)
         names = archive.files
         name = next((n for n in ("points_mm", "points") if n in names), names[0] if len(names) == 1 else None)
         if name is None:

@@ -6,7 +6,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,9 +54,19 @@ def _check_limits(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
     if len(members) > _MOST_MEMBERS:
         given, hint = f"{len(members):,} files", "zip the one series, or unpack it and give the folder"
         raise FileError(str(path), given, f"at most {_MOST_MEMBERS:,}", hint)
+    check_unpacked(path, members, _MOST_UNZIPPED)
+
+
+def check_unpacked(path: Path, members: Iterable[zipfile.ZipInfo], most: int) -> None:
+    """Refuse members of a zip that claim too many bytes together; they give no more than they claim.
+
+    Raises:
+        FileError: More than `most`.
+    """
     size = sum(member.file_size for member in members)
-    if size > _MOST_UNZIPPED:
-        raise FileError(str(path), f"{size / 1024**3:.0f} GiB unpacked", "at most 32 GiB", "unpack it")
+    if size > most:
+        given, expected = f"{size / 1024**3:.1f} GiB unpacked", f"at most {most / 1024**3:.3g} GiB"
+        raise FileError(str(path), given, expected, "a smaller one, or unpack it")
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:

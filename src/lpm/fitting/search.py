@@ -11,7 +11,10 @@ each term may estimate its noise anew; the search then goes on, and ends on a pl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +29,7 @@ from lpm.model.bundle import ModelBundle
 from lpm.model.levenberg_marquardt import LevenbergMarquardt, NormalEquations
 
 StopReason = Literal["plateau", "iteration limit"]
+_STEPS: ContextVar[Callable[[], None]] = ContextVar("_STEPS", default=lambda: None)  # told of each step of a search
 _QUIET_STEPS = 2  # steps in a row that gain next to nothing: one alone may be a failed try
 
 
@@ -133,6 +137,21 @@ class JointProblem:
         )
 
 
+@contextmanager
+def counted_steps(told: Callable[[int], None]) -> Iterator[None]:
+    """While this lasts, the steps of all searches of this thread are counted.
+
+    Args:
+        told: Told how many were done, after each.
+    """
+    n = itertools.count(1)
+    token = _STEPS.set(lambda: told(next(n)))
+    try:
+        yield
+    finally:
+        _STEPS.reset(token)
+
+
 def search(model: ModelBundle, terms: Sequence[Term], config: FitConfig, start: State) -> Found:
     """Search for the shape and pose that explain all evidence, from a start.
 
@@ -154,6 +173,7 @@ def search(model: ModelBundle, terms: Sequence[Term], config: FitConfig, start: 
     while stop_reason is None:
         gain = advance(descent, terms)
         iterations += 1
+        _STEPS.get()()
         quiet = quiet + 1 if gain < config.tolerance else 0
         if quiet >= _QUIET_STEPS:
             settled = [term.settle(descent.at.state) for term in terms]

@@ -83,6 +83,8 @@ def fit_evidence_files(run: FitRun, files: EvidenceFiles) -> Outcome:
     grid = None if files.grid is None else _told_scan(run, files.grid)
     masks = [told_labels(run, path, files.meaning) for path in files.masks]
     radiographs = [told_radiograph(run, path, side, files.taken) for side, path in files.pictures]
+    if masks:
+        run.tell(f"finding the surface of {' and '.join(path.name for path in files.masks)}", 0.15)
     rng = np.random.default_rng(run.seed)
     surfaces = [_drawn(run, path, files.meaning.n_points) for path in files.points]
     surfaces += [observe_mask(run.model, labels, rng=rng, config=meaning) for labels, meaning in masks]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,10 @@ from fake_client import Client
 
 pytest.importorskip("viser")
 
-from lpm.apps.viewer import fit_job
 from lpm.apps.viewer.connection import Connection
-from lpm.apps.viewer.fit_job import FitJob, FitService
-from lpm.apps.viewer.fit_upload import Options
+from lpm.apps.viewer.fits.job import FitJob
+from lpm.apps.viewer.fits.queue import Place
+from lpm.apps.viewer.fits.service import FitService, Task
 from lpm.errors import FileError
 from lpm.workflows.outcome import Outcome, Tell
 
@@ -20,25 +21,43 @@ WAIT_S = 10.0
 FIT: Any = SimpleNamespace(observed="120 surface points", notes=("a doubt",))
 
 
+class Service(FitService):
+    """Fits as a test wants, in this process."""
+
+    def __init__(self, fit: Any) -> None:
+        super().__init__(SimpleNamespace(), 2)  # type: ignore[arg-type]
+        self._fit = fit
+
+    def fit(self, place: Place, task: Task, tell: Tell) -> Outcome:
+        place.wait_to_read()
+        place.wait_to_fit()
+        found: Outcome = self._fit(place, task, tell)
+        return found
+
+
 class Page:
     """A job on a page, with a fit that does what a test wants."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, radiographs: Any = None) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, radiographs: Any = None, service: Service | None = None
+    ) -> None:
         self.client, self.shown, self.known = Client(), [], []
         self.may_go, self.ended = threading.Event(), threading.Event()
         self.error: Exception | None = None
         self.radiographs = radiographs or {}
-        monkeypatch.setattr(fit_job, "fit_upload", self.fit)
-        service = FitService(SimpleNamespace(), 2)  # type: ignore[arg-type]
+        self.service = service or Service(self.fit)
         client: Any = self.client
-        self.job = FitJob(Connection(client), service, client.gui, self.shown.append)
+        self.job = FitJob(Connection(client), self.service, client.gui, self.shown.append)
         end = self.job._panel.end
         monkeypatch.setattr(self.job._panel, "end", lambda *a, **k: (end(*a, **k), self.ended.set()))
 
-    def fit(self, model: Any, kind: str, path: Any, options: Options, known: Any, tell: Tell) -> Outcome:
-        self.known.append(dict(known))
+    def fit(self, place: Place, task: Task, tell: Tell) -> Outcome:
+        self.known.append(dict(task.known))
         tell("fitting", 0.5)
-        assert self.may_go.wait(WAIT_S)
+        with place.worked_on(self.may_go.set):
+            assert self.may_go.wait(WAIT_S)
+        if place.reason:
+            raise place.reason
         if self.error:
             raise self.error
         tell("read", None)
@@ -72,7 +91,7 @@ def test_a_second_file_is_refused_while_one_is_fitted(monkeypatch: pytest.Monkey
     page.upload()
     assert page.client.gui.widgets["Chest CT"].disabled
     page.upload(name="other.csv")
-    page.job._refuse("large.nii.gz", 3 * 1024**2)
+    page.job._refuse("large.nii.gz", page.service.budget.refusal(3 * 1024**2))
     assert page.client.told == ["large.nii.gz: 3 MB; expected one file at a time, of at most 2 MB"]
     page.may_go.set()
     assert page.ended.wait(WAIT_S)
@@ -119,3 +138,36 @@ def test_nothing_is_shown_to_who_has_left(monkeypatch: pytest.MonkeyPatch) -> No
     while page.job._is_busy:
         pass
     assert page.shown == []
+
+
+def test_a_fit_is_stopped_and_the_next_file_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(monkeypatch)
+    page.upload()
+    assert page.client.gui.widgets["Stop"].visible
+    page.client.gui.widgets["Stop"].fire()
+    assert page.ended.wait(WAIT_S)
+    assert "p.csv: stopped" in page.text
+    assert not page.client.gui.widgets["Stop"].visible
+    assert page.shown == []
+
+
+def test_who_waits_is_told_how_many_are_ahead_and_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Page(monkeypatch)
+    others = [Page(monkeypatch, service=first.service) for _ in range(2)]
+    for page in (first, *others):
+        page.upload()
+        until(lambda page=page: page.job._is_busy and page.job._place in first.service.queue._places)  # type: ignore[misc]
+    until(lambda: "p.csv: waiting for its turn, one file ahead" in others[0].text)
+    until(lambda: "p.csv: waiting for its turn, 2 files ahead" in others[1].text)
+    others[0].client.gui.widgets["Stop"].fire()
+    until(lambda: "p.csv: waiting for its turn, one file ahead" in others[1].text)
+    first.may_go.set()
+    assert others[1].ended.wait(WAIT_S)
+    assert [len(page.shown) for page in (first, *others)] == [1, 0, 1]
+
+
+def until(done: Any) -> None:
+    end = time.monotonic() + WAIT_S
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -24,7 +24,7 @@ pytest.importorskip("viser")
 
 from visitor import Visitor
 
-from lpm.apps.viewer.fit_upload import Options
+from lpm.apps.viewer.fits.upload import Options
 from lpm.apps.viewer.server import ViewConfig, ViewServer
 from lpm.apps.viewer.uploads import safe_name
 

@@ -260,10 +260,23 @@ def test_a_segmentation_that_says_nothing_of_its_segments(folder: Path) -> None:
 def test_a_damaged_segmentation(folder: Path) -> None:
     written(folder)
     plain = pydicom.dcmread(folder / "seg.dcm")
-    plain.PixelData = plain.PixelData[:100]
+    pixels, plain.PixelData = plain.PixelData, plain.PixelData[:100]
+    plain.save_as(folder / "seg.dcm")
+    with pytest.raises(FileError, match=r"seg\.dcm: 100 bytes for \d+ frames of 12 x 16 pixels"):
+        read_labels(folder / "seg.dcm")
+    plain.PixelData, plain.BitsAllocated, plain.Rows = pixels, 7, 1
     plain.save_as(folder / "seg.dcm")
     with pytest.raises(FileError, match=r"cannot be read .* expected a DICOM SEG as the standard has it"):
         read_labels(folder / "seg.dcm")
+
+
+def test_an_item_without_its_number_is_no_traceback(folder: Path) -> None:
+    written(folder)
+    plain = pydicom.dcmread(folder / "rs.dcm")
+    del plain.ROIContourSequence[0].ReferencedROINumber
+    plain.save_as(folder / "rs.dcm")
+    with pytest.raises(FileError, match=r"rs\.dcm: cannot be read .*ReferencedROINumber.*; expected an intact SEG"):
+        read_labels(folder / "rs.dcm")
 
 
 def test_a_structure_set_without_contours(folder: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.uid import RLELossless
 
 from dicom_writing import ORIGIN_LPS, SPACING_MM, Writing, check, hu_at, write_series
 from lpm.errors import FileError, InputError
@@ -200,8 +201,13 @@ def read_twice(folder: Path, name: str) -> Volume:
 def test_an_image_that_cannot_be_decoded_says_how_it_is_stored(tmp_path: Path) -> None:
     write_series(tmp_path / "d", Writing())
     path = tmp_path / "d" / "2_004"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(FileError, match=r"2_004: cannot be decoded \(Explicit VR Little Endian: .*Try: copy it again"):
+    image = pydicom.dcmread(path)
+    image.compress(RLELossless)
+    frame = bytearray(image.PixelData)
+    frame[20:24] = b"\xff" * 4  # the number of segments
+    image.PixelData = bytes(frame)
+    image.save_as(path)
+    with pytest.raises(FileError, match=r"2_004: cannot be decoded \(RLE Lossless: .*Try: copy it again"):
         read_scan(tmp_path / "d")
 
 

@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lpm.apps.viewer.page import POLICY, furnished
+from lpm.apps.viewer.uploads import UploadBudget
 from lpm.errors import MisuseError
 from lpm.extras import import_extra
 
@@ -208,17 +210,24 @@ class UploadLimit:
 
     Args:
         client: Client that uploads.
-        most_bytes: Largest size of one file.
-        refused: Told the name and size of a file that is too large.
+        budget: Most that files which are coming may take, of one and of all clients.
+        refused: Told the name of a file that is not taken, and why.
     """
 
-    def __init__(self, client: Any, most_bytes: int, refused: Callable[[str, int], None]) -> None:
+    def __init__(self, client: Any, budget: UploadBudget, refused: Callable[[str, str], None]) -> None:
         messages = import_extra("viser._messages", "view", "lpm view")
         self._gui, self._connection, self._ack = client.gui, client._websock_connection, messages.FileTransferPartAck
-        self._most_bytes, self._refused = most_bytes, refused
+        self._budget, self._refused = budget, refused
+        self._taken = 0
+        self._watch: threading.Timer | None = None
         for kind, check in ((messages.FileTransferStartUpload, self._start), (messages.FileTransferPart, self._part)):
             self._connection.unregister_handler(kind)
             self._connection.register_handler(kind, check)
+
+    def close(self) -> None:
+        """The client has left: what it did not finish is dropped."""
+        self._open.clear()
+        self._settle()
 
     @property
     def _open(self) -> dict[str, Any]:
@@ -228,12 +237,13 @@ class UploadLimit:
 
     def _start(self, client_id: int, message: Any) -> None:
         size = int(message.size_bytes)
-        if not 0 <= size <= self._most_bytes or message.part_count > max(size, 1) or self._open:
-            done = self._ack(message.source_component_uuid, message.transfer_uuid, size, size)
-            self._connection.queue_message(done)  # its button may be used again
-            self._refused(str(message.filename), size)
+        reason = "sent while another file is; expected one at a time" if self._open else self._budget.refusal(size)
+        if reason or message.part_count > max(size, 1) or not self._budget.take(size):
+            self._ignore(message, size, reason or "cannot be taken now; expected less at a time. Try: in a minute")
             return
+        self._taken = size
         self._gui._handle_file_transfer_start(client_id, message)
+        self._settle(message)
 
     def _part(self, client_id: int, message: Any) -> None:
         transfer = self._open.get(message.transfer_uuid)
@@ -241,8 +251,36 @@ class UploadLimit:
             return
         if transfer["transferred_bytes"] + len(message.content) > transfer["total_bytes"]:
             del self._open[message.transfer_uuid]  # more than was announced
+        else:
+            self._gui._handle_file_transfer_part(client_id, message)
+        self._settle(message)
+
+    def _ignore(self, message: Any, size: int, reason: str) -> None:
+        done = self._ack(message.source_component_uuid, message.transfer_uuid, size, size)
+        self._connection.queue_message(done)  # its button may be used again
+        self._refused(str(message.filename), reason)
+
+    def _settle(self, message: Any = None) -> None:
+        """Give back what nothing is coming for any more; look again later where something is."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if not self._open:
+            self._budget.give_back(self._taken)
+            self._taken = 0
             return
-        self._gui._handle_file_transfer_part(client_id, message)
+        self._watch = threading.Timer(self._budget.stall_s, self._look, (message,))
+        self._watch.daemon = True
+        self._watch.start()
+
+    def _look(self, message: Any) -> None:
+        """Drop a file of which nothing has come for a while."""
+        for uuid, transfer in list(self._open.items()):
+            del self._open[uuid]
+            size = int(transfer["total_bytes"])
+            done = self._ack(message.source_component_uuid, uuid, size, size)
+            self._connection.queue_message(done)
+            self._refused(str(transfer["filename"]), f"nothing came for {self._budget.stall_s:.0f} s. Try: again")
+        self._settle()
 
 
 def take_upload(button: Any) -> tuple[str, bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lpm.apps.viewer.connection import Connection
-from lpm.apps.viewer.fit_upload import read_truth
+from lpm.apps.viewer.fits.upload import read_truth
 from lpm.apps.viewer.panels import Look, LookPanel
 from lpm.apps.viewer.scene.mesher import Mesher
 from lpm.apps.viewer.scene.scan_slices import ScanSlices

@@ -14,7 +14,7 @@ import numpy as np
 from lpm.apps.viewer.access_control import take_upload
 from lpm.apps.viewer.attribute_sliders import AttributeSlider
 from lpm.apps.viewer.exports import MESH_FORMATS, Export
-from lpm.apps.viewer.fit_upload import Kind, Options
+from lpm.apps.viewer.fits.upload import Kind, Options
 from lpm.apps.viewer.scene.scan_slices import PLANES
 from lpm.apps.viewer.scene.shape_parameters import N_SLIDERS, REACH, ShapeParameters
 from lpm.apps.viewer.scene.vertex_colours import Quantity
@@ -153,10 +153,16 @@ class FitPanel:
         most_mb: Largest upload.
         uploaded: Told kind, name, bytes and options of every file.
         forget: Told to forget pictures of the patient before.
+        stop: Told to stop the work.
     """
 
     def __init__(
-        self, gui: Any, most_mb: int, uploaded: Callable[[Kind, str, bytes, Options], None], forget: Callable[[], None]
+        self,
+        gui: Any,
+        most_mb: int,
+        uploaded: Callable[[Kind, str, bytes, Options], None],
+        forget: Callable[[], None],
+        stop: Callable[[], None],
     ) -> None:
         self._uploaded = uploaded
         gui.add_html(f'<div class="lpm">Files stay on this server until they are read. Up to {most_mb} MB each.</div>')
@@ -169,6 +175,8 @@ class FitPanel:
             self._buttons |= {kind: self._button(gui, kind) for kind in ("frontal", "lateral")}
             gui.add_button("Another patient", hint="Forget the X-rays that were uploaded.").on_click(lambda _: forget())
         self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
+        self._stop = gui.add_button("Stop", visible=False, hint="Stop reading or fitting this file.")
+        self._stop.on_click(lambda _: stop())
         self._text = gui.add_html("")
 
     def _button(self, gui: Any, kind: Kind) -> Any:
@@ -185,7 +193,7 @@ class FitPanel:
     def begin(self, name: str) -> None:
         """Work on a file begins; no other is taken meanwhile."""
         self._enable(is_enabled=False)
-        self._bar.visible = True
+        self._bar.visible = self._stop.visible = True
         self.step(f"{name}: waiting for its turn", 0.0)
 
     def step(self, text: str, share: float) -> None:
@@ -195,7 +203,7 @@ class FitPanel:
 
     def end(self, lines: list[str], *, failed: bool = False) -> None:
         """The work is over; say what came of it."""
-        self._bar.visible = False
+        self._bar.visible = self._stop.visible = False
         kind = ' class="bad"' if failed else ""
         body = "".join(f"<p{kind}>{escape(line)}</p>" for line in lines)
         self._text.content = f'<div class="lpm" role="{"alert" if failed else "status"}">{body}</div>'

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from lpm.apart.reading import reading_apart
 from lpm.apps.viewer.access_control import AccessControl, check_address, with_access_control, without_tunnel
 from lpm.apps.viewer.attribute_sliders import AttributeEdit
-from lpm.apps.viewer.fit_job import FitService
+from lpm.apps.viewer.fits.service import MOST_MEMORY, MOST_READING_S, FitService
 from lpm.apps.viewer.scene.mesher import Mesher
 from lpm.apps.viewer.scene.scene import DISTANCE
 from lpm.apps.viewer.session import Session, Shared
@@ -64,6 +65,8 @@ class ViewServer:
         self._shared = Shared(
             config.source, FitService(model, config.most_mb), Known(Mesher(model), Future(), Future())
         )
+        self._reading = ExitStack()
+        self._reading.enter_context(reading_apart(MOST_READING_S, MOST_MEMORY))
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._prepare, name="lpm-view-prepare", daemon=True).start()
@@ -81,6 +84,7 @@ class ViewServer:
     def _prepare(self) -> None:
         """What takes a while and all clients need: the first picture, what is known of the population, the knobs."""
         model, known = self._shared.fits.model, self._shared.known
+        self._shared.fits.warm()
         known.mesher.warm()
         known.population.set_result(attributes_of(model))
         known.edit.set_result(_attribute_edit(model, known.mesher))
@@ -103,6 +107,8 @@ class ViewServer:
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
+        self._shared.fits.end()
+        self._reading.close()
 
     def _on_connect(self, client: ClientHandle) -> None:
         session = Session(client, self._shared)

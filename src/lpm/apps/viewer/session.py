@@ -9,7 +9,8 @@ import numpy as np
 
 from lpm.apps.viewer.connection import Connection
 from lpm.apps.viewer.exports import Export, export
-from lpm.apps.viewer.fit_job import FitJob, FitService
+from lpm.apps.viewer.fits.job import FitJob
+from lpm.apps.viewer.fits.service import FitService
 from lpm.apps.viewer.lungs_view import LungsView
 from lpm.apps.viewer.panels import SavePanel
 from lpm.apps.viewer.scene.shown_lungs import ShownLungs
@@ -70,6 +71,7 @@ class Session:
     def close(self) -> None:
         """The client has left: its files and its lungs go."""
         self._connection.close()
+        self._job.close()
         self._editor.close()
 
     def _show_fit(self, found: Outcome) -> None:

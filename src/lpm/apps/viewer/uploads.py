@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import threading
 from pathlib import Path, PurePosixPath
 
 
@@ -22,6 +23,40 @@ class Upload:
 
     def __exit__(self, *_: object) -> None:
         self._own.cleanup()
+
+
+class UploadBudget:
+    """Memory that files may take while they are coming.
+
+    Args:
+        most_bytes: Largest file.
+        most_at_once: Bytes of all files of all clients that are coming.
+        stall_s: Time after which a file is dropped of which nothing more came.
+    """
+
+    def __init__(self, most_bytes: int, most_at_once: int, stall_s: float = 60.0) -> None:
+        self.most_bytes, self._left, self.stall_s = most_bytes, most_at_once, stall_s
+        self._lock = threading.Lock()
+
+    def refusal(self, size: int) -> str:
+        """Why a file is too large; empty if it is not."""
+        if 0 <= size <= self.most_bytes:
+            return ""
+        most = self.most_bytes / 1024**2
+        return f"{size / 1024**2:,.0f} MB; expected one file at a time, of at most {most:.0f} MB"
+
+    def take(self, size: int) -> bool:
+        """Set memory aside for a file; False if too much of others is coming."""
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """A file has come, or never will."""
+        with self._lock:
+            self._left += size
 
 
 def safe_name(name: str) -> str:

@@ -22,6 +22,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEnd
 from lpm.errors import FileError
 from lpm.files.dicom.headers import STRANGE, flattened
 from lpm.files.dicom.series import Slice
+from lpm.files.dicom.sizes import check_sizes
 from lpm.files.outputs.temporary import temporary_folder
 
 _PICTURE = (
@@ -69,6 +70,7 @@ def _images(slices: Sequence[Slice], shape: tuple[int, int]) -> Iterator[NDArray
 
 def _image(path: Path, shape: tuple[int, int], name: str = "") -> NDArray[np.float32]:
     """(rows, columns) values of a file of one image."""
+    check_sizes(path)
     try:
         image = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
     except RuntimeError as error:
@@ -93,6 +95,7 @@ def _stored_as(path: Path) -> str:
 
 def _frames(path: Path, indices: Sequence[int], shape: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     """(rows, columns) values of frames, each decoded from a file of its own: slopes may differ between them."""
+    check_sizes(path)
     try:
         whole = pydicom.dcmread(path, force=True)
         groups, header = whole.PerFrameFunctionalGroupsSequence, _without_pixels(whole)

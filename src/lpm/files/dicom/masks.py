@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, LpmError
 from lpm.files.dicom.folder import visible_files
-from lpm.files.dicom.headers import is_dicom, read_header
+from lpm.files.dicom.headers import STRANGE, is_dicom, read_header
+from lpm.files.dicom.sizes import check_sizes
 from lpm.files.volumes import VolumeFile
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # of segments; of a label map
@@ -52,10 +53,20 @@ def read_mask(path: Path) -> VolumeFile:
         path: The file, or a folder that holds one of them at any depth.
 
     Raises:
-        FileError: The folder holds none.
+        FileError: The folder holds none, or the file is damaged.
         InputError: The folder holds several, or the file no lungs that can be read.
     """
     path = mask_in(path) if path.is_dir() else path
+    check_sizes(path)
+    try:
+        return _read(path)
+    except LpmError:
+        raise
+    except (*STRANGE, OSError) as error:
+        raise FileError(str(path), f"cannot be read ({error})", "an intact SEG or RTSTRUCT", "copy it again") from error
+
+
+def _read(path: Path) -> VolumeFile:
     if mask_kind(path) == "SEG":
         from lpm.files.dicom.segmentation import read_segmentation
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, LpmError
 from lpm.files.dicom.codes import coded_lung
 from lpm.files.dicom.headers import flattened, placed_image
 from lpm.files.dicom.label_stack import label_volume, series_through, slices_of
 from lpm.files.dicom.reference import find_reference, referenced_uids
 from lpm.files.dicom.series import Series
+from lpm.files.dicom.volume import check_series
 from lpm.files.segments.names import lung_of, lungs_among
 from lpm.files.volumes import VolumeFile
 
@@ -61,8 +62,11 @@ def read_segmentation(path: Path) -> VolumeFile:
     try:
         frames = list(_frames(plain, path))
         series, at, note = _series(path, plain, [frame.image for frame in frames])
+        check_series(series, path.name)  # before memory is taken for it
         shape = (len(series.slices), *series.shape)
         labels = _label_stack(plain, frames, at, shape, {value for own in structures.values() for value in own})
+    except LpmError:
+        raise
     except (ValueError, AttributeError, KeyError, TypeError, IndexError, NotImplementedError, RuntimeError) as error:
         raise FileError(str(path), f"cannot be read ({error})", "a DICOM SEG as the standard has it") from error
     volume, notes = label_volume(series, labels, path.name)

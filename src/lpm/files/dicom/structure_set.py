@@ -18,6 +18,7 @@ from lpm.files.dicom.label_stack import label_volume, series_through, slice_numb
 from lpm.files.dicom.reference import find_reference, referenced_uids
 from lpm.files.dicom.segmentation import ignored_notes, told_name
 from lpm.files.dicom.series import Series, Slice
+from lpm.files.dicom.volume import check_series
 from lpm.files.segments.names import lungs_among
 from lpm.files.volumes import VolumeFile
 from lpm.geometry.arrays import read_only_arrays
@@ -67,6 +68,7 @@ def read_structure_set(path: Path) -> VolumeFile:
     lungs = {value for values in structures.values() for value in values}
     drawn = [roi for roi in rois if roi.number in lungs] or rois
     series, note = _series(path, plain, [contour for roi in drawn for contour in roi.contours_mm])
+    check_series(series, path.name)  # before memory is taken for it
     volume, notes = label_volume(series, _painted(series, drawn), path.name)
     names = {roi.number: roi.label for roi in rois}
     return VolumeFile(volume, (note, *notes, *ignored_notes(names, structures)), names, structures)

@@ -22,6 +22,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lpm.errors import FileError, InputError, LpmError
+from lpm.files.dicom.sizes import check_sizes
 from lpm.files.outputs.temporary import temporary_folder
 from lpm.xray.files.image import Grey, ViewName, Xray, check_size, expected_spacing, is_spacing
 
@@ -195,7 +196,7 @@ def _shown(path: Path, header: Dataset, notes: list[str]) -> Grey:
 
 def _decoded(path: Path, header: Dataset) -> NDArray[Any]:
     """(rows, columns) values, with slope and intercept or modality table applied."""
-    _check_length(path, header)
+    check_sizes(path)
     try:
         with _as_monochrome2(path, header) as readable:
             image = sitk.GetArrayFromImage(sitk.ReadImage(str(readable), imageIO="GDCMImageIO"))
@@ -212,15 +213,6 @@ def _decoded(path: Path, header: Dataset) -> NDArray[Any]:
 
 def _syntax(header: Dataset) -> UID:
     return UID(header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
-
-
-def _check_length(path: Path, header: Dataset) -> None:
-    """GDCM fills what an uncompressed image lacks with zeros, without a word."""
-    found = path.stat().st_size
-    expected = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated", 16)) // 8
-    if found < expected and not _syntax(header).is_compressed:
-        given = f"{found} bytes for {header.Rows} x {header.Columns} pixels"
-        raise FileError(str(path), given, f"at least {expected}", "copy it again")
 
 
 @contextmanager

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from lpm.apps.viewer.access_control import UploadLimit
 from lpm.apps.viewer.connection import Connection
-from lpm.apps.viewer.fit_upload import Kind, Options, fit_upload
+from lpm.apps.viewer.fits.queue import Place, StoppedError
+from lpm.apps.viewer.fits.service import FitService, Task
+from lpm.apps.viewer.fits.upload import Kind, Options
 from lpm.apps.viewer.panels import FitPanel
 from lpm.apps.viewer.uploads import Upload
-from lpm.model.bundle import ModelBundle
 from lpm.workflows.outcome import Outcome
 from lpm.xray.radiograph import Radiograph
-
-
-@dataclass(frozen=True)
-class FitService:
-    """What the fits of all clients share.
-
-    Args:
-        model: Trained.
-        most_mb: Largest upload.
-        turns: Taken while a fit runs; it takes all cores.
-    """
-
-    model: ModelBundle
-    most_mb: int
-    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
 
 
 class FitJob:
@@ -46,9 +31,15 @@ class FitJob:
         self._connection, self._service, self._show = connection, service, show
         self._radiographs: Mapping[str, Radiograph] = {}
         self._notes: list[str] = []
+        self._name, self._place = "", Place(service.queue, self._wait)
         self._is_busy = False
-        UploadLimit(connection.client, service.most_mb * 1024**2, self._refuse)
-        self._panel = FitPanel(gui, service.most_mb, self._on_upload, self._on_forget)
+        self._uploads = UploadLimit(connection.client, service.budget, self._refuse)
+        self._panel = FitPanel(gui, service.most_mb, self._on_upload, self._on_forget, self._on_stop)
+
+    def close(self) -> None:
+        """The client has left: its uploads and its fit end."""
+        self._uploads.close()
+        self._place.stop(StoppedError("the client has left"))
 
     def _on_upload(self, kind: Kind, name: str, content: bytes, options: Options) -> None:
         """Fit a file in the background; the page refuses another one meanwhile."""
@@ -56,27 +47,38 @@ class FitJob:
             if self._is_busy or self._connection.is_closed:
                 return
             self._is_busy = True
-            self._notes = []
+            self._name, self._notes, self._place = name, [], Place(self._service.queue, self._wait)
             self._panel.begin(name)
         upload = self._connection.upload(name, content)
         threading.Thread(target=self._run, args=(kind, upload, options), daemon=True).start()
 
     def _run(self, kind: Kind, upload: Upload, options: Options) -> None:
         try:
-            with upload as path, self._service.turns:
-                found = fit_upload(self._service.model, kind, path, options, self._radiographs, self._step)
+            with upload as path, self._place:
+                found = self._service.fit(self._place, Task(kind, path, options, self._radiographs), self._step)
                 self._step("drawing", 0.9)
                 self._finish(found)
+        except StoppedError as stopped:
+            self._end([f"{self._name}: {stopped}"], failed=False)
         except Exception as error:  # the thread has nobody else to tell
-            if not self._connection.is_closed:
-                self._panel.end([self._connection.words_of(error)], failed=True)
+            self._end([self._connection.words_of(error)], failed=True)
         finally:
             self._is_busy = False
+
+    def _end(self, lines: list[str], *, failed: bool) -> None:
+        if not self._connection.is_closed:
+            self._panel.end(lines, failed=failed)
+
+    def _wait(self, ahead: int) -> None:
+        """Say how many are ahead in the queue."""
+        if not self._connection.is_closed:
+            files = "one file" if ahead == 1 else f"{ahead} files"
+            self._panel.step(f"{self._name}: waiting for its turn, {files} ahead", 0.0)
 
     def _step(self, text: str, share: float | None) -> None:
         """Show how far the work is, and keep notes for its end; there is no work for a client who has left."""
         if self._connection.is_closed:
-            raise ConnectionAbortedError("the client has left")
+            raise StoppedError("the client has left")
         if share is None:
             self._notes.append(text)
         else:
@@ -87,18 +89,19 @@ class FitJob:
         self._show(found)
         self._panel.end([f"{found.fit.observed}: done", *self._notes, *found.fit.notes])
 
+    def _on_stop(self) -> None:
+        self._place.stop(StoppedError("stopped"))
+
     def _on_forget(self) -> None:
         with self._connection.lock:
             self._radiographs = {}
             if not self._is_busy:
                 self._panel.end(["The X-rays that were uploaded are forgotten."])
 
-    def _refuse(self, name: str, size: int) -> None:
-        most = self._service.most_mb
-        given = f"{size / 1024**2:,.0f} MB" if size > most * 1024**2 else "sent while another file is"
-        text = f"{name}: {given}; expected one file at a time, of at most {most} MB"
+    def _refuse(self, name: str, reason: str) -> None:
+        """Say why an upload was not taken."""
         with self._connection.lock:
             if self._is_busy:
-                self._connection.notify(text)
+                self._connection.notify(f"{name}: {reason}")
             else:
-                self._panel.end([text], failed=True)
+                self._panel.end([f"{name}: {reason}"], failed=True)

@@ -1,0 +1,157 @@
+"""Fits in processes of their own: what one file does to its process nobody else notices."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("viser")
+
+import lpm
+from lpm.apart.helper import Limits
+from lpm.apps.viewer.fits import service as fits
+from lpm.apps.viewer.fits.queue import FitQueue, Place, StoppedError
+from lpm.apps.viewer.fits.service import FitService, Task
+from lpm.apps.viewer.fits.upload import READING, Options
+from lpm.errors import FileError
+from lpm.files.points import write_points
+from lpm.geometry.meshes import sample_surface
+from lpm.workflows.outcome import Outcome, Tell, silent
+
+SLOW_S = 30.0
+
+
+def hostile(model: Any, task: Task, tell: Tell) -> Any:
+    """What a file may do to who reads it, by its name."""
+    tell("reading", READING)
+    match task.path.name:
+        case "crash":
+            ctypes.string_at(0)
+        case "stall":
+            ctypes.PyDLL(None).sleep(60)
+    tell("fitting", 0.25)
+    if task.path.name == "long":
+        ctypes.PyDLL(None).sleep(60)
+    return task.path.name, model
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[FitService]:
+    made: Any = FitService({"a": 1}, 1, reading_s=4.0)  # type: ignore[arg-type]
+    made._helpers.modules.clear()
+    made._helpers.modules.add(__name__)
+    made._helpers._most_idle = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fits, "_fit", hostile)
+        yield made
+    made.end()
+
+
+def task(name: str) -> Task:
+    return Task("points", Path(name), Options())
+
+
+def fit(service: FitService, name: str) -> Any:
+    with Place(service.queue, lambda _: None) as place:
+        return service.fit(place, task(name), silent)
+
+
+def in_background(service: FitService, name: str) -> tuple[threading.Thread, list[Any], list[Place]]:
+    found: list[Any] = []
+    places: list[Place] = []
+
+    def work() -> None:
+        with Place(service.queue, lambda _: None) as place:
+            places.append(place)
+            try:
+                found.append(service.fit(place, task(name), silent))
+            except Exception as error:
+                found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    until = time.monotonic() + SLOW_S
+    while not (places and (places[0]._end or found)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return thread, found, places
+
+
+def test_a_crash_is_the_files_own(service: FitService) -> None:
+    with pytest.raises(FileError, match=r"crash: cannot be fitted: it ended the process that works on it \(SIGSEGV\)"):
+        fit(service, "crash")
+    name, model = fit(service, "good")
+    assert name == "good"
+    assert model is service.model
+
+
+def test_a_file_that_stalls_its_reader_holds_up_nobody(service: FitService) -> None:
+    limits = Limits(SLOW_S, 1024**3)
+    with service._helpers.taken() as one, service._helpers.taken() as other:
+        assert [each.call(abs, -1, limits=limits) for each in (one, other)] == [1, 1]
+    thread, found, _ = in_background(service, "stall")
+    assert fit(service, "good")[0] == "good"
+    assert found == []
+    thread.join(SLOW_S)
+    assert str(found[0]).startswith("stall: was not read within 4 s")
+
+
+@pytest.mark.parametrize("name", ["stall", "long"])
+def test_work_is_stopped_at_once(service: FitService, name: str) -> None:
+    thread, found, places = in_background(service, name)
+    time.sleep(1.0)
+    children = psutil.Process().children()
+    started = time.monotonic()
+    places[0].stop(StoppedError("stopped"))
+    thread.join(SLOW_S)
+    assert time.monotonic() - started < 2.0
+    assert str(found[0]) == "stopped"
+    assert any(not child.is_running() for child in children)
+    assert fit(service, "good")[0] == "good"
+
+
+def test_who_is_stopped_while_waiting_is_told(service: FitService) -> None:
+    first, _, firsts = in_background(service, "long")
+    second, found, places = in_background(service, "good")
+    time.sleep(0.5)
+    assert found == []
+    places[0].stop(StoppedError("stopped"))
+    second.join(SLOW_S)
+    assert str(found[0]) == "stopped"
+    firsts[0].stop(StoppedError("stopped"))
+    first.join(SLOW_S)
+
+
+def test_few_are_read_at_a_time() -> None:
+    queue = FitQueue(readers=2)
+    with Place(queue, print) as first, Place(queue, print) as second, Place(queue, print) as third:
+        assert [queue.may_read(place) for place in (first, second, third)] == [True, True, False]
+        second.wait_to_fit()
+        assert not queue.may_fit(first)
+
+
+@pytest.mark.slow
+def test_a_fit_there_is_that_of_here(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = lpm.load()
+    meshes = model.shape([0.6], spacing_mm=8.0)
+    points = np.concatenate([sample_surface(mesh, 60, rng=rng).points for mesh in meshes.values()])
+    write_points(tmp_path / "p.ply", points)
+    service, told = FitService(model.bundle, 1), list[str]()
+    try:
+        with Place(service.queue, lambda _: None) as place:
+            given = Task("points", tmp_path / "p.ply", Options(spacing_mm=8.0))
+            there = service.fit(place, given, lambda text, _: told.append(text))
+    finally:
+        service.end()
+    here = fits._fit(model.bundle, given, silent)
+    assert isinstance(there, Outcome)
+    assert there.fit.model is model.bundle
+    assert there.fit.shape.beta.equal(here.fit.shape.beta)
+    assert "fitting: step 1" in told
