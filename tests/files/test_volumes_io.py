@@ -120,7 +120,7 @@ def test_truncated(tmp_path: Path, kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (20, 20, 20)).astype(np.uint8)
     write_volume(path, Volume(noise, np.eye(4)))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(FileError, match=r"damaged|holds \d+ of 8000 bytes of voxels"):
+    with pytest.raises(FileError, match=r"damaged|holds (at most )?\d+ of 8000 bytes of voxels|\d+ bytes for 8000 voxels"):
         read_volume(path)
 
 
@@ -163,7 +163,7 @@ def test_voxels_are_counted_without_reading_them(tmp_path: Path) -> None:
 
 def test_a_header_that_claims_more_than_is_there(tmp_path: Path) -> None:
     path = patched(nifti(tmp_path), 40, "<4h", 3, 1500, 1500, 1500)
-    with pytest.raises(FileError, match="holds 240 of 6750000000 bytes of voxels"):
+    with pytest.raises(FileError, match="holds at most 264192 of 6750000000 bytes of voxels"):
         read_volume(path)
 
 
