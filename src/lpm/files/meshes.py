@@ -105,9 +105,14 @@ class MeshFiles:
 
 def _write_vtp(path: Path, mesh: WorldMesh, space: Space) -> None:
     import_extra("pyvista", "pictures", str(path), ", or write .ply")
+    writer = import_extra("vtkmodules.vtkIOXML", "pictures", str(path)).vtkXMLPolyDataWriter()
     data = mesh.to_pyvista()
     data.field_data["SPACE"] = [space]
-    data.save(str(path))
+    writer.SetInputData(data)
+    writer.SetDataModeToBinary()
+    writer.WriteToOutputStringOn()  # VTK itself says nothing of a full disk, or crashes
+    writer.Write()
+    path.write_text(writer.GetOutputString(), encoding="ascii")
 
 
 def _write_glb(path: Path, mesh: WorldMesh) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,8 @@ def write_points(path: Path, points_mm: Floats) -> None:
             case ".ply":
                 trimesh.PointCloud(points).export(str(temporary))
             case ".npy":
-                np.save(temporary, points, allow_pickle=False)
+                np.save(content := BytesIO(), points, allow_pickle=False)
+                temporary.write_bytes(content.getvalue())  # NumPy itself says nothing of a disk that is full at the end
             case ".npz":
                 np.savez(temporary, points_mm=points)
             case ".csv":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left and back are right and f
 _PADDING_HU = -2048.0  # as scanners write what lies outside their circle
 _AIR_IN_CT_HU = -500.0  # below: values of a CT, and no label map, probability or picture
 _MAX_VOXELS = 2048**3  # 32 GiB of float32: memory is not taken for more
+_CHUNK = 1 << 20  # bytes that are read at a time
+_NIFTI_HEADER = 352  # bytes before the voxels
 _PAIRS = (".hdr", ".img")
 _Read = tuple[NDArray[Any], Floats, tuple[str, ...]]  # voxels, affine to RAS mm, notes
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK writes to stderr of a header, messages here say better
@@ -252,7 +255,7 @@ def write_volume(path: Path, volume: Volume, names: Mapping[int, str] | None = N
             written = sitk.ReadImage(str(temporary))
         except RuntimeError as error:
             raise FileError(str(path), f"cannot be written ({_reason(error)})", hint="check free space") from error
-        if not _same_voxels(written, image):  # ITK says nothing of a full disk
+        if not (_same_voxels(written, image) and _ends_whole(temporary, image)):  # ITK says nothing of a full disk
             raise FileError(str(path), "was not written whole", "a disk with room for it", "check free space")
 
 
@@ -260,6 +263,25 @@ def _same_voxels(first: sitk.Image, second: sitk.Image) -> bool:
     """Whether an image was read as it was written; of what is not finite, ITK's readers make zero."""
     found, wanted = sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
     return found.shape == wanted.shape and bool(np.all((found == wanted) | ~np.isfinite(wanted)))
+
+
+def _ends_whole(path: Path, image: sitk.Image) -> bool:
+    """Whether a file has its end; of one that lacks it ITK reads zeros, which labels often end in."""
+    if path.suffix == ".nii":
+        n_bytes = int(image.GetNumberOfPixels()) * int(image.GetSizeOfPixelComponent())
+        return path.stat().st_size >= _NIFTI_HEADER + n_bytes
+    if path.suffix not in (".gz", ".nrrd"):
+        return True
+    with path.open("rb") as file:
+        while path.suffix == ".nrrd" and file.readline().strip():
+            continue  # the header, which an empty line ends
+        try:
+            with gzip.open(file) as unpacked:
+                while unpacked.read(_CHUNK):
+                    continue
+        except EOFError:
+            return False
+    return True
 
 
 def check_volume_out(path: Path) -> None:
