@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadscope
 
-.PHONY: help setup demo test test-slow test-browser fuzz lint docs docs-blocks readme benchmarks clean
+.PHONY: help setup demo test test-slow test-browser fuzz drills lint docs docs-blocks readme benchmarks clean
 
 help:            ## Show what can be made.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,6 +37,10 @@ test-browser: setup ## The viewer in a headless Chromium; the system's, or Playw
 FILES ?= 10000
 fuzz: setup      ## Read FILES mutated files of every kind; those that end badly are kept in runs/fuzz.
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/campaign.py --files $(FILES)
+
+KILLS ?= 207
+drills: setup    ## Stop every command that writes KILLS times in all, fill disks ...; writes docs/reliability.md (half an hour).
+	$(BIN)/python tests/drills/campaign.py --kills $(KILLS)
 
 lint: setup      ## ruff and mypy.
 	$(BIN)/ruff check .
