@@ -27,6 +27,7 @@ ROOMS = (
     "xray",
     "population",
     "motion",
+    "studies",
     "evaluation",
 )
 TAKERS = ("number", "count", "several", "span")

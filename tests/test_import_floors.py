@@ -34,6 +34,7 @@ FLOORS = (
     "population",
     "lung_model",
     "motion",
+    "studies",
     "evaluation",
     "reports",
     "workflows",

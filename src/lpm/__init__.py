@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lpm.lung_model import LungModel, load
     from lpm.motion.carrying import map_points
     from lpm.population.generation import GeneratedLungs, GenerationConfig
+    from lpm.studies.study import Study, StudyConfig, study
     from lpm.xray.evidence import XrayObservation
     from lpm.xray.files.reading import read_xray
     from lpm.xray.files.views import read_views
@@ -59,6 +60,7 @@ _HOMES = {
     "lpm.lung_model": ("LungModel", "load"),
     "lpm.motion.carrying": ("map_points",),
     "lpm.population.generation": ("GeneratedLungs", "GenerationConfig"),
+    "lpm.studies.study": ("Study", "StudyConfig", "study"),
     "lpm.xray.evidence": ("XrayObservation",),
     "lpm.xray.files.reading": ("read_xray",),
     "lpm.xray.files.views": ("read_views",),
@@ -84,6 +86,8 @@ __all__ = [
     "Pose",
     "Radiograph",
     "SchemaError",
+    "Study",
+    "StudyConfig",
     "View",
     "Volume",
     "WorldMesh",
@@ -97,6 +101,7 @@ __all__ = [
     "read_views",
     "read_volume",
     "read_xray",
+    "study",
     "write_mesh",
     "write_volume",
 ]

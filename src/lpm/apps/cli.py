@@ -12,6 +12,7 @@ from lpm.apps.kept_inputs import keeping_inputs
 from lpm.apps.start import main
 from lpm.apps.terminal import plain, screen
 from lpm.apps.verbs.breathe import breathe
+from lpm.apps.verbs.cohorts.study import study
 from lpm.apps.verbs.demo import demo
 from lpm.apps.verbs.download import download
 from lpm.apps.verbs.evaluate import evaluate
@@ -52,6 +53,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "measure": measure,
     "map-points": map_points,
     "breathe": breathe,
+    "study": study,
     "generate": generate,
     "view": view,
     "xray": xray,

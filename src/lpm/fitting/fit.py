@@ -20,6 +20,7 @@ from lpm.files.meshes import MESH_SUFFIXES, MeshFiles
 from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.corresponding import Corresponding, corresponding
+from lpm.fitting.discrepancy.residual import spread_evenly
 from lpm.fitting.evidence.fitted_surface import FittedSurface
 from lpm.fitting.extraction import extract_fit, fitted_field
 from lpm.fitting.fitted_field import FittedField
@@ -34,7 +35,7 @@ from lpm.fitting.posterior import (
     vertex_sigma_mm,
     volume_spread_ml,
 )
-from lpm.fitting.written import RESIDUAL_FILE, write_residual
+from lpm.fitting.written import RESIDUAL_FILE, Sureness, write_residual
 from lpm.geometry.extraction import Extraction, extract_meshes, lattice_over
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import labels_of
@@ -56,6 +57,7 @@ _FILES = {
     "figures",
 }
 _DRAWN_FACES = count("fitting.drawn_faces")
+_SURE_AT = 300  # vertices of each structure whose sigma is written: it varies slowly along a surface
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,6 +210,15 @@ class Fit:
     def sigma_mm(self, name: str) -> NDArray[np.float64]:
         """(v,) standard deviation of each vertex of a structure's mesh along its normal, mm."""
         return vertex_sigma_mm(self.model, self.shape, self.model.structures.index(name), self.meshes[name])
+
+    def _sureness(self) -> dict[str, Sureness]:
+        """How sure the fit is at some vertices of each structure; nothing where lengths are not known."""
+        found = {}
+        for name, mesh in self.meshes.items() if self.sized else ():
+            some = mesh.vertices[spread_evenly(mesh.vertices, _SURE_AT)]
+            index, places = self.model.structures.index(name), WorldMesh(some, np.zeros((1, 3), dtype=np.int64))
+            found[name] = Sureness(some, vertex_sigma_mm(self.model, self.shape, index, places))
+        return found
 
     def sample(self, n: int, *, rng: np.random.Generator, spacing_mm: float = 2.0) -> Iterator[dict[str, WorldMesh]]:
         """Draw lungs that could also have been what was seen: the spread of any measure of them is its uncertainty.
@@ -364,7 +375,7 @@ class Fit:
             if same is not None:
                 (temporary / "corresponding").mkdir()
                 MeshFiles().write(temporary / "corresponding", same.meshes)
-            write_residual(temporary, self.shape.residual, self.model.structures)
+            write_residual(temporary, self.shape.residual, self.model.structures, self._sureness())
             written.write(temporary, self.meshes | divided)
             write_volume(temporary / "labels.nii.gz", self.labels(grid))
             if parts:

@@ -3,36 +3,70 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import write_arrays
 from lpm.fitting.discrepancy.residual import ResidualConfig, ResidualField
 from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.pose import Pose
+from lpm.geometry.arrays import read_only_arrays
+from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 
 RESIDUAL_FILE = "residual.npz"
+_NEAREST = 3  # places that another one is interpolated between: a triangle
+_TOUCHING_MM = 1e-3  # no place is nearer than that: its weight stays finite
 _AGAIN = "fit again with this version, and keep fit.json and residual.npz together"
 
 
-def write_residual(folder: Path, residual: ResidualField, structures: Sequence[str]) -> None:
+@read_only_arrays
+@dataclass(frozen=True, eq=False)
+class Sureness:
+    """How sure a fit is of a structure's surface, at some places of it.
+
+    Args:
+        points_mm: (n, 3) places, spread evenly over the surface, RAS mm.
+        sigma_mm: (n,) standard deviation along the normal.
+    """
+
+    points_mm: Floats
+    sigma_mm: Floats
+
+    def at(self, points_mm: Floats) -> Floats:
+        """(m,) sigma at other points (m, 3) of the surface, mm: between the nearest places."""
+        distance, nearest = cKDTree(self.points_mm).query(points_mm, k=min(_NEAREST, len(self.points_mm)))
+        weight = 1.0 / (distance.reshape(len(points_mm), -1) + _TOUCHING_MM)
+        sigma = self.sigma_mm[nearest].reshape(weight.shape)
+        return np.asarray((weight * sigma).sum(axis=1) / weight.sum(axis=1))
+
+
+def write_residual(
+    folder: Path, residual: ResidualField, structures: Sequence[str], sureness: Mapping[str, Sureness]
+) -> None:
     """Write a residual's mean as `residual.npz`: about 100 kB, rounded by less than 0.01 mm.
 
     Args:
         folder: That of the fit.
         residual: Posterior mean.
         structures: The model's structures, in its order.
+        sureness: How sure the fit is, by structure; empty where lengths are not known.
     """
     arrays: dict[str, Any] = {
         "sd_mm": np.array(residual.config.sd_mm),
         "length_mm": np.array(residual.config.length_mm),
     }
+    for name, sure in sureness.items():
+        arrays[f"{name}.sure_points_mm"] = sure.points_mm.astype(np.float32)
+        arrays[f"{name}.sigma_mm"] = sure.sigma_mm.astype(np.float32)
     for name, points, weights in zip(structures, residual.points, residual.weights, strict=True):
         arrays[f"{name}.points_mm"] = points.float().numpy()
         arrays[f"{name}.weights"] = weights.float().numpy()
@@ -65,6 +99,46 @@ def read_fit(folder: Path, model: ModelBundle) -> FittedField:
     return FittedField(model, beta, pose, _residual(folder / RESIDUAL_FILE, model.structures), structures)
 
 
+def read_sureness(folder: Path, structures: Sequence[str]) -> dict[str, Sureness]:
+    """Read how sure a written fit is of its surface.
+
+    Args:
+        folder: That of the fit.
+        structures: The fit's structures.
+
+    Returns:
+        By structure; empty for fits of versions that did not write it.
+
+    Raises:
+        FileError: No residual, or a damaged one.
+    """
+    with _opened(folder / RESIDUAL_FILE) as arrays:
+        if not all(f"{name}.sigma_mm" in arrays for name in structures):
+            return {}
+        return {
+            name: Sureness(
+                arrays[f"{name}.sure_points_mm"].astype(np.float64), arrays[f"{name}.sigma_mm"].astype(np.float64)
+            )
+            for name in structures
+        }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The arrays of an archive.
+
+    Raises:
+        FileError: Missing, or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except FileNotFoundError as error:
+        raise FileError(str(path), "no such file", "the residual of the fit", _AGAIN) from error
+    except Exception as error:  # an archive has exceptions of its own for damaged bytes
+        raise FileError(str(path), f"cannot be read ({error})", "an intact file", _AGAIN) from error
+
+
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "fit.json"
     if not path.is_file():
@@ -79,13 +153,8 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 
 def _residual(path: Path, structures: Sequence[str]) -> ResidualField:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            config = ResidualConfig(sd_mm=float(arrays["sd_mm"]), length_mm=float(arrays["length_mm"]))
-            points = tuple(torch.tensor(arrays[f"{name}.points_mm"]).double() for name in structures)
-            weights = tuple(torch.tensor(arrays[f"{name}.weights"]).double() for name in structures)
-    except FileNotFoundError as error:
-        raise FileError(str(path), "no such file", "the residual of the fit", _AGAIN) from error
-    except Exception as error:  # an archive has exceptions of its own for damaged bytes
-        raise FileError(str(path), f"cannot be read ({error})", "an intact file", _AGAIN) from error
+    with _opened(path) as arrays:
+        config = ResidualConfig(sd_mm=float(arrays["sd_mm"]), length_mm=float(arrays["length_mm"]))
+        points = tuple(torch.tensor(arrays[f"{name}.points_mm"]).double() for name in structures)
+        weights = tuple(torch.tensor(arrays[f"{name}.weights"]).double() for name in structures)
     return ResidualField(config, points, (torch.zeros(0, 0, dtype=torch.float64),) * len(points), weights)

@@ -69,7 +69,7 @@ def judge_case(
         for face, area in cut_cm2[name].items():
             if area > _CUT_CM2:
                 yield Finding(f"{name} cut by the image's {face} border ({area:.0f} cm2)", area > _MUCH_CUT_CM2)
-    yield from _judge_sizes({name: mesh.volume_ml for name, mesh in meshes.items()})
+    yield from judge_sizes({name: mesh.volume_ml for name, mesh in meshes.items()})
     slices = int((labels.voxels > 0).any(axis=(0, 1)).sum())
     if slices < _FEW_SLICES:
         yield Finding(f"only {slices} slices through the structures", rejects=True)
@@ -85,7 +85,8 @@ def implausible_total(volume_ml: Mapping[str, float]) -> str:
     return f"total volume {total:,.0f} ml, outside {low:,.0f} to {high:,.0f} ml"
 
 
-def _judge_sizes(volume_ml: Mapping[str, float]) -> Iterator[Finding]:
+def judge_sizes(volume_ml: Mapping[str, float]) -> Iterator[Finding]:
+    """Check the volumes of both lungs, ml by structure: their sum, and whether one is collapsed or small."""
     total = sum(volume_ml.values())
     if set(volume_ml) != {"left_lung", "right_lung"}:
         return

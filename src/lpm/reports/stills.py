@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 
 from lpm.reports.scenes import (
     FRONTAL,
@@ -49,6 +50,23 @@ def draw_still(layers: Sequence[Layer], path: Path, views: Sequence[View] = (FRO
     for axes, view, window in zip(figure.subplots(1, len(views), squeeze=False)[0], views, windows, strict=True):
         _draw(axes, meshes, view, Window(window.center, half_size))
     save_png(figure, path)
+
+
+def draw_panels(panels: Sequence[tuple[Sequence[Layer], View]], width: float = 3.2, extra: float = 0.0) -> Figure:
+    """Draw closed meshes side by side, all to one scale, shaded face by face; meshes of some thousand faces.
+
+    Args:
+        panels: Meshes and a view each.
+        width: Inches of each.
+        extra: Inches across for a bar.
+    """
+    windows = [window_of(layers, view) for layers, view in panels]
+    half_size = np.max([window.half_size for window in windows], axis=0)
+    figure = new_figure(width * len(panels) + extra, width * half_size[1] / half_size[0] + 0.2)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (layers, view), window in zip(grid, panels, windows, strict=True):
+        _draw(axes, layers, view, Window(window.center, half_size), lettered=axes is grid[0])
+    return figure
 
 
 def draw_frame(layers: Sequence[Layer], view: View, window: Window) -> Image:

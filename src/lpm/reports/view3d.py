@@ -29,17 +29,19 @@ _VIEWS = ("front", "back", "patient's left", "patient's right", "above", "below"
 
 @dataclass(frozen=True)
 class Coloring:
-    """How a number of each vertex becomes a colour, from 0 up.
+    """How a number of each vertex becomes a colour.
 
     Args:
         name: Name of the number, with its unit.
         top: Value of the last colour; what lies above takes it too.
-        colors: Colours from 0 to `top`.
+        colors: Colours from `low` to `top`.
+        low: Value of the first colour; what lies below takes it too.
     """
 
     name: str
     top: float
     colors: Colormap
+    low: float = 0.0
 
     @property
     def stops(self) -> list[str]:
@@ -173,7 +175,9 @@ def _buttons() -> str:
 
 
 def _legend(coloring: Coloring, *, hidden: bool) -> str:
-    ticks = "".join(f"<span>{coloring.top * share:.3g}</span>" for share in (0.0, 0.25, 0.5, 0.75))
+    low, span = coloring.low, coloring.top - coloring.low
+    ticks = f"<span>{'≤ ' if low else ''}{low:.3g}</span>"
+    ticks += "".join(f"<span>{low + span * share:.3g}</span>" for share in (0.25, 0.5, 0.75))
     return (
         f'<div class="legend" data-name="{escape(coloring.name)}"{" hidden" if hidden else ""}>'
         f'<span class="title">{escape(coloring.name)}</span>'
@@ -221,7 +225,7 @@ def _levels(part: Part, coloring: Coloring) -> Any:
     if values.shape != (len(part.points),):
         given = f"{values.shape} values of {coloring.name!r} for {len(part.points)} points"
         raise InputError(f"3D view, {part.name}", given, "one a point")
-    return np.rint(np.clip(values / coloring.top, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.rint(np.clip((values - coloring.low) / (coloring.top - coloring.low), 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def _text(array: Any) -> str:

@@ -1,0 +1,169 @@
+"""Simulated studies: how often something is found where nothing is, and where something is, and what a study costs.
+
+python benchmarks/study_simulations.py --work WORK/studies --out OUT.json [--null 500] [--effect 200] [--page PAGE]
+
+Lungs are drawn from the bundled model's population once, with their meshes in correspondence and their measures; each
+study draws its subjects from them. The effect is a knob of the model turned by one standard deviation of the
+population, with the other knobs held, added to every lung of the second group. Seeds are fixed. PAGE gets the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+import lpm
+from lpm.fitting.corresponding import average_surfaces
+from lpm.geometry.frames import Floats
+from lpm.geometry.meshes import WorldMesh
+from lpm.measurement.shapes import measure_shapes
+from lpm.population.knobs import Knobs
+from lpm.population.population import Population
+from lpm.studies.cohort import Cohort, Lungs
+from lpm.studies.design import Asked
+from lpm.studies.study import Study, StudyConfig, study_of
+from lpm.studies.table import SubjectTable
+
+KNOBS = ("height_mm", "width_mm")
+FACES = 2000
+POOL, SHIFTED = 240, 90
+CONFIG = StudyConfig(permutations=1000, direction_permutations=0, keep_doubtful=True)
+LEVEL = 0.05
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name in ("--work", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--null", type=int, default=500)
+    parser.add_argument("--effect", type=int, default=200)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    population = Population.of(lpm.load().bundle)
+    pool = drawn(population, np.zeros(0), POOL, given.work / "pool.npz", 1)
+    result: dict[str, object] = {"null": nothing(pool, given.null)}
+    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for number, knob in enumerate(KNOBS):
+        step = turned(population, knob, given.work / f"{knob}.npy")
+        shifted = drawn(population, step, SHIFTED, given.work / f"{knob}.npz", 100 + number)
+        result[knob] = something(pool, shifted, given.effect // len(KNOBS), 1000 + number)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def turned(population: Population, knob: str, path: Path) -> Floats:
+    """Coordinates that a knob adds to the average."""
+    if not path.exists():
+        knobs = Knobs.of(population.decode.model)
+        np.save(path, knobs.turn(knob, 1.0).coordinates)
+    return np.asarray(np.load(path))
+
+
+def drawn(population: Population, step: Floats, n: int, path: Path, seed: int) -> list[Lungs]:
+    """Lungs of the population, moved by a step; kept in a file."""
+    model = population.decode.model
+    surfaces = average_surfaces(model, FACES)
+    if not path.exists():
+        vertices, measures = [], []
+        for rng in np.random.default_rng(seed).spawn(n):
+            coordinates = np.clip(rng.standard_normal(population.n_shown + len(population.mean)), -3.0, 3.0)
+            coordinates[: len(step)] += step
+            meshes = decoded(population, coordinates)
+            vertices.append([mesh.vertices for mesh in meshes.values()])
+            measures.append(measure_shapes(meshes))
+            print(path.stem, len(vertices), flush=True)
+        names = list(measures[0])
+        table = np.array([[each[name] for name in names] for each in measures])
+        stacked = {name: np.stack([each[i] for each in vertices]) for i, name in enumerate(model.structures)}
+        np.savez(path, names=np.array(names), measures=table, **stacked)
+    with np.load(path) as kept:
+        names, table = kept["names"].tolist(), kept["measures"]
+        places = {name: kept[name] for name in model.structures}
+    faces = dict(zip(model.structures, surfaces.faces, strict=True))
+    return [
+        Lungs(
+            f"{path.stem}_{i}",
+            {name: WorldMesh(places[name][i], faces[name]) for name in places},
+            dict(zip(names, row.tolist(), strict=True)),
+        )
+        for i, row in enumerate(table)
+    ]
+
+
+def decoded(population: Population, coordinates: Floats) -> dict[str, WorldMesh]:
+    import torch
+
+    model = population.decode.model
+    latent = model.latents.to_latent(torch.tensor(population.beta(coordinates)).float())
+    return average_surfaces(model, FACES).meshes(latent, model.world_from_model(np.zeros(3)), model.structures)
+
+
+def simulated(first: list[Lungs], second: list[Lungs], seed: int) -> Study:
+    """One study of two groups."""
+    lungs = [*first, *second]
+    rows = {each.name: {"group": "a" if i < len(first) else "b"} for i, each in enumerate(lungs)}
+    config = CONFIG.model_copy(update={"seed": seed})
+    return study_of(Cohort(tuple(lungs)), SubjectTable("simulated", rows), Asked("group"), config)
+
+
+def nothing(pool: list[Lungs], n: int) -> dict[str, float]:
+    """Studies of 20 + 20 lungs of one population: how often anything is called found."""
+    found: dict[str, list[bool]] = {"measures": [], "shape": [], "map": [], "measures_fdr": [], "map_fdr": []}
+    started = time.perf_counter()
+    for seed in range(n):
+        chosen = np.random.default_rng([7, seed]).choice(len(pool), 40, replace=False)
+        answer = simulated([pool[i] for i in chosen[:20]], [pool[i] for i in chosen[20:]], seed).answers[0]
+        for name, tested in (
+            ("measures", answer.measures.tested),
+            ("shape", answer.shape.tested),
+            ("map", answer.place),
+        ):
+            found[name].append(bool(tested.p_corrected.min() < LEVEL))
+            if name != "shape":
+                found[f"{name}_fdr"].append(bool(tested.q.min() < LEVEL))
+        if seed % 20 == 19:
+            print(seed + 1, {name: float(np.mean(each)) for name, each in found.items()}, flush=True)
+    shares = {name: float(np.mean(each)) for name, each in found.items()}
+    return {"n": n, "seconds_each": (time.perf_counter() - started) / n, **shares}
+
+
+def something(pool: list[Lungs], shifted: list[Lungs], n: int, seed: int) -> dict[str, object]:
+    """Studies of 30 + 30 lungs, the second moved: how often it is found, and where."""
+    found: dict[str, list[float]] = {"measures": [], "map": [], "either": [], "knob": []}
+    region: dict[str, int] = {}
+    size: list[float] = []
+    for number in range(n):
+        rng = np.random.default_rng([seed, number])
+        groups = [[each[i] for i in rng.choice(len(each), 30, replace=False)] for each in (pool, shifted)]
+        study = simulated(groups[0], groups[1], number)
+        answer = study.answers[0]
+        measures, place = answer.measures.tested.p_corrected, answer.place.p_corrected
+        knob = answer.measures.names.index(shifted[0].name.rpartition("_")[0])
+        found["measures"].append(measures.min() < LEVEL)
+        found["map"].append(place.min() < LEVEL)
+        found["either"].append(min(measures.min(), place.min()) < LEVEL)
+        found["knob"].append(answer.measures.tested.p[knob] < LEVEL)
+        size.append(float(answer.measures.size[knob]))
+        most = np.argmax(np.abs(answer.place.statistic))
+        here = next((name for (_, name), inside in study.regions().items() if inside[most]), "")
+        region[here] = region.get(here, 0) + 1
+        if number % 10 == 9:
+            print(
+                number + 1,
+                {key: float(np.mean(each)) for key, each in found.items()},
+                np.mean(size),
+                region,
+                flush=True,
+            )
+    shares = {name: float(np.mean(each)) for name, each in found.items()}
+    return {"n": n, **shares, "hedges_g_of_the_knob": float(np.mean(size)), "strongest_place": region}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Verbs about many fitted lungs together."""
