@@ -17,6 +17,7 @@ from lpm.apart.reading import _readers, read_apart, reading_apart
 from lpm.batch.attempt import attempt
 from lpm.errors import FileError
 from lpm.files.meshes import read_mesh
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.files.points import read_points
 from lpm.files.scans import read_labels, read_scan
 from lpm.files.volumes import count_voxels, read_volume_file, write_volume
@@ -124,3 +125,17 @@ def test_native_readers_are_called_where_readers_are_guarded() -> None:
 def _calls_native(called: ast.expr) -> bool:
     name = ast.unparse(called)
     return name.rpartition(".")[2] in NATIVE or name in ("Image.open", "pyvista.read", "reader.read")
+
+
+@read_apart
+def crash_while_unpacking(path: Path) -> None:
+    with temporary_folder() as folder:
+        (folder / "slice.dcm").write_bytes(b"1")
+        path.write_text(str(folder))
+        ctypes.string_at(0)
+
+
+def test_what_a_crashed_reader_left_is_removed(tmp_path: Path) -> None:
+    with reading_apart(), pytest.raises(FileError, match="SIGSEGV"):
+        crash_while_unpacking(tmp_path / "a")
+    assert not Path((tmp_path / "a").read_text()).exists()

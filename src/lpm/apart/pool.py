@@ -5,11 +5,18 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lpm.apart.helper import Helper
 from lpm.apart.messages import Kept
+
+_cleaners: list[Callable[[], None]] = []
+
+
+def when_one_died(clean: Callable[[], None]) -> None:
+    """Have something cleaned up whenever a helper was ended in the midst of its work."""
+    _cleaners.append(clean)
 
 
 class HelperPool:
@@ -63,4 +70,7 @@ class HelperPool:
             if helper.is_alive and helper.calls < self._most_calls and len(self._idle) < self._most_idle:
                 self._idle.append(helper)
                 return
+        is_dead = not helper.is_alive
         helper.kill()
+        for clean in _cleaners if is_dead else ():
+            clean()

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+from lpm.apart.pool import when_one_died
 from lpm.processes import is_alive
 
 _RUN = uuid4().hex[:6]  # tells this process from an earlier one of the same number
@@ -72,6 +73,9 @@ def remove_stale(folder: Path) -> None:
 def remove_stale_folders() -> None:
     """Remove what processes that were killed left in the system's temporary folder."""
     remove_stale(Path(tempfile.gettempdir()))
+
+
+when_one_died(remove_stale_folders)
 
 
 def _put_back_or_remove(path: Path) -> None:

@@ -1,0 +1,241 @@
+"""A viewer under many clients: slider moves, fits, hostile uploads, pages that are left; or one fit beside hostile uploads.
+
+    python benchmarks/viewer_soak.py soak --clients 30 --minutes 10 --out soak.json
+    python benchmarks/viewer_soak.py hostile --out hostile.json
+
+`soak` samples the memory of the server and its helpers every five seconds: its last fifth must lie within 10 % of its
+second, and no temporary file may be left. `hostile` compares the time of a fit beside each hostile upload, sent again and
+again, with that of a fit alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+import lpm
+from lpm.files.atomic import write_text
+from lpm.geometry.meshes import sample_surface
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "apps" / "viewer"))
+from hostile import hostile_uploads  # noqa: E402
+from visitor import Visitor  # noqa: E402
+
+SAMPLED_S = 5.0
+N_ALONE = 3  # fits
+_KEPT_MESSAGES = 3000  # of a client of ours: older ones are forgotten
+
+
+@dataclass
+class Load:
+    """What clients did, and the memory that it took.
+
+    Args:
+        counts: Moves, fits, uploads, visits, errors.
+        memory_mb: Of the server and its helpers, over time.
+        processes: How many these were.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    memory_mb: list[float] = field(default_factory=list)
+    processes: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
+    """`lpm view`, whose temporary files lie in a folder: its process and port."""
+    command = [sys.executable, "-m", "lpm.apps.cli", "view", "--no-browser", "--no-token", "--port", "0"]
+    command += ["--max-upload-mb", "20"]
+    environment = os.environ | {"COLUMNS": "500", "TMPDIR": str(folder)}
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert server.stderr is not None
+    found = next(match for line in server.stderr if (match := re.search(r"http://[^:]+:(\d+)", line)))
+    threading.Thread(target=server.stderr.read, daemon=True).start()
+    try:
+        yield psutil.Process(server.pid), int(found[1])
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def points_csv() -> bytes:
+    """Points on lungs that the model knows."""
+    rng = np.random.default_rng(1)
+    lungs = lpm.load().shape([1.0, -0.5], spacing_mm=8.0)
+    points = np.concatenate([sample_surface(mesh, 500, rng=rng).points for mesh in lungs.values()])
+    return ("x,y,z\n" + "\n".join(f"{x:.2f},{y:.2f},{z:.2f}" for x, y, z in points)).encode()
+
+
+# --- Many clients ----------------------------------------------------------------------------------------------------
+
+
+def soak(n_clients: int, minutes: float) -> dict[str, Any]:
+    """Let clients come, move, send and go for a while; see the module."""
+    load, good, bad = Load(), points_csv(), list(hostile_uploads().values())
+    with tempfile.TemporaryDirectory() as name, served(Path(name)) as (server, port):
+        until = time.monotonic() + 60.0 * minutes
+        clients = [
+            threading.Thread(target=_visits, args=(port, np.random.default_rng(n), until, good, bad, load), daemon=True)
+            for n in range(n_clients)
+        ]
+        for client in clients:
+            client.start()
+        while any(client.is_alive() for client in clients) and time.monotonic() < until + 180.0:
+            _sample(server, load)
+            time.sleep(SAMPLED_S)
+        left = _left_after(Path(name))
+    return _summary(load, left)
+
+
+def _visits(port: int, rng: np.random.Generator, until: float, good: bytes, bad: list[Any], load: Load) -> None:
+    while time.monotonic() < until:
+        load.counts["visits"] += 1
+        try:
+            with Visitor(port) as visitor:
+                for _ in range(rng.integers(5, 60)):
+                    if time.monotonic() > until:
+                        break
+                    _act(visitor, rng, good, bad, load)
+                    time.sleep(rng.exponential(1.0))
+        except Exception as error:  # the soak goes on, and tells
+            load.counts[f"error: {type(error).__name__}: {str(error)[:80]}"] += 1
+
+
+def _act(visitor: Visitor, rng: np.random.Generator, good: bytes, bad: list[Any], load: Load) -> None:
+    drawn = rng.random()
+    if drawn < 0.85:
+        visitor.set(f"beta {rng.integers(1, 5)}", float(rng.uniform(-2.0, 2.0)))
+        load.counts["moves"] += 1
+    elif drawn < 0.92:
+        visitor.upload("Surface points", "points.csv", good)
+        load.counts["fits asked for"] += 1
+    elif drawn < 0.97:
+        each = bad[rng.integers(len(bad))]
+        visitor.upload(each.button, each.name, each.content)
+        load.counts["hostile uploads"] += 1
+    elif drawn < 0.985:
+        visitor.set("Stop", value=True)
+        load.counts["stops"] += 1
+    else:
+        visitor.upload("Surface points", "cut.csv", good, claimed=10 * len(good))  # the rest never comes
+        load.counts["uploads cut off"] += 1
+    with visitor._news:
+        visitor.told = [each for each in visitor.told if "uuid" in each][-_KEPT_MESSAGES:]
+
+
+def _sample(server: psutil.Process, load: Load) -> None:
+    own = [server, *server.children(recursive=True)]
+    total = 0
+    for each in own:
+        with suppress(psutil.Error):
+            total += each.memory_full_info().uss
+    load.memory_mb.append(total / 1024**2)
+    load.processes.append(len(own))
+
+
+def _left_after(folder: Path, patience_s: float = 60.0) -> list[str]:
+    """Temporary files, once those who left are noticed."""
+    until = time.monotonic() + patience_s
+    while (left := sorted(path.name for path in folder.iterdir())) and time.monotonic() < until:
+        time.sleep(0.5)
+    return left
+
+
+def _summary(load: Load, left: list[str]) -> dict[str, Any]:
+    fifth = max(len(load.memory_mb) // 5, 1)
+    early, late = np.median(load.memory_mb[fifth : 2 * fifth]), np.median(load.memory_mb[-fifth:])
+    return {
+        "counts": dict(load.counts),
+        "memory_mb": {"second_fifth": float(early), "last_fifth": float(late), "most": max(load.memory_mb)},
+        "growth": float(late / early - 1.0),
+        "most_processes": max(load.processes),
+        "left": left,
+    }
+
+
+# --- One fit beside hostile uploads ----------------------------------------------------------------------------------
+
+
+def hostile() -> dict[str, Any]:
+    """Times of a fit alone and beside each hostile upload, s."""
+    good = points_csv()
+    with tempfile.TemporaryDirectory() as name, served(Path(name)) as (_, port):
+        alone = float(np.median([_seconds_of_fit(port, good) for _ in range(N_ALONE + 1)][1:]))
+        beside = {}
+        for what, each in hostile_uploads().items():
+            with _again_and_again(port, each):
+                beside[what] = float(np.median([_seconds_of_fit(port, good) for _ in range(N_ALONE)]))
+        alone = min(alone, float(np.median([_seconds_of_fit(port, good) for _ in range(N_ALONE)])))
+        left = _left_after(Path(name))
+    return {"alone_s": alone, "beside_s": beside, "most": max(beside.values()) / alone, "left": left}
+
+
+def _seconds_of_fit(port: int, points: bytes) -> float:
+    with Visitor(port) as visitor:
+        visitor.heard("total volume")
+        started = time.perf_counter()
+        visitor.upload("Surface points", "points.csv", points)
+        visitor.heard("1,000 surface points: done")
+        return time.perf_counter() - started
+
+
+@contextmanager
+def _again_and_again(port: int, each: Any) -> Iterator[None]:
+    over = threading.Event()
+
+    def send() -> None:
+        with Visitor(port) as visitor:
+            n = 0
+            while not over.is_set():
+                n += 1
+                name = f"{n}_{each.name}"
+                visitor.upload(each.button, name, each.content)
+                with suppress(TimeoutError):
+                    visitor.wait_for(lambda name=name: _ended(visitor, name))  # type: ignore[misc]
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    yield
+    over.set()
+    sender.join()
+
+
+def _ended(visitor: Visitor, name: str) -> bool:
+    """Whether the client was told what came of a file."""
+    return any(name in said and ('class="bad"' in said or "<" not in said) for said in visitor.texts())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("soak", "hostile"))
+    parser.add_argument("--clients", type=int, default=30)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    work: Callable[[], dict[str, Any]] = (
+        hostile if given.what == "hostile" else lambda: soak(given.clients, given.minutes)
+    )
+    result = work()
+    write_text(given.out, json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
