@@ -1,11 +1,11 @@
-"""A viewer under many clients: slider moves, fits, hostile uploads, pages that are left; or one fit beside hostile uploads.
+"""A viewer under many clients, who move sliders, fit, mean harm and leave; or one fit beside hostile uploads.
 
     python benchmarks/viewer_soak.py soak --clients 30 --minutes 10 --out soak.json
     python benchmarks/viewer_soak.py hostile --out hostile.json
 
 `soak` samples the memory of the server and its helpers every five seconds: its last fifth must lie within 10 % of its
-second, and no temporary file may be left. `hostile` compares the time of a fit beside each hostile upload, sent again and
-again, with that of a fit alone.
+second, and no temporary file may be left. `hostile` compares the time of a fit beside each hostile upload, sent again
+and again, with that of a fit alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,14 +45,18 @@ _KEPT_MESSAGES = 3000  # of a client of ours: older ones are forgotten
 
 @dataclass
 class Load:
-    """What clients did, and the memory that it took.
+    """What clients send, what they did, and the memory that it took.
 
     Args:
+        good: Points to fit.
+        bad: Hostile uploads.
         counts: Moves, fits, uploads, visits, errors.
         memory_mb: Of the server and its helpers, over time.
         processes: How many these were.
     """
 
+    good: bytes
+    bad: list[Any]
     counts: Counter[str] = field(default_factory=Counter)
     memory_mb: list[float] = field(default_factory=list)
     processes: list[int] = field(default_factory=list)
@@ -65,9 +69,9 @@ def served(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
     command += ["--max-upload-mb", "20"]
     environment = os.environ | {"COLUMNS": "500", "TMPDIR": str(folder)}
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    assert server.stderr is not None
-    found = next(match for line in server.stderr if (match := re.search(r"http://[^:]+:(\d+)", line)))
-    threading.Thread(target=server.stderr.read, daemon=True).start()
+    said: Any = server.stderr
+    found = next(match for line in said if (match := re.search(r"http://[^:]+:(\d+)", line)))
+    threading.Thread(target=said.read, daemon=True).start()
     try:
         yield psutil.Process(server.pid), int(found[1])
     finally:
@@ -88,11 +92,11 @@ def points_csv() -> bytes:
 
 def soak(n_clients: int, minutes: float) -> dict[str, Any]:
     """Let clients come, move, send and go for a while; see the module."""
-    load, good, bad = Load(), points_csv(), list(hostile_uploads().values())
+    load = Load(points_csv(), list(hostile_uploads().values()))
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as (server, port):
         until = time.monotonic() + 60.0 * minutes
         clients = [
-            threading.Thread(target=_visits, args=(port, np.random.default_rng(n), until, good, bad, load), daemon=True)
+            threading.Thread(target=_visits, args=(port, np.random.default_rng(n), until, load), daemon=True)
             for n in range(n_clients)
         ]
         for client in clients:
@@ -104,7 +108,7 @@ def soak(n_clients: int, minutes: float) -> dict[str, Any]:
     return _summary(load, left)
 
 
-def _visits(port: int, rng: np.random.Generator, until: float, good: bytes, bad: list[Any], load: Load) -> None:
+def _visits(port: int, rng: np.random.Generator, until: float, load: Load) -> None:
     while time.monotonic() < until:
         load.counts["visits"] += 1
         try:
@@ -112,14 +116,14 @@ def _visits(port: int, rng: np.random.Generator, until: float, good: bytes, bad:
                 for _ in range(rng.integers(5, 60)):
                     if time.monotonic() > until:
                         break
-                    _act(visitor, rng, good, bad, load)
+                    _act(visitor, rng, load)
                     time.sleep(rng.exponential(1.0))
         except Exception as error:  # the soak goes on, and tells
             load.counts[f"error: {type(error).__name__}: {str(error)[:80]}"] += 1
 
 
-def _act(visitor: Visitor, rng: np.random.Generator, good: bytes, bad: list[Any], load: Load) -> None:
-    drawn = rng.random()
+def _act(visitor: Visitor, rng: np.random.Generator, load: Load) -> None:
+    drawn, good, bad = rng.random(), load.good, load.bad
     if drawn < 0.85:
         visitor.set(f"beta {rng.integers(1, 5)}", float(rng.uniform(-2.0, 2.0)))
         load.counts["moves"] += 1
@@ -192,7 +196,7 @@ def _seconds_of_fit(port: int, points: bytes) -> float:
         visitor.heard("total volume")
         started = time.perf_counter()
         visitor.upload("Surface points", "points.csv", points)
-        visitor.heard("1,000 surface points: done")
+        visitor.heard("1000 surface points: done")
         return time.perf_counter() - started
 
 
@@ -229,10 +233,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    work: Callable[[], dict[str, Any]] = (
-        hostile if given.what == "hostile" else lambda: soak(given.clients, given.minutes)
-    )
-    result = work()
+    result = hostile() if given.what == "hostile" else soak(given.clients, given.minutes)
     write_text(given.out, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

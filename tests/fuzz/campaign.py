@@ -148,6 +148,8 @@ def run(n_files: int, seed: int, folder: Path, kept: Path | None = None) -> Camp
         if not campaign.count(one, outcome, f"{number}_{path.name}") and kept is not None:
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, kept / f"{seed}_{number}_{path.name}")
+        if outcome not in ("read", "refused"):
+            print(number, kind_of(one), outcome.strip().splitlines()[-1], flush=True)
         if outcome in ("hung", "died"):
             child.stop()
             child = Child()

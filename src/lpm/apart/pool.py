@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from lpm.apart.helper import Helper
@@ -30,7 +30,7 @@ class HelperPool:
     """
 
     def __init__(
-        self, modules: set[str], kept: Kept | None = None, *, most_idle: int = 2, most_calls: int = 100
+        self, modules: Sequence[str], kept: Kept | None = None, *, most_idle: int = 2, most_calls: int = 100
     ) -> None:
         self.modules, self._kept = modules, kept
         self._most_idle, self._most_calls = most_idle, most_calls

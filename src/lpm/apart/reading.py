@@ -19,6 +19,7 @@ from lpm.errors import FileError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_AT_HAND = ("lpm.files.scans", "lpm.files.meshes", "lpm.files.points")  # other readers are imported when needed
 MOST_SECONDS = 900.0  # for a file or folder: a whole study from a slow disk takes minutes
 _CAN_READ_APART = hasattr(os, "register_at_fork")  # elsewhere than on Unix files are not handed over
 
@@ -35,7 +36,7 @@ class _Readers:
         self.limits: Limits | None = None
         self.asked = 0  # how often, one within another or in several threads
         self.lock = threading.Lock()
-        self.helpers = HelperPool(set())
+        self.helpers = HelperPool(_AT_HAND)
 
 
 _readers = _Readers()
@@ -61,14 +62,9 @@ def reading_apart(seconds: float = MOST_SECONDS, memory: int | None = None) -> I
             _readers.limits = _readers.limits if _readers.asked else None
 
 
-def expect_files(module: str) -> None:
-    """Start a helper, which is then there when the first file comes: its start takes a second.
-
-    Args:
-        module: Module that reads such files.
-    """
+def expect_files() -> None:
+    """Start a helper, which is then there when the first file comes: its start takes a second."""
     if _readers.limits is not None:
-        _readers.helpers.modules.add(module)
         _readers.helpers.expect()
 
 
@@ -78,7 +74,6 @@ def read_apart(read: Callable[P, T]) -> Callable[P, T]:
     While `reading_apart` lasts, it also raises:
         FileError: Reading crashed, or took too much time or memory.
     """
-    _readers.helpers.modules.add(read.__module__)
 
     @functools.wraps(read)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:

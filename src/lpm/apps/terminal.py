@@ -77,7 +77,7 @@ def parse_labels(text: str | None) -> dict[str, tuple[int, ...]]:
 
 def load_bundle(source: str | None) -> ModelBundle:
     """The model that `--model` names."""
-    expect_files("lpm.files.scans")  # it starts while torch does
+    expect_files()  # it starts while torch does
     import lpm
 
     return (lpm.load(source) if source else lpm.load()).bundle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ import pytest
 
 pytest.importorskip("viser")
 
+from hostile_reader import READING as READING_THERE
+from hostile_reader import Given, hostile
+
 import lpm
 from lpm.apart.helper import Limits
 from lpm.apps.viewer.fits import service as fits
@@ -24,30 +26,15 @@ from lpm.apps.viewer.fits.upload import READING, Options
 from lpm.errors import FileError
 from lpm.files.points import write_points
 from lpm.geometry.meshes import sample_surface
-from lpm.workflows.outcome import Outcome, Tell, silent
+from lpm.workflows.outcome import Outcome, silent
 
 SLOW_S = 30.0
-
-
-def hostile(model: Any, task: Task, tell: Tell) -> Any:
-    """What a file may do to who reads it, by its name."""
-    tell("reading", READING)
-    match task.path.name:
-        case "crash":
-            ctypes.string_at(0)
-        case "stall":
-            ctypes.PyDLL(None).sleep(60)
-    tell("fitting", 0.25)
-    if task.path.name == "long":
-        ctypes.PyDLL(None).sleep(60)
-    return task.path.name, model
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[FitService]:
     made: Any = FitService({"a": 1}, 1, reading_s=4.0)  # type: ignore[arg-type]
-    made._helpers.modules.clear()
-    made._helpers.modules.add(__name__)
+    made._helpers.modules = ("hostile_reader",)
     made._helpers._most_idle = 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fits, "_fit", hostile)
@@ -55,8 +42,8 @@ def service() -> Iterator[FitService]:
     made.end()
 
 
-def task(name: str) -> Task:
-    return Task("points", Path(name), Options())
+def task(name: str) -> Any:
+    return Given(Path(name))
 
 
 def fit(service: FitService, name: str) -> Any:
@@ -127,6 +114,10 @@ def test_who_is_stopped_while_waiting_is_told(service: FitService) -> None:
     assert str(found[0]) == "stopped"
     firsts[0].stop(StoppedError("stopped"))
     first.join(SLOW_S)
+
+
+def test_reading_is_told_as_it_is_in_fits() -> None:
+    assert READING_THERE == READING
 
 
 def test_few_are_read_at_a_time() -> None:

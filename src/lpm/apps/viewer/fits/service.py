@@ -57,7 +57,7 @@ class FitService:
         self.model, self.most_mb, self._reading_s = model, most_mb, reading_s
         self.budget = UploadBudget(most_mb * 1024**2, _AT_ONCE * most_mb * 1024**2)
         self.queue = FitQueue(_READERS)
-        self._helpers = HelperPool({fit_upload.__module__}, {"model": model}, most_idle=1, most_calls=_MOST_CALLS)
+        self._helpers = HelperPool((fit_upload.__module__,), {"model": model}, most_idle=1, most_calls=_MOST_CALLS)
 
     def warm(self) -> None:
         """Start a helper, so that the first client need not wait for it."""
