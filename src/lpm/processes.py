@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, Literal
 
 from lpm.errors import LpmError, WorkerDiedError
@@ -20,6 +21,7 @@ from lpm.errors import LpmError, WorkerDiedError
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # as `joblib.delayed` makes it
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _WATCHED_EVERY_S = 0.5
+_CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # version 2, and 1
 _SYNCHRONIZE, _FOR_EVER = 0x00100000, 0xFFFFFFFF  # of the Windows API
 
 
@@ -70,6 +72,30 @@ def is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):  # of another user; no number of a process
         pass
     return True
+
+
+def most_memory() -> int:
+    """Bytes of memory that this process may take: what the machine has, or a container or a scheduler allows."""
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _CONTAINERS:
+        with suppress(OSError, ValueError):  # no container, or "max"
+            found = min(found, int(Path(limit).read_text()))
+    return found
+
+
+def bound_memory(most: int) -> None:
+    """Let this process, and those that it starts, fail rather than take all memory and be killed; on Linux only.
+
+    Args:
+        most: Bytes of each.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
 
 
 def in_processes(

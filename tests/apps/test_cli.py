@@ -357,3 +357,15 @@ def test_a_ct_and_a_table_are_prepared(chest_ct: Path, tmp_path: Path) -> None:
 def test_misuse_of_the_new_verbs(arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 1
     assert message in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 9 GiB"), RuntimeError("can't allocate memory: 9")])
+def test_want_of_memory_is_an_error_in_words(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lpm.apps.cli.app", fail)
+    assert run(["segment", "x.nii.gz", "--out", "y.nii.gz"]) == 1
+    assert "it does not fit into memory" in capsys.readouterr().err

@@ -16,14 +16,14 @@ import pytest
 
 import lpm
 from lpm.errors import WorkerDiedError
-from lpm.processes import in_processes
+from lpm.processes import in_processes, most_memory
 
 SOURCE = Path(lpm.__file__).parent
 WORK = """
 import sys, time
 from pathlib import Path
 import joblib
-from lpm.processes import in_processes
+from lpm.processes import in_processes, most_memory
 
 def work(path):
     Path(path).touch()
@@ -95,3 +95,12 @@ def test_one_file_starts_workers_and_one_starts_helpers() -> None:
     starts = re.compile(r"Parallel\(|ProcessPool|multiprocessing|Popen\(|subprocess")
     found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if starts.search(path.read_text("utf-8"))}
     assert found <= {"processes.py", "apart/helper.py", "apart/messages.py"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing bounds it")
+def test_a_process_fails_rather_than_take_all_memory() -> None:
+    code = "from lpm.processes import bound_memory; import numpy as np; bound_memory(2**30); np.ones(2**28)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Unable to allocate 2.00 GiB" in done.stderr
+    assert 2**28 < most_memory() < 2**50

@@ -31,6 +31,7 @@ from lpm.apps.verbs.segment import segment
 from lpm.apps.verbs.train import train
 from lpm.apps.verbs.view import view
 from lpm.apps.verbs.xray import xray
+from lpm.batch.attempt import is_want_of_memory, out_of_memory
 from lpm.errors import LpmError, MisuseError
 from lpm.files.outputs.temporary import remove_stale_folders
 
@@ -87,6 +88,11 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
             traceback.print_exc()
         screen.print(f"[bold red]error[/]: {plain(str(error))}", soft_wrap=True)
         return 2 if isinstance(error, MisuseError) else 1
+    except (MemoryError, RuntimeError) as error:
+        if debug or not is_want_of_memory(error):
+            raise
+        screen.print(f"[bold red]error[/]: {plain(str(out_of_memory('lpm', error)))}", soft_wrap=True)
+        return 1
     return 0
 
 

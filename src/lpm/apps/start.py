@@ -24,7 +24,10 @@ def main() -> None:
     sys.unraisablehook = _lost
     from lpm.apart.reading import reading_apart
     from lpm.apps.cli import run
+    from lpm.processes import bound_memory, most_memory
 
+    if "train" not in sys.argv[1:2]:  # drivers of GPUs map more than they use
+        bound_memory(most_memory())
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     _on_stop(_stop)

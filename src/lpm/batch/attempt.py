@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lpm.apart.reading import reading_apart
-from lpm.errors import LpmError
+from lpm.errors import InputError, LpmError
+from lpm.processes import most_memory
 
 Result = TypeVar("Result")
 
@@ -44,10 +45,25 @@ def attempt(subject: str, work: Callable[[], Result]) -> Attempt[Result]:
             return Attempt(work(), time.perf_counter() - started)
     except LpmError as error:
         return Attempt(None, time.perf_counter() - started, str(error))
-    except MemoryError as error:
-        amount = f" ({error})" if str(error) else ""
-        given = f"{subject}: it does not fit into memory{amount}"
-        return Attempt(None, time.perf_counter() - started, given)
     except Exception as error:  # a case that breaks in a way nobody foresaw must not stop the others
+        if is_want_of_memory(error):
+            return Attempt(None, time.perf_counter() - started, str(out_of_memory(subject, error)))
         given = f"{subject}: {type(error).__name__}: {error}"
         return Attempt(None, time.perf_counter() - started, given, traceback.format_exc())
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice: torch and native libraries say so in errors of their own."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "bad_alloc" in str(error)
+
+
+def out_of_memory(subject: str, error: BaseException) -> InputError:
+    """The error that says so.
+
+    Args:
+        subject: What was worked on.
+        error: What was raised.
+    """
+    amount = f" ({error})" if str(error) else ""
+    hint = "crop or resample it, or fewer --jobs"
+    return InputError(subject, f"it does not fit into memory{amount}", f"at most {most_memory() / 2**30:.0f} GiB", hint)
