@@ -375,3 +375,21 @@ def test_a_real_patients_lungs(real_lungs: Path) -> None:
     moved = np.roll(found, np.round(middles[0] - middles[1]).astype(int), axis=(0, 1, 2))
     assert 2.0 * (moved & true).sum() / (moved.sum() + true.sum()) > 0.9
     assert abs(middles[0] - middles[1]).max() * max(labels.spacing_mm) < 10.0
+
+
+@pytest.mark.parametrize("n_pictures", [1, 2])
+def test_a_size_from_the_prior_is_wide_and_marked(lungs: TrueLungs, reader: TrueReader, n_pictures: int) -> None:
+    taken = [replace(each, size_from_prior=True) for each in pictures(sized=False)[:n_pictures]]
+    assumed = fit_xray(lungs.model, taken, reader=reader, spacing_mm=4.0)
+    known = fit_xray(lungs.model, pictures()[:n_pictures], reader=reader, spacing_mm=4.0)
+    assert assumed.sized
+    low, high = assumed.interval("total_volume_ml")
+    assert low < lungs.volume_ml < high
+    assert high - low > 1.5 * np.ptp(known.interval("total_volume_ml"))
+    assert any(
+        note.startswith("NO PIXEL SPACING: the size is that which the model's training") for note in assumed.notes
+    )
+    (first, *_) = assumed.summary()["radiographs"]
+    assert first["size_from_prior"]
+    assert first["mm_per_px"] is None
+    assert not any(note.startswith("NO PIXEL SPACING") for note in known.notes)

@@ -35,11 +35,13 @@ class PictureOptions:
         mm_per_px: Pixel spacing between rows and between columns, on the detector; None as the file says.
         beam: Beam of all pictures.
         views: Geometry of the pictures in the patient, by side.
+        size_from_prior: Whether lungs without a pixel spacing get the sizes of the model's training lungs.
     """
 
     mm_per_px: tuple[float, float] | None = None
     beam: BeamOptions = field(default_factory=BeamOptions)
     views: Mapping[str, PlacedView] = field(default_factory=dict)
+    size_from_prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def options_of_row(row: Mapping[str, str], files: RadiographFiles, options: Pict
     own: dict[str, Any] = {name: _number(name, row[name]) for name in _DISTANCES if name in row}
     own |= {name: _one_of(name, row[name], _WORDS[name]) for name in _WORDS if name in row}
     spacing = parse_spacing(row["mm_per_px"]) if "mm_per_px" in row else options.mm_per_px
-    return PictureOptions(spacing, replace(options.beam, **own), views_for(files.views, files.sides))
+    views = views_for(files.views, files.sides)
+    return replace(options, mm_per_px=spacing, beam=replace(options.beam, **own), views=views)
 
 
 def _number(name: str, text: str) -> float:
@@ -208,7 +211,8 @@ def _taken(found: Xray, side: Side, path: Path, options: PictureOptions) -> dict
     placed = options.views.get(side)
     if placed is None:
         beam = options.beam.beam(found, side)
-        return {"mm_per_px": options.mm_per_px or found.mm_per_px, "beam": beam, "name": path.name}
+        spacing, assumed = options.mm_per_px or found.mm_per_px, options.size_from_prior
+        return {"mm_per_px": spacing, "beam": beam, "name": path.name, "size_from_prior": assumed}
     _check_view(placed, found, path, options)
     beam = options.beam.beam_of(placed.view, placed.source_patient_mm)
     return {"beam": beam, "view": placed.view, "name": path.name}

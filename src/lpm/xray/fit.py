@@ -109,6 +109,7 @@ class XrayFit(Fit):
             "projection": "cone" if is_cone else "parallel",
             "source_detector_mm": radiograph.source_detector_mm,
             "patient_detector_mm": radiograph.beam.patient_detector_mm if is_cone else None,
+            "size_from_prior": radiograph.spacing_mm is None and radiograph.size_from_prior,
             "magnification": radiograph.magnification,
             "placed": radiograph.view is not None,
             "view": record_of(view, radiograph.name).model_dump(mode="json", include=_PLACE),
@@ -147,7 +148,7 @@ def fit_xray(
     Returns:
         The fit. Its world is that of the views where they are placed; else its origin is the middle of the first
         picture (of a lateral one: its middle column), and without a pixel spacing the lungs have a shape and no size
-        (``sized`` is false).
+        (``sized`` is false), unless a radiograph's size may come from the prior.
 
     Raises:
         InputError: No radiograph, two of one side, no lungs in one, a spacing that cannot be, a setting that only
@@ -215,7 +216,7 @@ def _fit_with_pictures(
         shape=shape,
         extraction=extract_fit(model, shape, list(model.structures), spacing_mm),
         observed="; ".join([*([seen.what] if seen else []), _radiographs(pictures)]),
-        sized=not alone or all(each.radiograph.spacing_mm is not None for each in pictures),
+        sized=not alone or all(each.radiograph.is_sized for each in pictures),
         pictures=tuple(pictures),
         rays=_finished(rays, found),
     )
@@ -240,8 +241,12 @@ def _notes_about_size(fit: XrayFit, *, alone: bool) -> list[str]:
     unsized = [each for each in fit.pictures if each.radiograph.spacing_mm is None]
     if not unsized:
         return []
-    if alone:
+    if alone and not fit.sized:
         return ["without a pixel spacing the lungs have a shape and no size: lengths and volumes mean nothing"]
+    if alone:
+        low, high = fit.interval("total_volume_ml")
+        found = f"the volume is known to {low:,.0f} to {high:,.0f} ml only"
+        return [f"NO PIXEL SPACING: the size is that which the model's training lungs had, not this patient's; {found}"]
     return [f"{each.what}: without a pixel spacing its scale was fitted to the other evidence" for each in unsized]
 
 
@@ -266,18 +271,21 @@ def _ray_terms(
     if alone and not any(placed):
         placed[0] = True
     return [
-        RayTerm(model, each, None if is_placed else _placement(each, picture, alone=alone))
+        RayTerm(model, each, _placement(each, picture, is_placed=is_placed, alone=alone))
         for each, picture, is_placed in zip(seen, pictures, placed, strict=True)
     ], notes
 
 
-def _placement(seen: SeenPaths, picture: XrayObservation, *, alone: bool) -> ViewPlacement:
-    return ViewPlacement.of(seen.view, with_scale=not alone and picture.radiograph.spacing_mm is None)
+def _placement(seen: SeenPaths, picture: XrayObservation, *, is_placed: bool, alone: bool) -> ViewPlacement | None:
+    unsized = picture.radiograph.spacing_mm is None
+    if not is_placed:
+        return ViewPlacement.of(seen.view, with_scale=not alone and unsized)
+    return ViewPlacement.of_any_size(seen.view) if unsized and picture.radiograph.size_from_prior else None
 
 
 def _start(model: ModelBundle, rays: Sequence[RayTerm], config: FitConfig) -> State:
     """Of the mean lungs at several sizes, those that the placed pictures show best."""
-    placed = [term for term in rays if term.placement is None]
+    placed = [term for term in rays if term.placement is None] or [RayTerm(model, term.seen) for term in rays]
     problem = JointProblem(model, placed, config)
     return min(
         initial_states(model, [term.seen for term in placed]), key=lambda state: problem.energy(problem.at(state))

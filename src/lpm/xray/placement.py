@@ -25,6 +25,10 @@ from lpm.geometry.projection import View
 _SHIFT_SD_MM = number("xray.placement_shift_sd_mm")
 _ROTATION_SD_RAD = number("xray.placement_rotation_sd")
 _LOG_SCALE_SD = number("xray.placement_log_scale_sd")
+_ANY_LOG_SCALE_SD = number("xray.any_log_scale_sd")
+_PINNED_MM = 1.0  # next to nothing: the pose of the lungs says it already
+_PINNED_RAD = 0.005  # likewise
+_PLACE = 5  # parameters of a place without a scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,27 +39,41 @@ class ViewPlacement:
         plane: (2, 3) unit vectors along the picture's columns and rows.
         middle_mm: (3,) m, in the patient's world.
         shown_mm: (3,) p, in the picture's world.
-        with_scale: Whether the picture's scale is unknown.
+        sds: Standard deviations of (a, b, w), and of c if the picture's scale is unknown.
     """
 
     plane: Tensor
     middle_mm: Tensor
     shown_mm: Tensor
-    with_scale: bool = False
+    sds: tuple[float, ...]
 
     @classmethod
     def of(cls, view: View, *, with_scale: bool = False) -> ViewPlacement:
         """Make the placement of a picture; it is aligned with the lungs later (`aligned`)."""
+        place = (_SHIFT_SD_MM,) * 2 + (_ROTATION_SD_RAD,) * 3
+        return cls._with(view, (*place, _LOG_SCALE_SD) if with_scale else place)
+
+    @classmethod
+    def of_any_size(cls, view: View) -> ViewPlacement:
+        """Make that of a picture whose place is the world's, and whose scale nobody knows: the lungs' prior sets it."""
+        return cls._with(view, (_PINNED_MM,) * 2 + (_PINNED_RAD,) * 3 + (_ANY_LOG_SCALE_SD,))
+
+    @classmethod
+    def _with(cls, view: View, sds: tuple[float, ...]) -> ViewPlacement:
         sides = np.stack([view.by_column_mm, view.by_row_mm])
         plane = torch.from_numpy(sides / np.linalg.norm(sides, axis=1, keepdims=True))
         nowhere = torch.zeros(3, dtype=torch.float64)
-        return cls(plane, nowhere, nowhere, with_scale)
+        return cls(plane, nowhere, nowhere, sds)
 
     @property
     def sd(self) -> Tensor:
         """(m,) standard deviations of the nuisance parameters."""
-        sds = [_SHIFT_SD_MM] * 2 + [_ROTATION_SD_RAD] * 3 + [_LOG_SCALE_SD] * self.with_scale
-        return torch.tensor(sds, dtype=torch.float64)
+        return torch.tensor(self.sds, dtype=torch.float64)
+
+    @property
+    def with_scale(self) -> bool:
+        """Whether the picture's scale is unknown."""
+        return len(self.sds) > _PLACE
 
     def aligned(self, middle_mm: Floats, rows: Floats, places: Floats) -> ViewPlacement:
         """Lay the middle of the lungs onto what the picture shows.

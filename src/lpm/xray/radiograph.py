@@ -30,6 +30,8 @@ class Radiograph:
         field: (2, r, c) the visible field of the left and the right lung where a person has drawn it, of a frontal
             picture; or (r, c) both. It takes the place of what the reader finds.
         is_picture: Whether `pixels` are one; else nothing but the field is known (`of_field`).
+        size_from_prior: Whether, where there is no pixel spacing, the lungs are taken to be of the sizes that the
+            model's training lungs had; else they have a shape and no size.
 
     Raises:
         InputError: Another side, a view or a field of another size, or a field of a lateral picture.
@@ -43,6 +45,7 @@ class Radiograph:
     name: str = ""
     field: NDArray[np.bool_] | None = None
     is_picture: bool = True
+    size_from_prior: bool = False
 
     @classmethod
     def of_field(cls, field: NDArray[np.bool_], **known: Any) -> Radiograph:
@@ -73,6 +76,11 @@ class Radiograph:
         if self.view is None:
             return self.mm_per_px
         return float(np.linalg.norm(self.view.by_row_mm)), float(np.linalg.norm(self.view.by_column_mm))
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether lungs seen in it alone have a size."""
+        return self.size_from_prior or self.spacing_mm is not None
 
     @property
     def in_patient_mm(self) -> tuple[float, float] | None:

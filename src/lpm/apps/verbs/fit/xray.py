@@ -59,6 +59,14 @@ def fit_xray(
     ] = None,
     ap: ApOption = False,
     mm_per_px: SpacingOfPixelsOption = None,
+    size_from_prior: Annotated[
+        bool,
+        typer.Option(
+            "--size-from-prior",
+            help="Without a pixel spacing: lungs of the sizes that the model's training lungs had, with an interval "
+            "as wide as that.",
+        ),
+    ] = False,
     projection: ProjectionOption = "cone",
     source_detector_mm: SourceDetectorOption = None,
     patient_detector_mm: PatientDetectorOption = None,
@@ -78,7 +86,8 @@ def fit_xray(
     """Reconstruct both lungs from a frontal chest radiograph, a lateral one, or both.
 
     Networks read how much lung each ray passes; shape and pose are fitted to that. The size needs the pixel spacing: of
-    DICOM files it is known, of others give --mm-per-px. Without it the lungs have a shape and no volume.
+    DICOM files it is known, of others give --mm-per-px. Without it the lungs have a shape and no volume, or with
+    --size-from-prior a size within the very wide range of the model's training lungs.
 
     Of many patients each gets a folder in --out; cases.csv and shapes.csv tell of all.
 
@@ -109,7 +118,7 @@ def fit_xray(
         refuse_with_many(
             given, "name it in a column of a .csv with columns case, frontal, lateral, frontal_mask, views"
         )
-        fit = RadiographFits(PictureOptions(spacing, beam))
+        fit = RadiographFits(PictureOptions(spacing, beam, size_from_prior=size_from_prior))
         work = FitCases(fit, found_model(model, figures=figures), spacing_mm=spacing_mm, files=written)
         work_on_many("fit xray", inputs, RADIOGRAPHS, work, out, Many(jobs, dask, resume))
         return
@@ -119,7 +128,7 @@ def fit_xray(
         raise MisuseError("--jobs, --dask, --resume", "one patient", "many cases", "name them in a .csv")
     begin(out, figures=figures)
     with options_named():
-        taken = PictureOptions(spacing, beam, views_for(views, files.sides))
+        taken = PictureOptions(spacing, beam, views_for(views, files.sides), size_from_prior)
     run = FitRun(load_bundle(model), spacing_mm=spacing_mm, tell=tell)
     with options_named():
         radiographs = read_radiographs(run, files, taken)
