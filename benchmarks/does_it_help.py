@@ -19,16 +19,19 @@ import joblib
 import numpy as np
 import torch
 
+from lpm.batch.workers import LocalWorkers
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points, subject_rng
 from lpm.evaluation.metrics import surface_scores
 from lpm.files.atomic import write_text
 from lpm.fitting.config import FitConfig
 from lpm.fitting.discrepancy.residual import ResidualConfig
 from lpm.fitting.evidence.points import fit_points
-from lpm.model.atlas import AtlasBuild, AtlasDecoder, whitened_components
+from lpm.model.atlas import AtlasDecoder
+from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of_atlas, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig, RegistrationConfig
 from lpm.model.latents import LatentSpace
+from lpm.model.registration.components import whitened_components
 from lpm.model.warp import Box, WarpScale
 from lpm.preparation.cohort import Cohort
 
@@ -56,8 +59,8 @@ def some(cohort: Cohort, n: int, seed: int) -> list[str]:
 def built(cohort: Cohort, subjects: Sequence[str], folder: Path, jobs: int) -> ModelBundle:
     """The atlas of some subjects; one made before is kept."""
     if not (folder / "bundle.json").exists():
-        build = AtlasBuild(cohort, subjects, COARSE, jobs=jobs)
-        for _ in build.steps():
+        build = AtlasBuild(cohort, subjects, COARSE, folder / "registration")
+        for _ in build.steps(LocalWorkers(jobs)):
             pass
         print(f"{folder.name}: {build.seconds:.0f} s, {build.history[-1]}", flush=True)
         write_bundle(folder, bundle_of_atlas(build, "see docs/model-card.md"))

@@ -27,7 +27,7 @@ from lpm.fitting.partition.learning import CarriedParts, PartitionConfig, carry_
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume, canonical
-from lpm.model.atlas import AtlasBuild
+from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of_atlas, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig, RegistrationConfig
 from lpm.preparation.cohort import Cohort
@@ -109,7 +109,7 @@ def plain_atlas(lungs: Path, split: Mapping[str, str], work: Path) -> ModelBundl
         outcomes = list(prepare_cases(find_cases([table]), work / "cohort", config, jobs=1, resume=True))
         finish_cohort(outcomes, work / "cohort", config, work / "split.json", keep_rejected=True)
         cohort = Cohort(work / "cohort")
-        build = AtlasBuild(cohort, cohort.subjects("train"), PLAIN, jobs=1)
+        build = AtlasBuild(cohort, cohort.subjects("train"), PLAIN, work / "plain" / "registration")
         for _ in build.steps():
             pass
         write_bundle(work / "plain", bundle_of_atlas(build, "see docs/model-card.md"))

@@ -22,7 +22,7 @@ from lpm.batch.cases import find_cases
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.volumes import Volume
-from lpm.model.atlas import AtlasBuild
+from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas
 from lpm.model.config import AtlasConfig, DecoderConfig, ModelConfig, RegistrationConfig, TrainingConfig
 from lpm.model.network.samples import load_samples
@@ -162,6 +162,7 @@ def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig, tmp_path_factory: py
 
 QUICK_ATLAS = AtlasConfig(
     spacing_mm=6.0,
+    components=15,
     registration=RegistrationConfig(
         rounds=1, spacing_mm=20.0, scales=(WarpScale(12.0, 60.0, 40), WarpScale(5.0, 28.0, 60))
     ),
@@ -179,11 +180,11 @@ def tiny_atlas(
 
 
 @pytest.fixture(scope="session")
-def make_atlas(tiny_cohort: Path) -> Callable[[list[str]], ModelBundle]:
+def make_atlas(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str]], ModelBundle]:
     """Atlases of some of the generated lungs in seconds: a coarse grid, few functions, the average made once."""
 
     def make(subjects: list[str]) -> ModelBundle:
-        build = AtlasBuild(Cohort(tiny_cohort), subjects, QUICK_ATLAS, jobs=1)
+        build = AtlasBuild(Cohort(tiny_cohort), subjects, QUICK_ATLAS, tmp_path_factory.mktemp("registration"))
         assert len(list(build.steps())) == build.n_steps
         return bundle_of_atlas(build, "generated")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lpm.batch.workers import ClusterWorkers, LocalWorkers, cluster_workers
+from lpm.batch.workers import ClusterWorkers, LocalWorkers, check_versions, cluster_workers, versions
 from lpm.errors import FileError
 
 dask = pytest.importorskip("dask", reason="extra cluster")
@@ -99,3 +99,12 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("lpm.batch.workers._PATIENCE_S", 2)
     with start(0) as cluster, pytest.raises(FileError, match=r"--dask: no worker came to tcp://.*start dask workers"):
         cluster_workers(cluster.scheduler_address).__enter__()
+
+
+def test_a_worker_with_other_packages_is_named() -> None:
+    here = versions()
+    check_versions({"tcp://a:1": here})
+    with pytest.raises(
+        FileError, match=r"worker tcp://b:2 has torch 1\.0; expected lungs-parametric-model .*same versions"
+    ):
+        check_versions({"tcp://a:1": here, "tcp://b:2": here | {"torch": "1.0"}})

@@ -10,9 +10,11 @@ import lpm
 from lpm.errors import FileError, InputError
 from lpm.geometry.distances import closest_points, signed_distance
 from lpm.geometry.frames import WorldPoints
-from lpm.model.atlas import AtlasBuild, AtlasDecoder, whitened_components
+from lpm.model.atlas import AtlasDecoder
+from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, read_bundle, write_bundle
 from lpm.model.config import AtlasConfig
+from lpm.model.registration.components import whitened_components
 from lpm.model.warp import Box
 from lpm.preparation.cohort import Cohort
 
@@ -95,10 +97,10 @@ def test_the_history_says_how_well_the_lungs_were_registered(tiny_atlas: ModelBu
         assert first[name] != last[name]
 
 
-def test_two_subjects_are_too_few(tiny_cohort: Path) -> None:
+def test_two_subjects_are_too_few(tiny_cohort: Path, tmp_path: Path) -> None:
     cohort = Cohort(tiny_cohort)
     with pytest.raises(InputError, match="atlas: 2 training subjects; expected at least 3"):
-        AtlasBuild(cohort, cohort.subjects("train")[:2], AtlasConfig(), jobs=1)
+        AtlasBuild(cohort, cohort.subjects("train")[:2], AtlasConfig(), tmp_path)
 
 
 def test_damaged_tensors_are_refused(decoder: AtlasDecoder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
 import joblib
@@ -15,6 +16,7 @@ from lpm.processes import in_processes
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _OTHER_PROCESS = 2  # jobs: joblib does one job in the process that asks
+_PACKAGES = ("lungs-parametric-model", "numpy", "scipy", "torch")
 _PATIENCE_S = 60  # for a scheduler, and for its first worker, which may still be starting
 
 
@@ -107,7 +109,7 @@ def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
 
     Raises:
         MissingExtraError: dask.distributed is not installed.
-        FileError: No scheduler answers, or it has no worker.
+        FileError: No scheduler answers, it has no worker, or a worker has other versions of packages.
     """
     distributed = import_extra("distributed", "cluster", "--dask")
     try:
@@ -119,4 +121,26 @@ def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
             client.wait_for_workers(1, timeout=_PATIENCE_S)
         except TimeoutError as error:
             raise FileError("--dask", f"no worker came to {address}", "at least one", "start dask workers") from error
+        check_versions(client.run(versions))
         yield ClusterWorkers(client)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    return {name: version(name) for name in _PACKAGES}
+
+
+def check_versions(workers: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse workers whose packages are others than this process's.
+
+    Args:
+        workers: Versions by the address of the worker.
+
+    Raises:
+        FileError: One differs; it is named.
+    """
+    here = versions()
+    for worker, there in workers.items():
+        if other := [f"{name} {there.get(name)}" for name in here if there.get(name) != here[name]]:
+            same = ", ".join(f"{name} {value}" for name, value in here.items())
+            raise FileError("--dask", f"worker {worker} has {', '.join(other)}", same, "install the same versions")

@@ -19,7 +19,7 @@ from lpm.geometry.frames import Floats, as_points
 from lpm.geometry.grids import Trilinear, VoxelGrid, grid_nodes, odd_grid, trilinear
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import surface_on_grid
-from lpm.model.atlas import whitened_components
+from lpm.model.registration.components import whitened_components
 from lpm.preparation.cohort import Cohort
 from lpm.records import StrictModel
 

@@ -16,9 +16,10 @@ from lpm.fitting.extraction import mean_shape
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
-from lpm.model.atlas import AtlasDecoder, whitened_components
+from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LatentSpace
+from lpm.model.registration.components import whitened_components
 from lpm.model.warp import Box
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Reading

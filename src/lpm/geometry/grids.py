@@ -51,8 +51,14 @@ class VoxelGrid(ComparedByContent):
 
 def grid_around(meshes: Sequence[WorldMesh], spacing_mm: float) -> VoxelGrid:
     """A grid that holds the meshes with a voxel to spare on each side."""
-    lower = np.min([mesh.vertices.min(axis=0) for mesh in meshes], axis=0) - spacing_mm
-    upper = np.max([mesh.vertices.max(axis=0) for mesh in meshes], axis=0) + spacing_mm
+    lower = np.min([mesh.vertices.min(axis=0) for mesh in meshes], axis=0)
+    upper = np.max([mesh.vertices.max(axis=0) for mesh in meshes], axis=0)
+    return grid_between(lower, upper, spacing_mm)
+
+
+def grid_between(lower_mm: Floats, upper_mm: Floats, spacing_mm: float) -> VoxelGrid:
+    """A grid that holds a box, given by its least and greatest coordinates (3,), with a voxel to spare on each side."""
+    lower, upper = lower_mm - spacing_mm, upper_mm + spacing_mm
     i, j, k = (int(n) for n in np.ceil((upper - lower) / spacing_mm) + 1)
     return VoxelGrid(lower, spacing_mm, (i, j, k))
 

@@ -11,30 +11,14 @@ and the field stays close to a distance. A mixture of distances has neither.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-import joblib
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lpm.calibration import count
-from lpm.errors import FileError, InputError
-from lpm.geometry.distances import sdf_on_grid
-from lpm.geometry.frames import Floats, WorldPoints
-from lpm.geometry.grids import VoxelGrid, grid_around
-from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.surfaces import decimate
-from lpm.model.config import AtlasConfig
-from lpm.model.registration import GroupRegistration, StructureFields, n_registrations
+from lpm.errors import FileError
 from lpm.model.warp import Box, Eigenfunctions
-from lpm.preparation.cohort import Cohort
-from lpm.processes import in_processes
 
-_FACES = count("model.template_faces")
-_WARP_CENTERS = count("model.warp_centers")
 _TENSORS = (
     "template",
     "lower",
@@ -210,133 +194,3 @@ class AtlasDecoder(nn.Module):
         else:
             moved = (weight[:, :, None] * box.sample(fields.flatten(0, 1), points).unflatten(1, (-1, 3))).sum(dim=1)
         return points + moved
-
-
-class AtlasBuild:
-    """The making of an atlas.
-
-    Args:
-        cohort: Prepared.
-        subjects: Subjects to learn from, at least three.
-        config: Grids, components, warp.
-        jobs: Worker processes.
-
-    Attributes:
-        decoder: After `steps`.
-        codes: (n, latent_size) latents of the subjects (their warp is zero), after `steps`.
-        history: A row a round of registration: by structure, how much the distances of a lung and of the displaced
-            average differ near the lung's surface, in mm, the mean over the lungs.
-        seconds: Duration, s.
-
-    Raises:
-        InputError: Fewer than three subjects.
-    """
-
-    decoder: AtlasDecoder
-    codes: Tensor
-    history: tuple[dict[str, float], ...]
-    seconds: float
-
-    def __init__(self, cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, *, jobs: int) -> None:
-        if len(subjects) < 3:
-            raise InputError("atlas", f"{len(subjects)} training subjects", "at least 3", "prepare more subjects")
-        self.cohort, self.subjects, self.config, self.jobs = cohort, subjects, config, jobs
-        self.n_steps = n_registrations(config.registration, len(subjects), len(cohort.structures))
-
-    def steps(self) -> Iterator[str]:
-        """Make it; yields what was done after each of `n_steps` registrations."""
-        started = time.perf_counter()
-        structures = _structure_fields(self.cohort, self.subjects, self.config, self.jobs)
-        registration = GroupRegistration(structures, self.config.registration, jobs=self.jobs)
-        for number in registration.rounds():
-            yield f"register the training shapes, round {number} of {self.config.registration.rounds + 1}"
-        self.history = _history(self.cohort.structures, registration.errors_mm)
-        found = registration.found
-        moved = torch.stack([each.displacements for each in found], dim=1).numpy()
-        mean, shape = moved.mean(axis=0), moved.shape[1:]
-        components, scores = whitened_components((moved - mean).reshape(len(moved), -1), self.config.components)
-        displacements = np.concatenate([mean[None], components.reshape(-1, *shape)]).swapaxes(0, 1)
-        boxes, moved_boxes = [each.box for each in structures], [each.box for each in found]
-        warp = _warp(np.concatenate([each.vertices_mm for each in structures]), self.config)
-        in_mm = {
-            "template": torch.stack([each.template for each in found]),
-            "lower": torch.stack([box.lower for box in boxes]),
-            "upper": torch.stack([box.upper for box in boxes]),
-            "displacements": torch.from_numpy(np.ascontiguousarray(displacements)),
-            "displaced_lower": torch.stack([box.lower for box in moved_boxes]),
-            "displaced_upper": torch.stack([box.upper for box in moved_boxes]),
-            "warp_centers": warp[0].centers,
-            "warp_weights": torch.stack([each.weights for each in warp]),
-            "warp_lengths": torch.stack([each.length for each in warp]),
-        }
-        scale_mm = self.cohort.manifest.scale_mm
-        self.decoder = AtlasDecoder({name: value / scale_mm for name, value in in_mm.items()})
-        self.codes = torch.zeros(len(self.subjects), self.decoder.latent_size)
-        self.codes[:, : scores.shape[1]] = torch.from_numpy(scores)
-        self.seconds = time.perf_counter() - started
-
-
-def _history(structures: Sequence[str], errors_mm: Sequence[Sequence[float]]) -> tuple[dict[str, float], ...]:
-    names = [f"{name}_error_mm" for name in structures]
-    rounds = enumerate(errors_mm, start=1)
-    return tuple({"round": number, **dict(zip(names, row, strict=True))} for number, row in rounds)
-
-
-def whitened_components(
-    centred: NDArray[np.float32], n_most: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Principal components, each scaled so that its coefficient has variance 1 over the training shapes.
-
-    Args:
-        centred: (n, m) shapes less their mean, with n far below m.
-        n_most: Keep at most this many.
-
-    Returns:
-        (k, m) components by falling variance, those below a millionth of the first dropped, and the (n, k)
-        coefficients of the shapes.
-    """
-    variance, mixture = np.linalg.eigh((centred @ centred.T).astype(np.float64))
-    kept = np.flatnonzero(variance > 1e-6 * max(variance[-1], 1e-12))[::-1][:n_most]
-    spread = np.sqrt(max(len(centred) - 1, 1))
-    components = mixture[:, kept].T.astype(np.float32) @ centred / np.float32(spread)
-    return components, (mixture[:, kept] * spread).astype(np.float32)
-
-
-def _centred_meshes(cohort: Cohort, subject: str) -> list[WorldMesh]:
-    """Each structure about the subject's centre, at the cohort's scale, mm."""
-    world_from_model = cohort.world_from_model(subject)
-    meshes = []
-    for mesh in cohort.meshes(subject).values():
-        coarse = decimate(mesh, _FACES)
-        vertices = world_from_model.inverse(WorldPoints(coarse.vertices)).xyz * cohort.manifest.scale_mm
-        meshes.append(WorldMesh(vertices, coarse.faces))
-    return meshes
-
-
-def _structure_fields(cohort: Cohort, subjects: Sequence[str], config: AtlasConfig, jobs: int) -> list[StructureFields]:
-    """Signed distances of every structure of all subjects, each about the subject's centre."""
-    centred = [_centred_meshes(cohort, subject) for subject in subjects]
-    grids = _structure_grids(centred, config)
-    sampled = list(in_processes(jobs, (joblib.delayed(_sample)(meshes, grids) for meshes in centred)))
-    distances = torch.from_numpy(np.stack(sampled, axis=1).astype(np.float32))
-    vertices = [np.concatenate([mesh.vertices[::10] for mesh in meshes]) for meshes in zip(*centred, strict=True)]
-    return [StructureFields(*each) for each in zip(distances, grids, vertices, strict=True)]
-
-
-def _structure_grids(centred: Sequence[Sequence[WorldMesh]], config: AtlasConfig) -> list[VoxelGrid]:
-    """A grid for each structure that holds it in all subjects; all of one shape, with odd sides."""
-    grids = [grid_around(meshes, config.spacing_mm) for meshes in zip(*centred, strict=True)]
-    extra = int(np.ceil(config.margin_mm / config.spacing_mm))
-    most = np.max([grid.shape for grid in grids], axis=0) + 2 * extra
-    i, j, k = (int(n) // 2 * 2 + 1 for n in most)
-    return [VoxelGrid(grid.origin_mm - extra * config.spacing_mm, config.spacing_mm, (i, j, k)) for grid in grids]
-
-
-def _sample(meshes: Sequence[WorldMesh], grids: Sequence[VoxelGrid]) -> Floats:
-    """(s, i, j, k) signed distances in mm."""
-    return np.stack([sdf_on_grid(mesh, grid) for mesh, grid in zip(meshes, grids, strict=True)])
-
-
-def _warp(vertices_mm: Floats, config: AtlasConfig) -> list[Eigenfunctions]:
-    """The smooth displacements that training lungs need not have taught."""
-    return [Eigenfunctions.over(vertices_mm, scale, _WARP_CENTERS) for scale in config.warp_scales]

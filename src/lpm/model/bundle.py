@@ -21,7 +21,8 @@ from lpm.errors import FileError, InputError
 from lpm.files.atomic import write_text
 from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
 from lpm.measurement.shapes import measure_shapes
-from lpm.model.atlas import AtlasBuild, AtlasDecoder
+from lpm.model.atlas import AtlasDecoder
+from lpm.model.atlas_build import AtlasBuild
 from lpm.model.config import AtlasConfig, ModelConfig
 from lpm.model.latents import LatentSpace, by_reach, principal_latents
 from lpm.model.network.decoder import Decoder

@@ -86,7 +86,14 @@ class AtlasConfig(StrictModel):
     structures: Literal["separate"] = "separate"
     spacing_mm: float = Field(4.0, gt=0, description="grid of the average's signed distances")
     margin_mm: float = Field(16.0, ge=0, description="room around the training shapes")
-    components: int = Field(15, ge=1, le=500, description="principal components of the displacements")
+    components: int | None = Field(
+        None,
+        ge=1,
+        le=500,
+        description="principal components of the displacements; none given: the number under which held-out lungs are "
+        "most probable",
+    )
+    most_components: int = Field(40, ge=1, le=500, description="the largest number that may be chosen")
     registration: RegistrationConfig = RegistrationConfig()
     warp_scales: tuple[WarpScale, ...] = Field(
         (WarpScale(10.0, 70.0, 50), WarpScale(4.0, 35.0, 50)),

@@ -17,6 +17,8 @@ from lpm.errors import FileError, MisuseError
 from lpm.files.outputs.locks import locked
 from lpm.processes import in_step
 
+REGISTRATION = "registration"  # folder of an atlas in which its lungs' registrations are kept
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -49,18 +51,32 @@ def train(
     rendezvous: Annotated[
         str | None, typer.Option(help="HOST:PORT on the first machine, where they meet; needed for --nodes.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes that sample the deformed copies.")] = 2,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Worker processes that register lungs, or sample deformed copies.")
+    ] = 2,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what is in OUT: checkpoint, or registered lungs.")
+    ] = False,
     data: Annotated[str, typer.Option(help="Provenance and licence of the data, kept in the bundle.")] = "not stated",
     all_subjects: Annotated[
         bool,
         typer.Option("--all-subjects", help="Atlas only: learn from the test subjects as well, for a model to ship."),
     ] = False,
+    dask: Annotated[
+        str | None,
+        typer.Option(help="Atlas only: address of a Dask scheduler that takes the lungs, instead of --jobs."),
+    ] = None,
+    add_to: Annotated[
+        Path | None,
+        typer.Option(
+            help="Atlas only: an atlas whose averages stay. Lungs of COHORT that it knows are not registered again."
+        ),
+    ] = None,
 ) -> None:
     """Make a model of a cohort's training subjects: an atlas, or with another --preset the paper's auto-decoder.
 
-    A network writes its epoch log and loss curves, too; interrupted and resumed with --resume, it gives the same result
-    as in one go.
+    A network writes its epoch log and loss curves, too. Interrupted and gone on with by --resume, both give the same
+    result as in one go.
 
     Example: lpm train cohort --out model
     """
@@ -68,16 +84,17 @@ def train(
     from lpm.model.config import preset as find_preset
 
     if preset == "atlas":
-        if structures == "union" or epochs or resume or device == "cuda" or devices * nodes > 1:
-            given = "an atlas with --structures union, --epochs, --resume, --device cuda, --devices or --nodes"
+        if structures == "union" or epochs or device == "cuda" or devices * nodes > 1:
+            given = "an atlas with --structures union, --epochs, --device cuda, --devices or --nodes"
             raise MisuseError("--preset atlas", given, "none of them", "--preset lite trains a network")
         split: Literal["train", "all"] = "all" if all_subjects else "train"
-        atlas = AtlasRun(cohort, out, build_config(AtlasConfig, config), split, jobs, data)
+        atlas = AtlasRun(cohort, out, build_config(AtlasConfig, config), split, jobs, data, dask, resume, add_to)
         with locked(out), progress() as bar:
             train_atlas(atlas, bar)
         return
-    if all_subjects:
-        raise MisuseError("--all-subjects", f"--preset {preset}", "--preset atlas")
+    for option, value in (("--all-subjects", all_subjects), ("--dask", dask), ("--add-to", add_to)):
+        if value:
+            raise MisuseError(option, f"--preset {preset}", "--preset atlas")
     options: dict[str, Any] = {"training": {"epochs": epochs}} if epochs else {}
     options |= {"structures": structures} if structures else {}
     chosen = build_config(ModelConfig, config, options, find_preset(preset).model_dump())
@@ -229,25 +246,35 @@ class AtlasRun:
     split: Literal["train", "all"] = "train"
     jobs: int = 1
     data: str = "not stated"
+    dask: str | None = None
+    resume: bool = False
+    add_to: Path | None = None
 
 
 def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     """Make an atlas and write it.
 
     Raises:
-        FileError: The folder holds a model.
+        FileError: The folder holds a model, or a registration and `resume` was not asked for; no atlas to add to.
     """
-    from lpm.model.atlas import AtlasBuild
+    from lpm.batch.workers import LocalWorkers, cluster_workers
+    from lpm.model.atlas_build import AtlasBuild
     from lpm.model.bundle import bundle_of_atlas, write_bundle
     from lpm.preparation.cohort import Cohort
 
     if (run.out / "bundle.json").exists():
         raise FileError(str(run.out), "holds a model", "a new folder", "another --out")
+    if (run.out / REGISTRATION).exists() and not run.resume:
+        raise FileError(str(run.out), "holds a registration", "a new folder", "--resume to go on, or another --out")
+    earlier = None if run.add_to is None else run.add_to / REGISTRATION
+    if earlier is not None and not (earlier / "plan.json").is_file():
+        raise FileError(str(run.add_to), f"no {REGISTRATION}/ in it", "an atlas that `lpm train` made", "train it anew")
     cohort = Cohort(run.cohort)
-    build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, jobs=run.jobs)
-    task = bar.add_task("signed distances of the training shapes", total=build.n_steps)
-    for done in build.steps():
-        bar.update(task, advance=1, description=done)
+    build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, run.out / REGISTRATION, earlier=earlier)
+    task = bar.add_task("measure the training shapes", total=build.n_steps)
+    with cluster_workers(run.dask) if run.dask else nullcontext(LocalWorkers(run.jobs)) as workers:
+        for done in build.steps(workers):
+            bar.update(task, advance=1, description=done)
     for row in build.history:
         errors = ", ".join(f"{name} {row[f'{name}_error_mm']:.2f} mm" for name in cohort.structures)
         what = f"round {row['round']:.0f}: training shapes and displaced average differ by {errors}"

@@ -15,6 +15,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from lpm.batch import workers
 from lpm.errors import InputError, LpmError, WorkerDiedError
 
 _PATIENCE = timedelta(minutes=10)  # for a process that does not answer
@@ -103,7 +104,4 @@ def joined(rank: int, size: int, meeting: str, device: str) -> Iterator[Group]:
 
 def versions() -> dict[str, str]:
     """Versions that have to be the same everywhere."""
-    from importlib.metadata import version
-
-    packages = ("lungs-parametric-model", "torch", "numpy")
-    return {"Python": platform.python_version()} | {name: version(name) for name in packages}
+    return {"Python": platform.python_version()} | workers.versions()
