@@ -104,7 +104,5 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_with_other_packages_is_named() -> None:
     here = versions()
     check_versions({"tcp://a:1": here})
-    with pytest.raises(
-        FileError, match=r"worker tcp://b:2 has torch 1\.0; expected lungs-parametric-model"
-    ):
+    with pytest.raises(FileError, match=r"worker tcp://b:2 has torch 1\.0; expected lungs-parametric-model"):
         check_versions({"tcp://a:1": here, "tcp://b:2": here | {"torch": "1.0"}})
