@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from lpm.batch.workers import LocalWorkers
 from lpm.files.atomic import write_text
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import write_volume
@@ -109,7 +110,7 @@ def conditions(generator: Generator) -> Json:
 def generated(generator: Generator, out: Path, n: int) -> Json:
     """Unconditioned; soundness looked at again, from the files."""
     started = time.perf_counter()
-    lungs = list(DataSet(generator, Request(ranges={}, seed=0), out).write_all(n, jobs=JOBS))
+    lungs = list(DataSet(generator, Request(ranges={}, seed=0), out).write_all(n, LocalWorkers(JOBS)))
     seconds = time.perf_counter() - started
     checked = joblib.Parallel(n_jobs=JOBS)(joblib.delayed(_check)(out, one) for one in lungs)
     table = generator.population.table

@@ -338,7 +338,7 @@ def extraction(lungs: Path, work: Path) -> Json:
 
 def paper_presets(lungs: Path, work: Path) -> Json:
     """Both presets of the paper, end to end, for a few epochs on the CPU: train, then reconstruct unseen lungs."""
-    from lpm.evaluation.evaluate import EvaluationConfig, evaluate_model
+    from lpm.evaluation.evaluate import Contest, EvaluationConfig
     from lpm.evaluation.metrics import MetricsConfig
     from lpm.fitting.config import FitConfig
     from lpm.model.bundle import read_bundle
@@ -356,7 +356,7 @@ def paper_presets(lungs: Path, work: Path) -> Json:
         more = ("--resume",) if (model / "checkpoint.safetensors").exists() else ()
         given = ("--preset", name, "--config", config, "--device", "cpu", *more)
         run_lpm("train", work / "cohort", "--out", model, *given)
-        cases = list(islice(evaluate_model(read_bundle(model), cohort, "test", quick), 2))
+        cases = list(islice(Contest(read_bundle(model), cohort, quick).run("test"), 2))
         found = {case.subject: case.scores.assd_mm if case.scores else case.notes[0] for case in cases}
         results[name] = describe_model(model) | {"assd_mm": found}
     return results

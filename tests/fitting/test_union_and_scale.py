@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lpm.evaluation.evaluate import EvaluationConfig, evaluate_model
+from lpm.evaluation.evaluate import Contest, EvaluationConfig
 from lpm.evaluation.metrics import MetricsConfig
 from lpm.model.bundle import bundle_of
 from lpm.model.config import ModelConfig
@@ -27,7 +27,7 @@ def test_a_union_is_trained_fitted_and_scored(tiny_cohort: Path, tiny_config: Mo
     assert model.structures == ("lungs",)
     metrics = MetricsConfig(n_points=500, n_surface=2000, voxel_mm=6.0)
     evaluation = EvaluationConfig(points=500, spacing_mm=4.0, metrics=metrics, paper_points=(500,))
-    result = next(iter(evaluate_model(model, cohort, "test", evaluation)))
+    result = next(iter(Contest(model, cohort, evaluation).run("test")))
     assert set(result.meshes) == {"lungs"}
     assert result.meshes["lungs"].is_closed
     assert result.scores is not None

@@ -133,7 +133,7 @@ def test_no_lungs_are_refused(generator: Generator, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="n = 0"):
         list(generate(generator, 0, {}, rng=np.random.default_rng(0)))
     with pytest.raises(InputError, match="--n: 0"):
-        list(DataSet(generator, Request(ranges={}), tmp_path / "out").write_all(0, jobs=1))
+        list(DataSet(generator, Request(ranges={}), tmp_path / "out").write_all(0))
 
 
 def test_only_copies_are_refused(population: Population) -> None:
@@ -166,9 +166,9 @@ def test_a_data_set_goes_on_where_it_stopped_and_is_prepared_again(
     generator: Generator, quick_config: PreparationConfig, tmp_path: Path
 ) -> None:
     data_set = DataSet(generator, Request(ranges={}, seed=3, labels_mm=6.0), tmp_path / "lungs")
-    first = list(itertools.islice(data_set.write_all(2, jobs=1), 2))
+    first = list(itertools.islice(data_set.write_all(2), 2))
     before = (tmp_path / "lungs" / "lungs_00000" / "lungs.json").stat().st_mtime_ns
-    all_three = list(data_set.write_all(3, jobs=1))
+    all_three = list(data_set.write_all(3))
     assert all_three[:2] == first
     assert (tmp_path / "lungs" / "lungs_00000" / "lungs.json").stat().st_mtime_ns == before
     table = read_attributes(tmp_path / "lungs")
@@ -184,7 +184,7 @@ def test_a_data_set_goes_on_where_it_stopped_and_is_prepared_again(
 
 
 def test_files_agree_with_each_other(generator: Generator, tmp_path: Path) -> None:
-    (one,) = DataSet(generator, Request(ranges={}, labels_mm=3.0), tmp_path / "lungs").write_all(1, jobs=1)
+    (one,) = DataSet(generator, Request(ranges={}, labels_mm=3.0), tmp_path / "lungs").write_all(1)
     folder = tmp_path / "lungs" / one.name
     labels = read_volume(folder / "labels.nii.gz")
     for value, name in enumerate(("left_lung", "right_lung"), start=1):
@@ -199,12 +199,12 @@ def test_files_agree_with_each_other(generator: Generator, tmp_path: Path) -> No
 
 
 def test_another_request_is_made_again(generator: Generator, tmp_path: Path) -> None:
-    (first,) = DataSet(generator, Request(ranges={}, seed=1, labels_mm=6.0), tmp_path / "lungs").write_all(1, jobs=1)
-    (second,) = DataSet(generator, Request(ranges={}, seed=2, labels_mm=6.0), tmp_path / "lungs").write_all(1, jobs=1)
+    (first,) = DataSet(generator, Request(ranges={}, seed=1, labels_mm=6.0), tmp_path / "lungs").write_all(1)
+    (second,) = DataSet(generator, Request(ranges={}, seed=2, labels_mm=6.0), tmp_path / "lungs").write_all(1)
     assert first.beta != second.beta
 
 
 def test_a_folder_of_something_else_is_left_alone(generator: Generator, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(FileError, match="holds no generated lungs"):
-        list(DataSet(generator, Request(ranges={}), tmp_path).write_all(1, jobs=1))
+        list(DataSet(generator, Request(ranges={}), tmp_path).write_all(1))

@@ -19,7 +19,7 @@ def page(tiny_atlas: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> s
     out = tmp_path_factory.mktemp("generated") / "lungs"
     generator = Generator.of(tiny_atlas, GenerationConfig(least_novelty=0.05))
     data_set = DataSet(generator, Request(ranges=ASKED, seed=3, labels_mm=8.0), out)
-    lungs = list(data_set.write_all(2, jobs=1))
+    lungs = list(data_set.write_all(2))
     write_generation_report(out / "report.html", data_set, lungs, {"seed": "3"})
     return (out / "report.html").read_text(encoding="utf-8")
 

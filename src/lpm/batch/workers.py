@@ -98,6 +98,16 @@ class ClusterWorkers:
 
 
 @contextmanager
+def workers_of(jobs: int, dask: str | None) -> Iterator[Workers]:
+    """Processes of this machine, or the workers of a Dask scheduler if its address is given."""
+    if dask is None:
+        yield LocalWorkers(jobs)
+        return
+    with cluster_workers(dask) as workers:
+        yield workers
+
+
+@contextmanager
 def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
     """The workers of a Dask scheduler.
 

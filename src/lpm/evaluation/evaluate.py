@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from lpm.errors import InputError, LpmError
+from lpm.batch.workers import LocalWorkers, Workers
+from lpm.errors import InputError, LpmError, WorkerDiedError
 from lpm.evaluation.baselines import Baseline
 from lpm.evaluation.cases import MODEL, CaseResult
 from lpm.evaluation.metrics import MetricsConfig, PointScores, Scores, point_scores, sampling_floor, score
@@ -54,39 +55,54 @@ class PointsResult(CaseResult[Scores]):
     evaluated_share: float | None = None
 
 
-def evaluate_model(
-    model: ModelBundle,
-    cohort: Cohort,
-    split: Literal["train", "test", "all"],
-    config: EvaluationConfig,
-    baselines: Sequence[Baseline] = (),
-) -> Iterator[PointsResult]:
-    """Reconstruct every subject of a split from the same points by the model and by each baseline.
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """The model and baselines that reconstruct the same subjects from the same points.
 
     Args:
         model: Trained; its network stays frozen.
         cohort: Cohort with the subjects' true meshes and surface points.
-        split: Split to evaluate.
-        config: Config: what is observed, how it is scored.
+        config: What is observed, how it is scored.
         baselines: Already trained.
-
-    Raises:
-        InputError: The split is empty, or the model's structures are not the cohort's.
     """
-    subjects = cohort.subjects(split)
-    if not subjects:
-        raise InputError("evaluate", f"no subject in split {split!r}", "at least one", "--split all, or prepare again")
-    is_union = model.structures == UNION
-    if not is_union and model.structures != cohort.structures:
-        raise InputError("evaluate", f"a model of {model.structures}", f"of the cohort's {cohort.structures}")
-    for subject in subjects:
-        true = cohort.meshes(subject)
+
+    model: ModelBundle
+    cohort: Cohort
+    config: EvaluationConfig
+    baselines: tuple[Baseline, ...] = ()
+
+    def run(self, split: Literal["train", "test", "all"], workers: Workers | None = None) -> Iterator[PointsResult]:
+        """Reconstruct every subject of a split by each baseline, then by the model.
+
+        Args:
+            split: Split to evaluate.
+            workers: Share out the subjects; default this process.
+
+        Raises:
+            InputError: The split is empty, or the model's structures are not the cohort's.
+            WorkerDiedError: A subject killed the workers that took it.
+        """
+        subjects, structures = self.cohort.subjects(split), self.model.structures
+        if not subjects:
+            hint = "--split all, or prepare again"
+            raise InputError("evaluate", f"no subject in split {split!r}", "at least one", hint)
+        if structures not in (UNION, self.cohort.structures):
+            raise InputError("evaluate", f"a model of {structures}", f"of the cohort's {self.cohort.structures}")
+        for subject, results in (workers or LocalWorkers(1)).each(self.results, subjects):
+            if results is None:
+                raise WorkerDiedError(subject, "killed the worker that evaluated it", hint="more memory a worker")
+            yield from results
+
+    def results(self, subject: str) -> list[PointsResult]:
+        """The results of the baselines, then the model's."""
+        cohort, config, true = self.cohort, self.config, self.cohort.meshes(subject)
         points, structure = observed_points(cohort, subject, config)
         normals = observed_normals(cohort, subject, config)
-        for baseline in baselines:
-            yield _run_baseline(baseline, subject, (points, normals), true, config)
-        names = [cohort.structures[index] for index in structure] if config.sides_known and not is_union else None
-        yield _run_model(model, subject, (points, names), true_lungs(model, cohort, subject), config)
+        found = [_run_baseline(each, subject, (points, normals), true, config) for each in self.baselines]
+        is_told = config.sides_known and self.model.structures != UNION
+        names = [cohort.structures[index] for index in structure] if is_told else None
+        own = _run_model(self.model, subject, (points, names), true_lungs(self.model, cohort, subject), config)
+        return [*found, own]
 
 
 def true_lungs(model: ModelBundle, cohort: Cohort, subject: str) -> Meshes:

@@ -7,14 +7,15 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 from pydantic import Field
 
-from lpm.errors import FileError, MisuseError
+from lpm.batch.workers import LocalWorkers, Workers
+from lpm.errors import FileError, MisuseError, WorkerDiedError
 from lpm.files.atomic import atomic_folder, clear_left_overs, write_text
 from lpm.files.meshes import write_mesh
 from lpm.files.outputs.temporary import remove_stale
@@ -24,7 +25,6 @@ from lpm.measurement.table import AttributeTable
 from lpm.population.generation import GeneratedLungs, GenerationConfig, Generator
 from lpm.population.population import Range
 from lpm.population.scans import write_scans
-from lpm.processes import in_processes
 from lpm.records import PlainName, StrictModel, read_json_model
 
 DATA_SET_SCHEMA = 1  # of manifest.json: raised when older programs cannot read it
@@ -86,12 +86,17 @@ class DataSet:
         hasher.update(model.latents.basis.numpy().tobytes() + model.codes.numpy().tobytes())
         return hasher.hexdigest()
 
-    def write_all(self, n: int, *, jobs: int) -> Iterator[Lungs]:
-        """Generate n lungs, `jobs` at a time; those that an earlier run finished are kept. The manifest comes last.
+    def write_all(self, n: int, workers: Workers | None = None) -> Iterator[Lungs]:
+        """Generate n lungs; those that an earlier run finished are kept. The manifest comes last.
+
+        Args:
+            n: Number of lungs.
+            workers: Share them out; default this process.
 
         Raises:
             InputError: n is not positive, or conditions that no lungs meet.
             FileError: The folder holds something else.
+            WorkerDiedError: Some lungs killed the workers that took them.
         """
         if n < 1:
             raise MisuseError("--n", str(n), "at least 1")
@@ -101,13 +106,16 @@ class DataSet:
         remove_stale(self.out)
         self.generator.prepare(self.request.ranges)
         chunks = [range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
-        work = (joblib.delayed(_write_some)(self, self.digest, chunk) for chunk in chunks)
         done: list[Lungs] = []
-        for some in in_processes(jobs, work):
+        for chunk, some in (workers or LocalWorkers(1)).each(partial(_write_some, self, self.digest), chunks):
+            if some is None:
+                raise WorkerDiedError(
+                    f"lungs {chunk.start} to {chunk.stop - 1}", "killed the worker", hint="more memory"
+                )
             done += some
             yield from some
         clear_left_overs(self.out)
-        self._finish(done)
+        self._finish(sorted(done, key=lambda lungs: lungs.name))
 
     def _finish(self, lungs: Sequence[Lungs]) -> None:
         write_text(self.out / TABLE, _table(lungs))

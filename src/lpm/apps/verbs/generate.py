@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lpm.apps.many import DaskOption
 from lpm.apps.terminal import ModelOption, OutOption, load_bundle, progress, screen
 from lpm.errors import MisuseError
 
@@ -34,6 +35,7 @@ def generate(
     xray: Annotated[bool, typer.Option("--xray", help="That, and its radiographs, frontal and lateral.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same lungs.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
+    dask: DaskOption = None,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="OUT/report.html: lungs in 3D, attributes beside real ones.")
     ] = True,
@@ -44,6 +46,7 @@ def generate(
 
     Example: lpm generate --n 100 --volume-ml 3000:6000 --out lungs --jobs 2
     """
+    from lpm.batch.workers import workers_of
     from lpm.files.outputs.locks import locked
     from lpm.population.data_set import DataSet, Request
     from lpm.population.generation import Generator
@@ -59,9 +62,9 @@ def generate(
     bundle = load_bundle(model)
     data_set, made = DataSet(Generator.of(bundle), request, out), []
     with locked(out):
-        with progress() as bar:
+        with progress() as bar, workers_of(jobs, dask) as workers:
             task = bar.add_task("generate", total=n)
-            for lungs in data_set.write_all(n, jobs=jobs):
+            for lungs in data_set.write_all(n, workers):
                 made.append(lungs)
                 bar.advance(task)
         if report:

@@ -257,7 +257,7 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     Raises:
         FileError: The folder holds a model, or a registration and `resume` was not asked for; no atlas to add to.
     """
-    from lpm.batch.workers import LocalWorkers, cluster_workers
+    from lpm.batch.workers import workers_of
     from lpm.model.atlas_build import AtlasBuild
     from lpm.model.bundle import bundle_of_atlas, write_bundle
     from lpm.preparation.cohort import Cohort
@@ -272,7 +272,7 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     cohort = Cohort(run.cohort)
     build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, run.out / REGISTRATION, earlier=earlier)
     task = bar.add_task("measure the training shapes", total=build.n_steps)
-    with cluster_workers(run.dask) if run.dask else nullcontext(LocalWorkers(run.jobs)) as workers:
+    with workers_of(run.jobs, run.dask) as workers:
         for done in build.steps(workers):
             bar.update(task, advance=1, description=done)
     for row in build.history:
