@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import lpm
 from lpm.calibration import number
 from lpm.fitting.config import FitConfig
 from lpm.model.config import AtlasConfig
 
 SCIENCE = (Path(__file__).resolve().parents[2] / "docs" / "science.md").read_text(encoding="utf-8")
 FIT, ATLAS = FitConfig(), AtlasConfig()
+_BUNDLED = lpm.load().bundle.decoder
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ FIT, ATLAS = FitConfig(), AtlasConfig()
             tuple(number(f"xray.placement_{name}") for name in ("shift_sd_mm", "rotation_sd", "log_scale_sd")),
         ),
         (r"standard deviations in C are (\S+) times", (number("xray.beside_points"),)),
-        (r"\\sum_\{k=1\}\^\{(\d+)\} a_k", (ATLAS.components,)),
+        (r"\(K = (\d+) in the bundled model", (_BUNDLED.n_components,)),
         (
             r"\(\\sigma, l\) = \((\d+), (\d+)\) \\text\{ and \} \((\d+), (\d+)\)",
             tuple(value for scale in ATLAS.warp_scales for value in (scale.sd_mm, scale.length_mm)),
