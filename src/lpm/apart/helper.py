@@ -21,7 +21,7 @@ from typing import Any
 from lpm.apart.messages import Kept, receive, send
 from lpm.processes import die_with
 
-_START_S = 120.0  # on a busy machine
+_START_S = 300.0  # on a busy machine
 _STARTING = ThreadPoolExecutor(1, "lpm-helpers")  # a thread that lasts: helpers end with the one that started them
 
 
