@@ -16,17 +16,13 @@ from typing import Any, ParamSpec, TypeVar
 from lpm.apart.helper import HelperError, Limits
 from lpm.apart.pool import HelperPool
 from lpm.errors import FileError
+from lpm.processes import most_memory
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _AT_HAND = ("lpm.files.scans", "lpm.files.meshes", "lpm.files.points")  # other readers are imported when needed
 MOST_SECONDS = 900.0  # for a file or folder: a whole study from a slow disk takes minutes
 _CAN_READ_APART = hasattr(os, "register_at_fork")  # elsewhere than on Unix files are not handed over
-
-
-def physical_memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 * 1024**3
 
 
 class _Readers:
@@ -50,7 +46,7 @@ def reading_apart(seconds: float = MOST_SECONDS, memory: int | None = None) -> I
         seconds: Time that a file may take.
         memory: Bytes that its reader may take; None for three quarters of the machine's.
     """
-    limits = Limits(seconds, memory or physical_memory() * 3 // 4)
+    limits = Limits(seconds, memory or most_memory() * 3 // 4)
     with _readers.lock:
         _readers.asked += 1
         _readers.limits = _readers.limits or (limits if _CAN_READ_APART else None)

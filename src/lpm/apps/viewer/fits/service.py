@@ -10,19 +10,19 @@ from pathlib import Path
 
 from lpm.apart.helper import HelperError, Limits
 from lpm.apart.pool import HelperPool
-from lpm.apart.reading import physical_memory
 from lpm.apps.viewer.fits.queue import FitQueue, Place
 from lpm.apps.viewer.fits.upload import READING, Kind, Options, fit_upload
 from lpm.apps.viewer.uploads import UploadBudget
 from lpm.errors import FileError
 from lpm.model.bundle import ModelBundle
+from lpm.processes import most_memory
 from lpm.workflows.outcome import Outcome, Tell
 from lpm.xray.radiograph import Radiograph
 
 _AT_ONCE = 2  # files of the largest size whose parts may be in memory
 _READERS = 3  # files that are read, or were read and wait: each takes the memory of a scan
 _MOST_CALLS = 30  # fits of a helper: memory that they took is not all given back
-MOST_MEMORY = min(12 * 1024**3, physical_memory() // 2)  # bytes for a fit: a CT of the most voxels takes 8 GiB
+MOST_MEMORY = min(12 * 1024**3, most_memory() // 2)  # bytes for a fit: a CT of the most voxels takes 8 GiB
 MOST_READING_S = 120.0
 _MOST_FITTING_S = 3600.0
 
