@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.shapes import measure_shapes
 from lpm.population.knobs import Knobs
 from lpm.population.population import Population
+from lpm.studies.alignment import align, normals_of
 from lpm.studies.cohort import Cohort, Lungs
 from lpm.studies.design import Asked
 from lpm.studies.study import Study, StudyConfig, study_of
@@ -40,21 +40,25 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--work", "--out"):
         parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--null", type=int, default=500)
-    parser.add_argument("--effect", type=int, default=200)
+    parser.add_argument("--null", type=int, default=500, help="studies without an effect; 0 keeps OUT's")
+    parser.add_argument("--effect", type=int, default=200, help="studies with one; 0 keeps OUT's")
+    parser.add_argument("--page", type=Path)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     population = Population.of(lpm.load().bundle)
     pool = drawn(population, np.zeros(0), POOL, given.work / "pool.npz", 1)
-    result: dict[str, object] = {"null": nothing(pool, given.null)}
+    result = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    if given.null:
+        result["null"] = nothing(pool, given.null)
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for number, knob in enumerate(KNOBS):
+    for number, knob in enumerate(KNOBS if given.effect else ()):
         step = turned(population, knob, given.work / f"{knob}.npy")
         shifted = drawn(population, step, SHIFTED, given.work / f"{knob}.npz", 100 + number)
-        result[knob] = something(pool, shifted, given.effect // len(KNOBS), 1000 + number)
+        true = true_map(population, step)
+        result[knob] = something(pool, shifted, true, given.effect // len(KNOBS), 1000 + number)
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    result["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if given.page:
+        write_table(result, given.page)
 
 
 def turned(population: Population, knob: str, path: Path) -> Floats:
@@ -96,6 +100,17 @@ def drawn(population: Population, step: Floats, n: int, path: Path, seed: int) -
     ]
 
 
+def true_map(population: Population, step: Floats) -> Floats:
+    """(v,) what a step does to the average lungs, along their normals, mm."""
+    coordinates = np.zeros(population.n_shown + len(population.mean))
+    meshes = [decoded(population, coordinates)]
+    coordinates[: len(step)] += step
+    meshes.append(decoded(population, coordinates))
+    both = np.stack([np.concatenate([mesh.vertices for mesh in each.values()]) for each in meshes])
+    aligned = align(both, np.arange(2), "keep", "whole", np.zeros(both.shape[1], bool)).shapes
+    return np.asarray(((aligned[1] - aligned[0]) * normals_of(meshes[0])).sum(axis=1))
+
+
 def decoded(population: Population, coordinates: Floats) -> dict[str, WorldMesh]:
     import torch
 
@@ -133,36 +148,55 @@ def nothing(pool: list[Lungs], n: int) -> dict[str, float]:
     return {"n": n, "seconds_each": (time.perf_counter() - started) / n, **shares}
 
 
-def something(pool: list[Lungs], shifted: list[Lungs], n: int, seed: int) -> dict[str, object]:
+def something(pool: list[Lungs], shifted: list[Lungs], true: Floats, n: int, seed: int) -> dict[str, object]:
     """Studies of 30 + 30 lungs, the second moved: how often it is found, and where."""
     found: dict[str, list[float]] = {"measures": [], "map": [], "either": [], "knob": []}
-    region: dict[str, int] = {}
     size: list[float] = []
+    place: dict[str, list[float]] = {"same_sign": [], "effect_where_found": [], "correlation": []}
     for number in range(n):
         rng = np.random.default_rng([seed, number])
         groups = [[each[i] for i in rng.choice(len(each), 30, replace=False)] for each in (pool, shifted)]
         study = simulated(groups[0], groups[1], number)
         answer = study.answers[0]
-        measures, place = answer.measures.tested.p_corrected, answer.place.p_corrected
+        measures, chances = answer.measures.tested.p_corrected, answer.place.p_corrected
         knob = answer.measures.names.index(shifted[0].name.rpartition("_")[0])
         found["measures"].append(measures.min() < LEVEL)
-        found["map"].append(place.min() < LEVEL)
-        found["either"].append(min(measures.min(), place.min()) < LEVEL)
+        found["map"].append(chances.min() < LEVEL)
+        found["either"].append(min(measures.min(), chances.min()) < LEVEL)
         found["knob"].append(answer.measures.tested.p[knob] < LEVEL)
         size.append(float(answer.measures.size[knob]))
-        most = np.argmax(np.abs(answer.place.statistic))
-        here = next((name for (_, name), inside in study.regions().items() if inside[most]), "")
-        region[here] = region.get(here, 0) + 1
+        here = chances < LEVEL
+        place["correlation"].append(float(np.corrcoef(true, answer.place.estimate)[0, 1]))
+        if here.any():
+            place["same_sign"].append(float((np.sign(true) == np.sign(answer.place.estimate))[here].mean()))
+            place["effect_where_found"].append(float(np.abs(true[here]).mean() / np.abs(true).mean()))
         if number % 10 == 9:
-            print(
-                number + 1,
-                {key: float(np.mean(each)) for key, each in found.items()},
-                np.mean(size),
-                region,
-                flush=True,
-            )
-    shares = {name: float(np.mean(each)) for name, each in found.items()}
-    return {"n": n, **shares, "hedges_g_of_the_knob": float(np.mean(size)), "strongest_place": region}
+            told = found | place
+            print(number + 1, {key: round(float(np.mean(each)), 3) for key, each in told.items()}, flush=True)
+    shares = {name: float(np.mean(each)) for name, each in (found | place).items()}
+    return {"n": n, **shares, "hedges_g_of_the_knob": float(np.mean(size))}
+
+
+def write_table(result: dict[str, dict[str, float]], page: Path) -> None:
+    """Write the table between the marks of a page."""
+    null = result["null"]
+    lines = [
+        "| simulated studies | measures | shape parameters | maps |",
+        "|---|---|---|---|",
+        f"| {null['n']:.0f} without an effect, 20 + 20 lungs: anything found at 5 % | {null['measures']:.1%} | "
+        f"{null['shape']:.1%} | {null['map']:.1%} |",
+    ]
+    for knob in (name for name in KNOBS if name in result):
+        row = result[knob]
+        lines.append(
+            f"| {row['n']:.0f} with `{knob}` turned by 1 SD, 30 + 30 lungs: found | {row['measures']:.0%} | | "
+            f"{row['map']:.0%}; {row['same_sign']:.0%} of the places found have the sign that the knob gives the "
+            f"average lungs, and {row['effect_where_found']:.1f} times the mean effect |"
+        )
+    start, end = "<!-- simulations -->", "<!-- end of simulations -->"
+    text = page.read_text(encoding="utf-8")
+    before, after = text.partition(start)[0], text.partition(end)[2]
+    page.write_text(f"{before}{start}\n\n" + "\n".join(lines) + f"\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

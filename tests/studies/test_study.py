@@ -92,10 +92,10 @@ def test_pairs_hold_what_a_patient_is() -> None:
         for s, grown in (("e", np.ones(3)), ("i", np.array([1.0, 1.0, 1.1])))
     )
     both = Cohort((*first.subjects, *second.subjects))
-    rows = table({"patient": [*range(9), *range(9)], "state": ["out"] * 9 + ["in"] * 9}, both.names)
+    rows = table({"patient": [*range(9), *range(9)], "state": ["breath - out"] * 9 + ["in"] * 9}, both.names)
     study = study_of(both, rows, Asked("state", (), "patient"), QUICK)
     answer, regions = study.answers[0], study.regions()
-    assert answer.question.name == "in - out"
+    assert answer.question.name == "in - breath - out"
     base, top = (answer.place.estimate[regions["left_lung", name]].mean() for name in ("base", "top"))
     assert base > 12.0  # tops are laid on each other: the whole growth lies below
     assert abs(top) < 3.0

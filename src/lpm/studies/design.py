@@ -64,12 +64,14 @@ class Question:
         kind: Whether groups differ at all, two of them differ, a covariate explains, or pairs differ.
         model: Linear model and contrast.
         unit: What a difference is per: nothing of groups, or the covariate's standard deviation.
+        levels: Names of the two groups or states, the one that is compared with first; empty otherwise.
     """
 
     name: str
     kind: Kind
     model: Model
     unit: str = ""
+    levels: tuple[str, ...] = ()
 
 
 @read_only_arrays
@@ -176,7 +178,7 @@ def _group_questions(
         np.r_[np.eye(len(levels))[second] - np.eye(len(levels))[first], beside] for first, second in _pairs(levels)
     ]
     questions = [
-        Question(f"{levels[second]} - {levels[first]}", "contrast", Model(design, step[None]))
+        _contrast((levels[first], levels[second]), "contrast", Model(design, step[None]))
         for (first, second), step in zip(_pairs(levels), steps, strict=True)
     ]
     if len(levels) > 2:
@@ -185,6 +187,10 @@ def _group_questions(
     few = ", ".join(f"{level}: {size}" for level, size in sizes.items() if size < _FEW)
     notes = [f"few subjects ({few}): only large differences can be found, and intervals are wide"] if few else []
     return questions, [f"groups: {', '.join(f'{level} ({size})' for level, size in sizes.items())}", *notes]
+
+
+def _contrast(levels: tuple[str, str], kind: Kind, model: Model) -> Question:
+    return Question(f"{levels[1]} - {levels[0]}", kind, model, levels=levels)
 
 
 def _pairs(levels: Sequence[str]) -> list[tuple[int, int]]:
@@ -266,7 +272,7 @@ def _of_pairs(asked: Asked, table: SubjectTable, names: Sequence[str]) -> Design
     notes += _few_pairs(len(ordered))
     return Design(
         tuple(subjects),
-        (Question(f"{second} - {first}", "pairs", Model(ones, np.ones((1, 1)), by_signs=True)),),
+        (_contrast((first, second), "pairs", Model(ones, np.ones((1, 1)), by_signs=True)),),
         subjects | {own[1]: pair for pair, own in ordered.items()},
         partners=tuple(own[1] for own in ordered.values()),
         left_out={name: why for name, why in unpaired.items() if name not in pairs} | left_out,

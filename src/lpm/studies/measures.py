@@ -110,7 +110,7 @@ def values_of(names: Sequence[str], table: Floats, own_sd: Floats | None, design
     """
     n = len(design.subjects)
     if design.partners:
-        first, second = design.questions[0].name.split(" - ")[::-1]
+        first, second = design.questions[0].levels
         own = None if own_sd is None else np.sqrt(own_sd[:n] ** 2 + own_sd[n:] ** 2)
         means = {first: table[:n].mean(axis=0), second: table[n:].mean(axis=0)}
         return Values(tuple(names), table[n:] - table[:n], own, means)

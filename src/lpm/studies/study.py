@@ -310,7 +310,7 @@ class _Parts:
             return parting(self._shapes(), n, rng=rng)
         if question.kind == "covariate":
             return predicting(self.aligned.shapes, (self.design.covariates or {})[question.name], n, rng=rng)
-        second, first = question.name.split(" - ")
+        first, second = question.levels
         labels = np.array([self.design.labels[name] for name in self.design.subjects])
         chosen = (labels == first) | (labels == second)
         return separating(self.aligned.shapes[chosen], labels[chosen] == second, n, rng=rng)

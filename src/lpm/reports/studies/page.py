@@ -54,11 +54,11 @@ def _findings(study: Study, answer: Answer) -> Iterator[str]:
     what = f"{answer.question.name} ({n} {'pairs' if study.design.partners else 'subjects'}):"
     most = int(np.lexsort((-np.abs(np.nan_to_num(answer.measures.size)), found.p_corrected))[0])
     if significant:
-        yield (
-            f"{what} {significant} of {len(found.p)} measures differ (corrected for all), first {_told(answer, most)}."
-        )
+        follow = "go with it" if answer.question.kind == "covariate" else "differ"
+        yield f"{what} {significant} of {len(found.p)} measures {follow} (corrected), first {_told(answer, most)}."
     else:
-        yield f"{what} no measure differs when corrected for all; nearest is {_told(answer, most)}."
+        follows = "goes with it" if answer.question.kind == "covariate" else "differs"
+        yield f"{what} no measure {follows} when corrected for all; nearest is {_told(answer, most)}."
     share = float((answer.place.p_corrected < SIGNIFICANT).mean())
     found_share = float((answer.place.q < SIGNIFICANT).mean())
     if answer.question.kind == "groups":
