@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from pathlib import Path
 
@@ -24,10 +25,11 @@ from lpm.measurement.shapes import measure_shapes
 from lpm.population.knobs import Knobs
 from lpm.population.population import Population
 from lpm.studies.alignment import align, normals_of
-from lpm.studies.cohort import Cohort, Lungs
+from lpm.studies.cohort import Cohort, Lungs, find_fits
 from lpm.studies.design import Asked
 from lpm.studies.study import Study, StudyConfig, study_of
 from lpm.studies.table import SubjectTable
+from lpm.workflows.studying import StudyRun, run_study
 
 KNOBS = ("height_mm", "width_mm")
 FACES = 2000
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--null", type=int, default=500, help="studies without an effect; 0 keeps OUT's")
     parser.add_argument("--effect", type=int, default=200, help="studies with one; 0 keeps OUT's")
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--fits", type=Path, help="a batch of fits: what it costs to compare them is measured")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     population = Population.of(lpm.load().bundle)
@@ -56,6 +59,9 @@ def main() -> None:
         shifted = drawn(population, step, SHIFTED, given.work / f"{knob}.npz", 100 + number)
         true = true_map(population, step)
         result[knob] = something(pool, shifted, true, given.effect // len(KNOBS), 1000 + number)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if given.fits:
+        result["cost"] = cost(given.fits, given.work)
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if given.page:
         write_table(result, given.page)
@@ -177,6 +183,18 @@ def something(pool: list[Lungs], shifted: list[Lungs], true: Floats, n: int, see
     return {"n": n, **shares, "hedges_g_of_the_knob": float(np.mean(size))}
 
 
+def cost(fits: Path, work: Path) -> dict[str, float]:
+    """Seconds of one core and memory of a whole study with its report: groups and two confounders, by chance."""
+    rng, names = np.random.default_rng(0), list(find_fits([fits]))
+    rows = [f"{name},{'ab'[i % 2]},{rng.normal():.3f},{rng.normal():.3f}" for i, name in enumerate(names)]
+    (work / "table.csv").write_text("\n".join(["case,group,x,y", *rows]) + "\n", encoding="utf-8")
+    asked, config = Asked("group", ("x", "y")), StudyConfig(keep_doubtful=True)
+    started = time.process_time()
+    run_study(StudyRun(lpm.load().bundle, [fits], work / "table.csv", asked, config), work / "study")
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    return {"n": len(names), "seconds_of_a_core": time.process_time() - started, "memory_mb": memory_mb}
+
+
 def write_table(result: dict[str, dict[str, float]], page: Path) -> None:
     """Write the table between the marks of a page."""
     null = result["null"]
@@ -192,6 +210,13 @@ def write_table(result: dict[str, dict[str, float]], page: Path) -> None:
             f"| {row['n']:.0f} with `{knob}` turned by 1 SD, 30 + 30 lungs: found | {row['measures']:.0%} | | "
             f"{row['map']:.0%}; {row['same_sign']:.0%} of the places found have the sign that the knob gives the "
             f"average lungs, and {row['effect_where_found']:.1f} times the mean effect |"
+        )
+    if "cost" in result:
+        row = result["cost"]
+        lines.append("")
+        lines.append(
+            f"A study of {row['n']:.0f} fits, two groups with two confounders, from folders to the report: "
+            f"{row['seconds_of_a_core']:.0f} s of one core, {row['memory_mb'] / 1000:.1f} GB at most."
         )
     start, end = "<!-- simulations -->", "<!-- end of simulations -->"
     text = page.read_text(encoding="utf-8")
