@@ -31,7 +31,9 @@ def write_drills(data: Json) -> None:
     """The sections of the fault drills."""
     outcomes, disks = data["outcomes"], data["disks"]
     kills = [one for one in outcomes if _kind(one) in _DRILLS[:3]]
-    rows = [(f"{len(kills)} kills over all verbs that write: {what}", "0", *_met(kills, what)) for what in _ENDS]
+    drilled = len({one["verb"] for one in outcomes})
+    verbs = "all commands that write" if drilled == data["n_verbs"] else f"{drilled} of {data['n_verbs']} commands"
+    rows = [(f"{len(kills)} kills over {verbs}: {what}", "0", *_met(kills, what)) for what in _ENDS]
     others = [one for one in outcomes if one not in kills]
     rows.append((f"{len(others)} other drills: neither as undisturbed nor an error in words", "0", *_met(others, "")))
     bad = sum(bool(faults) for faults in disks.values())

@@ -84,12 +84,14 @@ def steps(work: Path) -> dict[tuple[str, str], Callable[[], Json]]:
     return found
 
 
-def measure(work: Path) -> Json:
+def measure(work: Path, *, only_kept: bool) -> Json:
     """Measure each step, or keep what an earlier run measured."""
     (work / "steps").mkdir(exist_ok=True)
     rows = []
     for number, ((verb, given), run) in enumerate(steps(work).items()):
         kept = work / "steps" / f"{number:02d}.json"
+        if only_kept and not kept.exists():
+            continue
         if not kept.exists():
             shutil.rmtree(work / "out", ignore_errors=True)
             (work / "out").mkdir()
@@ -104,9 +106,11 @@ def measure(work: Path) -> Json:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/resources"))
-    work = parser.parse_args().work.resolve()
+    parser.add_argument("--only-kept", action="store_true", help="write the page of what was measured already")
+    given = parser.parse_args()
+    work = given.work.resolve()
     make_inputs(work)
-    data = measure(work)
+    data = measure(work, only_kept=given.only_kept)
     rows = [
         [row["verb"], row["given"], *([row["refused"], ""] if "refused" in row else _figures(row))]
         for row in data["rows"]

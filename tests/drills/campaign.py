@@ -49,26 +49,29 @@ def _drilled(
 
 
 def drill_all(work: Path, n_kills: int, *, jobs: int, seed: int, names: Sequence[str] = ()) -> list[Outcome]:
-    """Drill verbs, several drills at a time, and keep what came of those that a run before this one did.
+    """Drill verbs, several drills at a time; those that an earlier run drilled are kept.
 
     Args:
         work: Folder for everything.
         n_kills: Kills over all verbs, shared out evenly.
         jobs: Drills at a time.
         seed: Seed of the moments.
-        names: Verbs; all if empty.
+        names: Verbs that are drilled; all if empty.
+
+    Returns:
+        What came of all that were drilled, now or earlier.
     """
     world = make_world(work / "world")
-    verbs = [verb for verb in VERBS if not names or verb.name in names]
     outcomes: list[Outcome] = []
-    for number, verb in enumerate(verbs):
+    for number, verb in enumerate(VERBS):
         kept = work / "outcomes" / f"{verb.name.replace(', ', '-').replace(' ', '-')}.json"
-        if not kept.exists():
-            share = n_kills // len(verbs) + (number < n_kills % len(verbs))
+        if not kept.exists() and (not names or verb.name in names):
+            share = n_kills // len(VERBS) + (number < n_kills % len(VERBS))
             found = _drill_one(verb, world, work, share, jobs=jobs, seed=seed)
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(json.dumps([asdict(one) for one in found], indent=1))
-        outcomes += [Outcome(**(one | {"faults": tuple(one["faults"])})) for one in json.loads(kept.read_text())]
+        if kept.exists():
+            outcomes += [Outcome(**(one | {"faults": tuple(one["faults"])})) for one in json.loads(kept.read_text())]
     return outcomes
 
 
@@ -106,14 +109,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=max((os.cpu_count() or 2) // 2, 1), help="drills at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=REPOSITORY / "runs" / "drills")
-    parser.add_argument("--verbs", nargs="*", default=[], help="only these; the page is left as it is")
+    parser.add_argument("--verbs", nargs="*", default=[], help="only these")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     outcomes = drill_all(given.work, given.kills, jobs=given.jobs, seed=given.seed, names=given.verbs)
-    if given.verbs:
-        return
     data = {"outcomes": [asdict(one) for one in outcomes], "disks": full_disks(given.work)}
-    data |= {"stamp": stamp(), "machine": machine()}
+    data |= {"stamp": stamp(), "machine": machine(), "n_verbs": len(VERBS)}
     (given.work / "drills.json").write_text(json.dumps(data, indent=1))
     write_drills(data)
     bad = sum(bool(one.faults) for one in outcomes) + sum(bool(faults) for faults in data["disks"].values())

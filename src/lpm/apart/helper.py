@@ -54,7 +54,8 @@ class Helper:
     def __init__(self, modules: Iterable[str] = (), kept: Kept | None = None, nice: int = 0) -> None:
         self._kept = dict(kept or {})
         self._channel, theirs = Pipe()
-        start = f"from lpm.apart.helper import serve; serve({theirs.fileno()}, {os.getpid()}, {nice})"
+        bond = f"from lpm.processes import die_with; die_with({os.getpid()})"  # before slower imports
+        start = f"{bond}; from lpm.apart.helper import serve; serve({theirs.fileno()}, {os.getpid()}, {nice})"
         command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {start}"]
         self._process = _STARTING.submit(_started, command, theirs.fileno()).result()
         theirs.close()
