@@ -133,6 +133,17 @@ def test_a_call_can_be_cancelled_from_another_thread() -> None:
     assert time.monotonic() - started < 5.0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+def test_a_fork_has_helpers_of_its_own() -> None:
+    code = "import os\nfrom lpm.apart.helper import Helper, Limits\n"
+    code += "for one in (0, 1):\n    print(Helper().call(abs, -1, limits=Limits(60, 1 << 30)), flush=True)\n"
+    code += "    if one == 0 and os.fork():\n        os.wait()\n        break\n"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.stdout, done.stderr) == ("1\n1\n", "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing bounds memory")
 def test_a_limit_of_the_users_stays_theirs() -> None:
     code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"

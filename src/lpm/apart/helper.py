@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
@@ -21,8 +22,8 @@ from typing import Any
 from lpm.apart.messages import Kept, receive, send
 from lpm.processes import die_with
 
+Listen = Callable[..., Any] | None
 _START_S = 300.0  # on a busy machine
-_STARTING = ThreadPoolExecutor(1, "lpm-helpers")  # a thread that lasts: helpers end with the one that started them
 
 
 class HelperError(Exception):
@@ -57,16 +58,14 @@ class Helper:
         bond = f"from lpm.processes import die_with; die_with({os.getpid()})"  # before slower imports
         start = f"{bond}; from lpm.apart.helper import serve; serve({theirs.fileno()}, {os.getpid()}, {nice})"
         command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {start}"]
-        self._process = _STARTING.submit(_started, command, theirs.fileno()).result()
+        self._process = _starting(os.getpid()).submit(_started, command, theirs.fileno()).result()
         theirs.close()
         self.is_alive, self._is_busy, self._is_there = True, False, False
         self.calls = 0
         with suppress(ConnectionError):  # it cannot start, which its first call will say
             send(self._channel, (list(modules), self._kept), {})
 
-    def call(
-        self, function: Callable[..., Any], *args: Any, limits: Limits, listen: Callable[..., Any] | None = None
-    ) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, limits: Limits, listen: Listen = None) -> Any:
         """Call a function there.
 
         Args:
@@ -101,7 +100,7 @@ class Helper:
         self._process.kill()
         self._process.wait()
 
-    def _answer(self, seconds: float, listen: Callable[..., Any] | None) -> Any:
+    def _answer(self, seconds: float, listen: Listen) -> Any:
         self._is_busy, until = True, monotonic() + seconds
         while True:
             if not self._channel.poll(max(until - monotonic(), 0.0)):
@@ -118,18 +117,21 @@ class Helper:
             return content
 
 
+@functools.cache
+def _starting(pid: int) -> ThreadPoolExecutor:
+    """A thread of this process that lasts: helpers end with the one that started them; a fork has not its parent's."""
+    return ThreadPoolExecutor(1, f"lpm-helpers-{pid}")
+
+
 def _started(command: Sequence[str], handle: int) -> subprocess.Popen[bytes]:
     quiet = subprocess.DEVNULL  # native readers print
-    return subprocess.Popen(  # noqa: S603 (this very program)
-        command, pass_fds=[handle], stdin=quiet, stdout=quiet, stderr=quiet
-    )
+    return subprocess.Popen(command, pass_fds=[handle], stdin=quiet, stdout=quiet, stderr=quiet)  # noqa: S603
 
 
 def _here() -> str:
-    try:
+    with suppress(OSError):
         return str(Path.cwd())
-    except OSError:  # it was deleted
-        return "/"
+    return "/"  # it was deleted
 
 
 def _why(code: int | None) -> str:
