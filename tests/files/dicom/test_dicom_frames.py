@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, LegacyConvertedEnhancedCTImageStorage
 
 from dicom_writing import Writing, check, rewrite, write_multi_frame, write_series
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, LpmError
 from lpm.files.dicom.headers import is_dicom
 from lpm.files.scans import is_dicom_file, is_dicom_folder, read_scan
 
@@ -97,3 +97,14 @@ def test_other_transfer_syntaxes_of_frames(tmp_path: Path, syntax: str) -> None:
     plain.file_meta = image.file_meta
     plain.save_as(path, enforce_file_format=True)
     check(read_scan(tmp_path / "d").volume)
+
+
+def test_a_group_that_is_cut_off_is_no_traceback(tmp_path: Path) -> None:
+    write_series(tmp_path / "d", Writing())
+    path = write_multi_frame(tmp_path / "d", sorted((tmp_path / "d").iterdir()))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x20\x00\x13\x91SQ")  # PlanePositionSequence of the first frame
+    data[at + 8 : at + 12] = (2).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(LpmError):
+        read_scan(path)

@@ -129,7 +129,7 @@ def images_of(path: Path, header: Dataset) -> Iterator[tuple[str, Series]]:
         try:
             flat = header if one is None else flattened(header, one)
             image = placed_image(flat, path, None if one is None else index)
-        except STRANGE:
+        except (*STRANGE, OSError):  # of items that are cut off, in memory; the disk was read before
             continue
         if flat.get("Modality") not in _NO_PICTURES:
             yield str(header.get("SOPInstanceUID") or path), image
