@@ -15,6 +15,7 @@ from lpm.errors import FileError, InputError, LpmError
 from lpm.files.meshes import write_mesh
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.points import fit_points
+from lpm.fitting.fit import Fit
 from lpm.fitting.written import read_sureness
 from lpm.lung_model import LungModel
 from lpm.model.bundle import ModelBundle
@@ -28,11 +29,16 @@ QUICK = StudyConfig(permutations=100, direction_permutations=5)
 
 
 @pytest.fixture(scope="module")
-def fits(tiny_atlas: ModelBundle, tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A batch of fits: one that was made, and the same stretched by their poses."""
-    folder, prepared = tmp_path_factory.mktemp("fits"), Prepared(tiny_cohort)
+def first(tiny_atlas: ModelBundle, tiny_cohort: Path) -> Fit:
+    prepared = Prepared(tiny_cohort)
     points = prepared.surface(prepared.subjects("test")[0]).points_mm[:400]
-    first = fit_points(tiny_atlas, points, config=FitConfig(max_iterations=4), spacing_mm=8.0)
+    return fit_points(tiny_atlas, points, config=FitConfig(max_iterations=4), spacing_mm=8.0)
+
+
+@pytest.fixture(scope="module")
+def fits(first: Fit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A batch of fits: one that was made, and the same stretched by their poses."""
+    folder = tmp_path_factory.mktemp("fits")
     first.write(folder / "c0")
     for number in range(8):
         if number:
@@ -81,14 +87,10 @@ def test_the_public_function_gives_the_same(fits: Path, subjects: Path, tiny_atl
     assert found.answers[0].measures.tested.weight.shape == (8, 2)
 
 
-def test_a_fit_says_how_sure_it_is(fits: Path, tiny_atlas: ModelBundle, tiny_cohort: Path, tmp_path: Path) -> None:
-    prepared = Prepared(tiny_cohort)
-    points = prepared.surface(prepared.subjects("test")[0]).points_mm[:400]
-    fit = fit_points(tiny_atlas, points, config=FitConfig(max_iterations=4), spacing_mm=8.0)
-    fit.write(tmp_path / "fit")
-    sure = read_sureness(tmp_path / "fit", tuple(fit.meshes))
-    for name, mesh in fit.meshes.items():
-        read, true = sure[name].at(mesh.vertices), fit.sigma_mm(name)
+def test_a_fit_says_how_sure_it_is(first: Fit, fits: Path) -> None:
+    sure = read_sureness(fits / "c0", tuple(first.meshes))
+    for name, mesh in first.meshes.items():
+        read, true = sure[name].at(mesh.vertices), first.sigma_mm(name)
         assert read.mean() == pytest.approx(true.mean(), rel=0.15)
         assert np.corrcoef(read, true)[0, 1] > 0.8
 
@@ -105,9 +107,7 @@ def test_meshes_in_correspondence_are_taken_too(tiny_atlas: ModelBundle, tmp_pat
     assert read.sigma_mm is None
 
 
-def test_what_is_no_fit_is_refused(
-    fits: Path, tiny_atlas: ModelBundle, tiny_model: ModelBundle, tmp_path: Path
-) -> None:
+def test_what_is_no_fit_is_refused(fits: Path, tiny_atlas: ModelBundle, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         find_fits([tmp_path / "none"])
     (tmp_path / "empty").mkdir()
@@ -116,8 +116,10 @@ def test_what_is_no_fit_is_refused(
     shutil.copytree(fits / "c0", tmp_path / "other" / "c0")
     with pytest.raises(InputError, match="two fits called 'c0'"):
         find_fits([fits, tmp_path / "other"])
+    path = tmp_path / "other" / "c0" / "fit.json"
+    path.write_text(path.read_text(encoding="utf-8").replace(tiny_atlas.digest, "0" * 64), encoding="utf-8")
     with pytest.raises(InputError, match="a fit of another model"):
-        read_cohort({"c0": fits / "c0"}, tiny_model)
+        read_cohort({"c0": fits / "c0", "c1": path.parent}, tiny_atlas)
     made = lungs("mesh", np.ones(3))
     for name, mesh in made.meshes.items():
         write_mesh(tmp_path / "mesh" / f"{name}.ply", mesh)

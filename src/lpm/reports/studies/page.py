@@ -67,13 +67,20 @@ def _findings(study: Study, answer: Answer) -> Iterator[str]:
     regions = {key: _region(answer, inside) for key, inside in study.regions().items()}
     far, near = (pick(regions, key=lambda key: abs(regions[key][0])) for pick in (max, min))
     per = f" per {answer.question.unit}" if answer.question.unit else ""
+    differs = (
+        f"The surface differs in {100 * share:.0f} % of its places" if share else "No place of the surface differs"
+    )
     yield (
-        f"The surface differs in {100 * share:.0f} % of its places (corrected for all; in {100 * found_share:.0f} % "
-        f"at 5 % false discoveries); most at the {_place(far)} "
-        f"({regions[far][0]:+.1f} mm outwards{per}), least at the {_place(near)} ({regions[near][0]:+.1f} mm)."
+        f"{differs} (corrected for all; in {100 * found_share:.0f} % at 5 % false discoveries). The mean difference is "
+        f"largest at the {_place(far)} ({_outwards(regions[far][0])}{per}), smallest at the {_place(near)} "
+        f"({_outwards(regions[near][0])})."
     )
     if answer.direction:
         yield f"{_accuracy(answer)}."
+
+
+def _outwards(mm: float) -> str:
+    return f"{abs(mm):.1f} mm {'outwards' if mm >= 0 else 'inwards'}"
 
 
 def _place(key: tuple[str, str]) -> str:
