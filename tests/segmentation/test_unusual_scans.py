@@ -178,6 +178,23 @@ def test_a_bulla_is_lung_and_is_named(chest: tuple[Volume, Volume], side: int) -
     assert told == pytest.approx(gas.sum() * ct.voxel_ml, rel=0.25)
 
 
+@pytest.mark.parametrize(("side", "back"), [(1, 0.3), (1, 0.6), (2, 0.3), (2, 0.6)])
+def test_gas_at_the_base_of_a_lung_is_always_named(chest: tuple[Volume, Volume], side: int, back: float) -> None:
+    ct, true = chest
+    lung = true.voxels == side
+    columns = np.argwhere(ndimage.binary_erosion(lung.any(axis=2), iterations=6))
+    row = int(np.quantile(columns[:, 1], back))
+    across = int(np.median(columns[columns[:, 1] == row][:, 0]))
+    away = np.indices(lung.shape) - np.array([across, row, lung[across, row].argmax() + 1])[:, None, None, None]
+    gas = lung & (np.linalg.norm(away * true.spacing_mm[:, None, None, None], axis=0) < 40.0)
+    notes = found_in(with_wall(ct, gas, lung)).notes
+    ml = gas.sum() * ct.voxel_ml
+    told = [float(note.split(" ml")[0].split(": ")[1]) for note in notes if " ml of gas " in note]
+    assert ml > 60.0
+    assert len(told) == 1
+    assert told[0] == pytest.approx(ml, rel=0.3)
+
+
 def test_a_pneumothorax_is_left_out_or_kept_and_named(chest: tuple[Volume, Volume]) -> None:
     ct, true = chest
     gas = gas_of(true, 2, "pneumothorax")

@@ -1,0 +1,102 @@
+"""CTs of all sizes and views with the lungs that were found: a table and two contact sheets for docs/segment.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from cells import Json, stamped
+from field_rows import CROPS, SCALES
+from lpm.evaluation.tables import markdown
+from lpm.files.atomic import write_text
+from lpm.files.volumes import read_volume
+from lpm.geometry.volumes import Volume, canonical
+
+TILE, GAP, TITLE = 190, 6, 14  # pixels
+COLORS = {1: (227, 74, 51), 2: (44, 162, 180)}  # left, right
+START, END = "<!-- begin: sizes and views, by benchmarks/field_inputs.py -->", "<!-- end: sizes and views -->"
+
+
+def write_sizes_and_views(found: Mapping[str, Json], labels: Mapping[str, Path], cases: Path, segment: Path) -> None:
+    """Put the table and the contact sheets into docs/segment.md, between its marks.
+
+    Args:
+        found: Findings by path of the CT in the folder of cases.
+        labels: Label maps that were found, likewise.
+        cases: Folder of cases.
+        segment: The page; pictures lie beside it.
+    """
+    sized = {path: f"{by:g} of its size" for path, by in SCALES.items()}
+    cropped = {f"{path}.nii.gz": title for path, title in CROPS.items()}
+    for name, titles in (("sized", sized), ("cropped", cropped)):
+        tiles = [tile(cases / path, labels[path], title, found[path]) for path, title in titles.items()]
+        sheet(tiles, 3).save(segment.parent / "pictures" / f"{name}.webp", quality=70)
+    rows = [[title, *dice_of(found[path]), told(found[path])] for path, title in (sized | cropped).items()]
+    table = markdown(["`LIDC-IDRI-0001`", "Dice left", "Dice right", "what is told"], rows)
+    pictures = (
+        "![The CT at nine sizes, with the lungs that were found](pictures/sized.webp)\n\n"
+        "![The CT cropped in twelve ways, with the lungs that were found](pictures/cropped.webp)"
+    )
+    body = (
+        f"{table}\n`-`: less than 100 ml of that lung is in view. {stamped(next(iter(found.values())))}\n\n{pictures}"
+    )
+    text = segment.read_text(encoding="utf-8")
+    before, after = text.partition(START)[0], text.partition(END)[2]
+    write_text(segment, f"{before}{START}\n\n{body}\n\n{END}{after}")
+
+
+def dice_of(found: Json) -> list[str]:
+    (values,) = found["dice"].values()
+    return ["-" if each is None else f"{each:.3f}" for each in values]
+
+
+def told(found: Json) -> str:
+    """The first words of each note."""
+    return "; ".join(note.partition(":")[0].partition(", ")[0] for note in found["notes"]) or "nothing"
+
+
+def tile(ct: Path, labels: Path, title: str, found: Json) -> Image.Image:
+    """A frontal and an axial slice through the middle of the lungs, side by side."""
+    scan, lungs = canonical(read_volume(ct)), canonical(read_volume(labels))
+    middle = np.median(np.argwhere(lungs.voxels > 0), axis=0).astype(int)
+    pair = [cut(scan, lungs, axis, int(middle[axis])) for axis in (1, 2)]
+    image = Image.new("RGB", (2 * TILE + GAP, TILE + TITLE), "white")
+    ImageDraw.Draw(image).text((0, 0), f"{title}: Dice {' / '.join(dice_of(found))}", fill="black")
+    for n, each in enumerate(pair):
+        image.paste(each, (n * (TILE + GAP) + (TILE - each.width) // 2, TITLE + (TILE - each.height) // 2))
+    return image
+
+
+def cut(scan: Volume, lungs: Volume, axis: int, index: int) -> Image.Image:
+    """A slice as a radiologist sees it, the patient's right on the left, with outlines."""
+    others = [each for each in range(3) if each != axis]
+    shown = np.take(scan.voxels, index, axis).astype(float)
+    grey = (np.clip((shown + 1200.0) / 1500.0, 0, 1) * 255).astype(np.uint8)
+    mm = np.array(grey.shape) * scan.spacing_mm[others]
+    size = tuple(int(each) for each in np.maximum(mm / mm.max() * TILE, 1))
+    image = Image.fromarray(seen(grey)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    pixels = np.asarray(image).copy()
+    for side, color in COLORS.items():
+        mask = seen((np.take(lungs.voxels, index, axis) == side).astype(np.uint8) * 255)
+        inside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR)) > 127
+        pixels[inside & ~ndimage.binary_erosion(inside)] = color
+    return Image.fromarray(pixels)
+
+
+def seen(slice_: np.ndarray) -> np.ndarray:
+    """From (R, other) to rows from above or from the front, and columns from the patient's right to the left."""
+    return np.ascontiguousarray(slice_.T[::-1, ::-1])
+
+
+def sheet(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Tiles in rows."""
+    rows = -(-len(tiles) // columns)
+    width, height = tiles[0].size
+    image = Image.new("RGB", (columns * (width + 2 * GAP), rows * (height + GAP)), "white")
+    for n, each in enumerate(tiles):
+        image.paste(each, (n % columns * (width + 2 * GAP), n // columns * (height + GAP)))
+    return image
