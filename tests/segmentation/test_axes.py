@@ -67,6 +67,16 @@ def test_axes_of_a_narrow_view_are_doubted(chest: tuple[Volume, Volume], axes: t
     assert doubt.endswith("not along S-I: its axes seem to be exchanged")
 
 
+def test_lungs_in_front_of_each_other_in_a_narrow_view_are_told_of(chest: tuple[Volume, Volume]) -> None:
+    ct, true = chest
+    places = np.argwhere(true.voxels > 0)
+    low, high = np.maximum(places.min(axis=0) - 1, 0), places.max(axis=0) + 2
+    cut = Volume(np.ascontiguousarray(ct.voxels[low[0] : high[0], low[1] : high[1]]), ct.world_from_voxel)
+    told = "two lungs seem to lie in front of each other: the header's R and A may be exchanged"
+    assert told in find_lungs(hounsfield(with_axes(cut, (1, 0, 2), (1, 1, 1)), "ct"), LungPolicy()).notes
+    assert told not in find_lungs(hounsfield(cut, "ct"), LungPolicy()).notes
+
+
 def test_one_lung_in_view_is_not_doubted(chest: tuple[Volume, Volume]) -> None:
     ct, true = chest
     places = np.argwhere(true.voxels == 1)

@@ -94,6 +94,15 @@ def looks_like_two(mesh: WorldMesh) -> bool:
     return bool(section[11:28].min() < _WAIST * section.max())
 
 
+def have_waist(mask: Mask, axis: int) -> bool:
+    """Whether a mask has a waist along an axis, as both lungs together have from left to right (`looks_like_two`)."""
+    section = mask.sum(axis=tuple({0, 1, 2} - {axis}))
+    found = np.flatnonzero(section)
+    inner = section[found[0] : found[-1] + 1] if len(found) else section
+    n = len(inner)
+    return bool(n > 4 and inner[int(0.3 * n) : int(0.7 * n) + 1].min() < _WAIST * inner.max())
+
+
 def _two_largest(sizes: NDArray[np.number]) -> tuple[int, int | None]:
     """The largest of some pieces, and the next if it is large enough for a second lung."""
     order = np.argsort(-sizes, kind="stable")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lpm.calibration import number
+from lpm.geometry.sides import have_waist
 from lpm.geometry.volumes import Volume, as_stored
 from lpm.segmentation.axes import axes_doubts
 from lpm.segmentation.chest_wall import LungBeforeRibs, lungs_before_ribs
@@ -130,11 +131,13 @@ def _size(adult_share: float) -> list[str]:
 
 
 def _uneven(labels: Volume) -> list[str]:
-    """A line if a lung is missing, or has a quarter of both or less."""
+    """A line if a lung is missing or has a quarter of both or less, and if what was found may be both."""
     volumes = {name: _ml(labels, name) for name in DEFAULT_STRUCTURES}
     (small, small_ml), (large, large_ml) = sorted(volumes.items(), key=lambda item: item[1])
     if small_ml == 0.0:
-        return [f"no {small.replace('_', ' ')} found: removed, dense throughout, or out of view"]
+        missing = f"no {small.replace('_', ' ')} found: removed, dense throughout, or out of view"
+        turned = "two lungs seem to lie in front of each other: the header's R and A may be exchanged"
+        return [missing, *([turned] if have_waist(labels.voxels > 0, 1) else [])]
     if small_ml > _UNEVEN_SHARE * (small_ml + large_ml):
         return []
     return [f"{small} has {small_ml:,.0f} ml of air and tissue, 1 to {large_ml / small_ml:.1f} of {large}: look at it"]
