@@ -300,10 +300,10 @@ def page(found: Mapping[tuple[int, int], Json]) -> str:
         )
     head = ["row", "what people met", "before", "now", ""]
     each = ["row", "input", "expected (left / right)", "found", "verdict", "measure, fit mask, prepare, viewer"]
-    stamped_at = stamped(next(iter(found.values())))
+    stamps = sorted({stamped(each) for each in found.values()})
     return (
         f"{INTRODUCTION}\n\n{markdown(head, first)}\nWrong in silence: {n_silent}.\n\n"
-        f"## Each input\n\n{markdown(each, second)}\n{stamped_at}\n"
+        f"## Each input\n\n{markdown(each, second)}\n{' '.join(stamps)}\n"
     )
 
 
@@ -311,11 +311,11 @@ INTRODUCTION = """# Inputs of the field
 
 What people met with tools of this job, from public reports, rebuilt as 34 kinds of inputs from one real CT
 (`LIDC-IDRI-0001`), its masks, points, meshes and pictures, and what comes of each. Written by
-`python benchmarks/field_inputs.py --cases CASES --work W --page docs/field-inputs.md`; no figure is typed. "Before" is
+`python benchmarks/field_inputs.py --cases CASES --work W --page docs/field-inputs.md`; no finding is typed. "Before" is
 the state at which the kinds were collected. An input is as it should be if its volumes are right within 4 %, its lungs
 agree with the truth, its points or Hounsfield units are those of the reference, or if it is refused or doubted with
 the word that fits. [Label maps](labels.md), [formats](formats.md), [segment](segment.md) and [x-rays](xray.md) say
-what is read how."""
+what is read how. The SEG and the RTSTRUCT of row 32 are stubs; [DICOM](dicom.md) tells of whole ones."""
 
 
 def names(cases: Path) -> list[Input]:

@@ -17,6 +17,7 @@ from lpm.files.volumes import read_volume
 from lpm.geometry.volumes import Volume, canonical
 
 TILE, GAP, TITLE = 190, 6, 14  # pixels
+ADULT_MM = 360.0  # that a tile of a scaled CT shows
 COLORS = {1: (227, 74, 51), 2: (44, 162, 180)}  # left, right
 START, END = "<!-- begin: sizes and views, by benchmarks/field_inputs.py -->", "<!-- end: sizes and views -->"
 
@@ -30,20 +31,23 @@ def write_sizes_and_views(found: Mapping[str, Json], labels: Mapping[str, Path],
         cases: Folder of cases.
         segment: The page; pictures lie beside it.
     """
-    sized = {path: f"{by:g} of its size" for path, by in SCALES.items()}
+    sized = {path: f"{by:g} of its size" for path, by in sorted(SCALES.items(), key=lambda each: -each[1])}
     cropped = {f"{path}.nii.gz": title for path, title in CROPS.items()}
     for name, titles in (("sized", sized), ("cropped", cropped)):
-        tiles = [tile(cases / path, labels[path], title, found[path]) for path, title in titles.items()]
+        across_mm = ADULT_MM if name == "sized" else None
+        tiles = [
+            tile(cases / path, labels[path], f"{title}: Dice {' / '.join(dice_of(found[path]))}", across_mm)
+            for path, title in titles.items()
+        ]
         sheet(tiles, 3).save(segment.parent / "pictures" / f"{name}.webp", quality=70)
     rows = [[title, *dice_of(found[path]), told(found[path])] for path, title in (sized | cropped).items()]
     table = markdown(["`LIDC-IDRI-0001`", "Dice left", "Dice right", "what is told"], rows)
+    stamps = sorted({stamped(each) for each in found.values()})
     pictures = (
         "![The CT at nine sizes, with the lungs that were found](pictures/sized.webp)\n\n"
         "![The CT cropped in twelve ways, with the lungs that were found](pictures/cropped.webp)"
     )
-    body = (
-        f"{table}\n`-`: less than 100 ml of that lung is in view. {stamped(next(iter(found.values())))}\n\n{pictures}"
-    )
+    body = f"{table}\n`-`: less than 100 ml of that lung is in view. {' '.join(stamps)}\n\n{pictures}"
     text = segment.read_text(encoding="utf-8")
     before, after = text.partition(START)[0], text.partition(END)[2]
     write_text(segment, f"{before}{START}\n\n{body}\n\n{END}{after}")
@@ -56,28 +60,28 @@ def dice_of(found: Json) -> list[str]:
 
 def told(found: Json) -> str:
     """The first words of each note."""
-    return "; ".join(note.partition(":")[0].partition(", ")[0] for note in found["notes"]) or "nothing"
+    return "; ".join(note.partition(":")[0].partition(", a ")[0] for note in found["notes"]) or "nothing"
 
 
-def tile(ct: Path, labels: Path, title: str, found: Json) -> Image.Image:
-    """A frontal and an axial slice through the middle of the lungs, side by side."""
+def tile(ct: Path, labels: Path, title: str, across_mm: float | None) -> Image.Image:
+    """A frontal and an axial slice through the middle of the lungs, side by side; None fills the tile."""
     scan, lungs = canonical(read_volume(ct)), canonical(read_volume(labels))
     middle = np.median(np.argwhere(lungs.voxels > 0), axis=0).astype(int)
-    pair = [cut(scan, lungs, axis, int(middle[axis])) for axis in (1, 2)]
+    pair = [cut(scan, lungs, axis, int(middle[axis]), across_mm) for axis in (1, 2)]
     image = Image.new("RGB", (2 * TILE + GAP, TILE + TITLE), "white")
-    ImageDraw.Draw(image).text((0, 0), f"{title}: Dice {' / '.join(dice_of(found))}", fill="black")
+    ImageDraw.Draw(image).text((0, 0), title, fill="black")
     for n, each in enumerate(pair):
         image.paste(each, (n * (TILE + GAP) + (TILE - each.width) // 2, TITLE + (TILE - each.height) // 2))
     return image
 
 
-def cut(scan: Volume, lungs: Volume, axis: int, index: int) -> Image.Image:
+def cut(scan: Volume, lungs: Volume, axis: int, index: int, across_mm: float | None) -> Image.Image:
     """A slice as a radiologist sees it, the patient's right on the left, with outlines."""
     others = [each for each in range(3) if each != axis]
     shown = np.take(scan.voxels, index, axis).astype(float)
     grey = (np.clip((shown + 1200.0) / 1500.0, 0, 1) * 255).astype(np.uint8)
     mm = np.array(grey.shape) * scan.spacing_mm[others]
-    size = tuple(int(each) for each in np.maximum(mm / mm.max() * TILE, 1))
+    size = tuple(int(each) for each in np.maximum(mm / (across_mm or mm.max()) * TILE, 1))
     image = Image.fromarray(seen(grey)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
     pixels = np.asarray(image).copy()
     for side, color in COLORS.items():
