@@ -314,7 +314,7 @@ What people met with tools of this job, from public reports, rebuilt as 34 kinds
 `python benchmarks/field_inputs.py --cases CASES --work W --page docs/field-inputs.md`; no finding is typed. "Before" is
 the state at which the kinds were collected. An input is as it should be if its volumes are right within 4 %, its lungs
 agree with the truth, its points or Hounsfield units are those of the reference, or if it is refused or doubted with
-the word that fits. [Label maps](labels.md), [formats](formats.md), [segment](segment.md) and [x-rays](xray.md) say
+the word that fits. [Label maps](labels.md), [formats](formats.md), [segment](segment.md) and [radiographs](xray.md) say
 what is read how. The SEG and the RTSTRUCT of row 32 are stubs; [DICOM](dicom.md) tells of whole ones."""
 
 
