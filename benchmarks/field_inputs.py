@@ -300,10 +300,10 @@ def page(found: Mapping[tuple[int, int], Json]) -> str:
         )
     head = ["row", "what people met", "before", "now", ""]
     each = ["row", "input", "expected (left / right)", "found", "verdict", "measure, fit mask, prepare, viewer"]
-    stamps = sorted({stamped(each) for each in found.values()})
+    stamps = "\n".join(sorted({stamped(each) for each in found.values()}))
     return (
         f"{INTRODUCTION}\n\n{markdown(head, first)}\nWrong in silence: {n_silent}.\n\n"
-        f"## Each input\n\n{markdown(each, second)}\n{' '.join(stamps)}\n"
+        f"## Each input\n\n{markdown(each, second)}\n{stamps}\n"
     )
 
 

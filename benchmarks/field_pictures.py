@@ -42,12 +42,12 @@ def write_sizes_and_views(found: Mapping[str, Json], labels: Mapping[str, Path],
         sheet(tiles, 3).save(segment.parent / "pictures" / f"{name}.webp", quality=70)
     rows = [[title, *dice_of(found[path]), told(found[path])] for path, title in (sized | cropped).items()]
     table = markdown(["`LIDC-IDRI-0001`", "Dice left", "Dice right", "what is told"], rows)
-    stamps = sorted({stamped(each) for each in found.values()})
+    stamps = "\n".join(sorted({stamped(each) for each in found.values()}))
     pictures = (
         "![The CT at nine sizes, with the lungs that were found](pictures/sized.webp)\n\n"
         "![The CT cropped in twelve ways, with the lungs that were found](pictures/cropped.webp)"
     )
-    body = f"{table}\n`-`: less than 100 ml of that lung is in view. {' '.join(stamps)}\n\n{pictures}"
+    body = f"{table}\n`-`: less than 100 ml of that lung is in view. {stamps}\n\n{pictures}"
     text = segment.read_text(encoding="utf-8")
     before, after = text.partition(START)[0], text.partition(END)[2]
     write_text(segment, f"{before}{START}\n\n{body}\n\n{END}{after}")
