@@ -19,10 +19,11 @@ from lpm.geometry.phantoms import Box, Ellipsoid, stored_as, to_mask
 from lpm.geometry.surfaces import extract_surface
 from lpm.geometry.volumes import Volume
 from lpm.measurement import measure
-from lpm.measurement.measure import OUTLINE, Measured, as_csv, as_json, compared, measure_subjects
+from lpm.measurement.measure import OUTLINE, Measured, compared, measure_subjects
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Shapes, Subject, checked_shapes, find_subjects, read_shapes
 from lpm.measurement.table import AttributeTable
+from lpm.measurement.written import as_csv, as_json
 from lpm.structures import DEFAULT_STRUCTURES
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lpm.files.outputs.inputs import keeping
 
-OUTPUTS = ("out", "csv_file", "json_file", "preview", "dicom_seg", "rtstruct", "dicom_stl")
+OUTPUTS = ("out", "csv_file", "json_file", "profiles", "picture", "preview", "dicom_seg", "rtstruct", "dicom_stl")
 _TEXTS = ("model", "labels", "values")  # arguments that may name a file
 
 

@@ -34,7 +34,7 @@ def is_case_table(path: Path, kind: Kind) -> bool:
     """Whether a file is a table of cases: a .csv, which names files in its header if it could be of another kind."""
     if path.suffix.lower() != ".csv":
         return False
-    return not kind.is_name(path) or bool(set(kind.files) & set(_read(path)[0]))
+    return not kind.is_name(path) or bool(set(kind.files) & set(read_cells(path)[0]))
 
 
 def rows_of_table(path: Path, kind: Kind) -> Iterator[Row]:
@@ -48,7 +48,7 @@ def rows_of_table(path: Path, kind: Kind) -> Iterator[Row]:
         FileError: It cannot be read.
         InputError: A column is missing or misspelt, or a row has no name, no file, or more cells than the header.
     """
-    columns, rows = _read(path)
+    columns, rows = read_cells(path)
     name = next((column for column in _NAMES if column in columns), None)
     files = [column for column in kind.files if column in columns]
     if name is None or not files:
@@ -69,8 +69,18 @@ def rows_of_table(path: Path, kind: Kind) -> Iterator[Row]:
         yield Row(row[name], own, {column: row[column] for column in others if column in row})
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Columns, and rows with their line numbers; empty rows are passed over."""
+def read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read a table's cells.
+
+    Args:
+        path: A .csv in UTF-8; commas, semicolons or tabs between its cells.
+
+    Returns:
+        Columns, and rows with their line numbers; empty rows are passed over.
+
+    Raises:
+        FileError: It cannot be read.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()

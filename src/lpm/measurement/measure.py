@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +12,9 @@ from lpm.batch.attempt import attempt
 from lpm.batch.workers import LocalWorkers
 from lpm.calibration import number
 from lpm.errors import FileError
+from lpm.measurement.norms.norm import Norm, Standing
+from lpm.measurement.norms.people import Person
+from lpm.measurement.profiles import Slab, profile_measures, profiles
 from lpm.measurement.shapes import measure_shapes
 from lpm.measurement.subjects import Subject, read_shapes
 from lpm.measurement.table import AttributeTable
@@ -36,6 +36,23 @@ _LEAST_CHANCE = number("measurement.unlike_chance")
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What is asked of subjects beside their usual measures.
+
+    Args:
+        norm: Norm in which values stand; their measures along the height are then taken, too.
+        people: Age, sex and body height of subjects, by name, as far as known.
+        along_height: Whether measures along the height are taken in any case.
+        slice_mm: Thickness of the slices of profiles, mm; None for no profiles.
+    """
+
+    norm: Norm | None = None
+    people: Mapping[str, Person] = field(default_factory=dict)
+    along_height: bool = False
+    slice_mm: float | None = None
+
+
+@dataclass(frozen=True)
 class Measured:
     """Outcome of the measurement of one subject.
 
@@ -48,6 +65,8 @@ class Measured:
         flags: Warnings.
         error: Why it failed.
         seconds: Wall time.
+        standings: Where values stand in a norm.
+        slabs: What lies between levels of the height.
     """
 
     subject: str
@@ -58,6 +77,8 @@ class Measured:
     flags: tuple[str, ...] = ()
     error: str = ""
     seconds: float = 0.0
+    standings: dict[str, Standing] = field(default_factory=dict)
+    slabs: tuple[Slab, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Return the entry of `--json`: every value with its interval and percentile."""
@@ -65,6 +86,7 @@ class Measured:
             name: {"value": value}
             | ({"interval_95": list(self.intervals[name])} if name in self.intervals else {})
             | ({"percentile": self.percentiles[name]} if name in self.percentiles else {})
+            | (asdict(self.standings[name]) if name in self.standings else {})
             for name, value in self.values.items()
         }
         score = None if np.isnan(self.mahalanobis) else self.mahalanobis
@@ -77,6 +99,7 @@ def measure_subjects(
     *,
     population: AttributeTable | None = None,
     structures: Mapping[str, tuple[int, ...]] | None = None,
+    beside: Beside | None = None,
     jobs: int = 1,
 ) -> Iterator[Measured]:
     """Measure subjects, `jobs` at a time, and yield each in turn.
@@ -85,9 +108,10 @@ def measure_subjects(
         subjects: Subjects to measure.
         population: Population to compare with, if any.
         structures: Label values by structure; default what the file says, or 1 = left lung, 2 = right lung.
+        beside: Norm and profiles, if any.
         jobs: Worker processes.
     """
-    work = partial(_try_subject, structures=structures, population=population)
+    work = partial(_try_subject, structures=structures, population=population, beside=beside or Beside())
     ended: dict[int, Measured] = {}
     n_given = 0
     for (place, subject), found in LocalWorkers(jobs).each(work, list(enumerate(subjects))):
@@ -102,19 +126,39 @@ def _try_subject(
     numbered: tuple[int, Subject],
     structures: Mapping[str, tuple[int, ...]] | None,
     population: AttributeTable | None,
+    beside: Beside,
 ) -> Measured:
     subject = numbered[1]
-    tried = attempt(subject.name, partial(_measured, subject, structures))
+    tried = attempt(subject.name, partial(_measured, subject, structures, beside))
     if tried.result is None:
         return Measured(subject.name, error=tried.error, seconds=tried.seconds)
     return compared(replace(tried.result, seconds=tried.seconds), population)
 
 
-def _measured(subject: Subject, structures: Mapping[str, tuple[int, ...]] | None) -> Measured:
+def _measured(subject: Subject, structures: Mapping[str, tuple[int, ...]] | None, beside: Beside) -> Measured:
     shapes = read_shapes(subject, structures)
-    return Measured(
-        subject.name, measure_shapes(shapes.meshes, shapes.boxes_mm), _intervals(subject), flags=shapes.flags
-    )
+    values = measure_shapes(shapes.meshes, shapes.boxes_mm) | shapes.lobes_ml
+    if beside.along_height or beside.norm is not None:
+        values |= profile_measures(shapes.meshes)
+    slabs = () if beside.slice_mm is None else tuple(profiles(shapes.meshes, beside.slice_mm))
+    found = Measured(subject.name, values, _intervals(subject), flags=shapes.flags, slabs=slabs)
+    return found if beside.norm is None else placed(found, beside.norm, beside.people.get(subject.name, {}))
+
+
+def placed(measured: Measured, norm: Norm, person: Person) -> Measured:
+    """The same, with where its values stand in a norm.
+
+    Args:
+        measured: Values.
+        norm: What other lungs measure.
+        person: Age, sex and body height, as far as known.
+
+    Raises:
+        InputError: The norm needs something that is not known of the person, or knows none of the measures.
+    """
+    reference = norm.reference(person, measured.subject)
+    standings = reference.standings(measured.values)
+    return replace(measured, standings=standings, flags=(*measured.flags, *reference.notes))
 
 
 def compared(measured: Measured, population: AttributeTable | None) -> Measured:
@@ -146,34 +190,3 @@ def _intervals(subject: Subject) -> dict[str, tuple[float, float]]:
         return {"total_volume_ml": (float(low), float(high))} if high > low else {}
     except (ValueError, TypeError, KeyError) as error:
         raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error
-
-
-def as_csv(results: Sequence[Measured]) -> str:
-    """A row a subject; intervals as columns of their own where there are any."""
-    rows = [
-        {"subject": one.subject}
-        | one.values
-        | {f"{name}_95_{end}": value for name, pair in one.intervals.items() for end, value in _ends(pair)}
-        | ({} if np.isnan(one.mahalanobis) else {"mahalanobis": one.mahalanobis})
-        | {"flags": "; ".join(one.flags), "error": one.error}
-        for one in results
-    ]
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in {"flags", "error"}))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, "flags", "error"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _ends(pair: tuple[float, float]) -> Iterator[tuple[str, float]]:
-    return zip(("low", "high"), pair, strict=True)
-
-
-def _short(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def as_json(results: Sequence[Measured]) -> str:
-    """A list of subjects, each with its values."""
-    return json.dumps([one.to_dict() for one in results], indent=1, allow_nan=False) + "\n"

@@ -20,8 +20,10 @@ from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.sides import is_exchanged, large_bodies, looks_like_two, split_mesh
 from lpm.measurement.labels import surfaces_of_labels
+from lpm.measurement.lobes import lobe_volumes_ml
 from lpm.measurement.structure import Box, box_of
 from lpm.preparation.gate import implausible_total
+from lpm.records import parse_json
 from lpm.structures import DEFAULT_STRUCTURES
 
 _SIDES = ("left_", "right_")
@@ -54,11 +56,13 @@ class Shapes:
         meshes: Meshes by structure; closed, outward, one piece each, RAS mm.
         flags: Warnings about them.
         boxes_mm: Lowest and highest corner of structures, where a label map tells.
+        lobes_ml: Volumes of lobes by measure, where a label map tells them apart.
     """
 
     meshes: dict[str, WorldMesh]
     flags: tuple[str, ...]
     boxes_mm: dict[str, Box] = field(default_factory=dict)
+    lobes_ml: dict[str, float] = field(default_factory=dict)
 
 
 def find_subjects(inputs: Sequence[Path]) -> list[Subject]:
@@ -138,11 +142,16 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
     """
     if _is_mesh(subject.files[0]):
         _check_once(subject)
-        return checked_shapes({_structure_of(path): read_mesh(path) for path in subject.files}, subject.name)
+        parts = parts_of_fit(subject.files[0].parent)
+        files = [path for path in subject.files if path.stem not in parts]
+        meshes = {_structure_of(path): read_mesh(path) for path in files}
+        lobes = {f"{name}_volume_ml": ml for name, ml in parts.items()}
+        return replace(checked_shapes(meshes, subject.name), lobes_ml=lobes)
     read = read_labels(subject.files[0])
     with read.explaining():
         found = surfaces_of_labels(read.volume, read.meaning(structures, subject.name), subject.name)
     shapes = checked_shapes(found.meshes, subject.name, (*read.notes, *found.flags))
+    shapes = replace(shapes, lobes_ml=lobe_volumes_ml(read, structures, subject.name))
     if shapes.meshes.keys() != found.meshes.keys():
         return shapes
     return replace(shapes, boxes_mm={name: _agreed(box, shapes.meshes[name]) for name, box in found.boxes_mm.items()})
@@ -157,6 +166,23 @@ def _check_once(subject: Subject) -> None:
             given = f"{other.name} and {path.name} are both the {structure.replace('_', ' ')}"
             raise InputError(subject.name, given, "one file for each", "give one of them by itself, or move it away")
         files[structure] = path
+
+
+def parts_of_fit(folder: Path) -> dict[str, float]:
+    """Volumes of the parts, ml, whose meshes a fit's folder holds beside those of its structures; none elsewhere.
+
+    Raises:
+        FileError: The folder's `fit.json` is damaged.
+    """
+    path = folder / "fit.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = parse_json(path)
+        parts = found.get("part_volume_ml", {}).items()
+        return {name: float(ml) for name, ml in parts if name not in found["structures"]}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error
 
 
 def _agreed(box_mm: Box, mesh: WorldMesh) -> Box:

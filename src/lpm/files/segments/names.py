@@ -13,6 +13,8 @@ _LEFT = {"left", "l", "lt", "links", "linke", "linker", "gauche", "sinister", "s
 _RIGHT = {"right", "r", "rt", "rechts", "rechte", "rechter", "droit", "dexter", "destra", "derecho", "rlung"}
 _HEIGHT = {"upper", "lower", "middle", "superior", "inferior"}
 _LOBES = {"lul": _LEFT, "lll": _LEFT, "lingula": _LEFT, "rul": _RIGHT, "rml": _RIGHT, "rll": _RIGHT}
+_SHORT = {"lul": "upper", "lll": "lower", "rul": "upper", "rml": "middle", "rll": "lower"}
+_HEIGHTS = {"upper": "upper", "superior": "upper", "middle": "middle", "lower": "lower", "inferior": "lower"}
 _OTHERS = (  # what lies in a lung or beside it, and lobes of other organs
     *("vessel", "arter", "vein", "veno", "airway", "bronch", "trache", "fissur", "pleur", "effus", "vascul"),
     *("nodul", "lesion", "tumo", "cancer", "mass", "gtv", "ctv", "ptv", "itv", "cyst", "bulla", "opaci"),
@@ -34,6 +36,17 @@ def lung_of(name: str) -> Lung | None:
     if not is_lung or len(sides) > 1 or any(word.startswith(_OTHERS) for word in words):
         return None
     return "left_lung" if "left" in sides else "right_lung" if sides else "lungs"
+
+
+def lobe_of(name: str) -> str | None:
+    """Which lobe a name is that of, such as ``left_upper_lobe``; None for whole lungs and for others."""
+    lung, words = lung_of(name), _words(name)
+    if lung not in ("left_lung", "right_lung"):
+        return None
+    short = next((word for word in words if word in _SHORT), None)
+    height = _SHORT[short] if short else next((_HEIGHTS[word] for word in words if word in _HEIGHTS), None)
+    is_lobe = short is not None or any(word.startswith(_LOBE) for word in words)
+    return f"{lung.removesuffix('_lung')}_{height}_lobe" if is_lobe and height else None
 
 
 def is_plain_lung(name: str) -> bool:

@@ -60,7 +60,7 @@ def meaning_of(spread: Spread, said: Values | None, subject: str) -> Meaning:
     if len(present) == 1:  # of a value that stands for nothing: both lungs, if it is
         return Meaning({LEFT_LUNG: (present[0],), RIGHT_LUNG: (present[0],)}, is_sure=False)
     for name, words in _DETECTED.items():
-        if _is_preset(spread, preset := PRESETS[name]):
+        if is_preset(spread, preset := PRESETS[name]):
             return Meaning(_among(preset, present), True, (_taken(words, name), *_ignored(present, preset)))
     if _default_stands_out(spread):
         return Meaning(_among(DEFAULT_STRUCTURES, present), False, _ignored(present, DEFAULT_STRUCTURES))
@@ -99,7 +99,7 @@ def _listed(values: list[int]) -> str:
     return ", ".join(map(str, values)) if len(values) <= 8 else f"{', '.join(map(str, values[:8]))}, ..."
 
 
-def _is_preset(spread: Spread, preset: Values) -> bool:
+def is_preset(spread: Spread, preset: Values) -> bool:
     """Whether a map has nearly all lobes of a tool, the left ones on the left of the right ones.
 
     Exchanged sides are the tool's still where nothing but its lobes is there; they are refused later.
