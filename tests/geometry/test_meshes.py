@@ -143,3 +143,10 @@ def test_other_libraries_take_and_give_the_same_mesh() -> None:
     shown = pytest.importorskip("pyvista").wrap(mesh.to_trimesh())
     assert mesh.to_pyvista().volume == pytest.approx(shown.volume)
     assert mesh.to_pyvista().bounds == pytest.approx((0, 30, 0, 20, 0, 10))
+
+
+def test_means_over_neighbours() -> None:
+    """Of a tetrahedron every vertex has all others as neighbours."""
+    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+    mesh = WorldMesh(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]), faces)
+    assert mesh.neighbour_means() @ np.array([0.0, 3.0, 6.0, 9.0]) == pytest.approx([6.0, 5.0, 4.0, 3.0])

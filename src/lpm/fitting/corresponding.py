@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from lpm.calibration import several
 from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.pose import world_from_model
 from lpm.geometry.crossings import crossing_faces
@@ -17,6 +18,7 @@ from lpm.geometry.meshes import Mesh, WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.model.correspondence import TemplateSurfaces, template_surfaces
 
+_SMOOTHINGS = several("fitting.corresponding_smoothings")
 _BOX_FACES = 1000  # of meshes that tell where a fit lies
 _STEP_MM = 0.25  # of differences that tell a field's direction: far below any structure, far above rounding
 
@@ -83,6 +85,7 @@ def average_surfaces(model: ModelBundle, faces_each: int) -> TemplateSurfaces:
     return template_surfaces(model, faces_each)
 
 
+@lru_cache(maxsize=2)  # the states of a series are all reached from one, whose meshes take seconds
 def extracted(field: FittedField, spacing_mm: float) -> dict[str, WorldMesh]:
     """Closed outward meshes of a fit by marching cubes, RAS mm, by structure: they never fold.
 
@@ -123,7 +126,18 @@ def quality_of(field: FittedField, name: str, mesh: WorldMesh, average: Mesh) ->
 
 
 def _fitted(field: FittedField, name: str, mesh: WorldMesh) -> WorldMesh:
-    return WorldMesh(field.onto_surface(mesh.vertices, name), mesh.faces)
+    """The mesh put onto the fitted surface, by steps that are first smoothed over many neighbours, then over few.
+
+    Each vertex by itself would go to the surface next to it, which in thin rims may be the other wall's: triangles fold
+    there, and the walls run through one another. Together with its neighbours it stays on its own.
+    """
+    vertices, means = mesh.vertices, mesh.neighbour_means()
+    for n in _SMOOTHINGS:
+        step = field.onto_surface(vertices, name) - vertices
+        for _ in range(int(n)):
+            step = 0.5 * (step + means @ step)
+        vertices = vertices + step
+    return WorldMesh(field.onto_surface(vertices, name), mesh.faces)
 
 
 def _facing(field: FittedField, name: str, mesh: WorldMesh) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from lpm.errors import InputError
@@ -92,6 +92,15 @@ class Mesh(ComparedByContent):
         n = len(self.vertices)
         forward, backward = np.sort(start * n + end), np.sort(end * n + start)
         return bool((np.diff(forward) > 0).all() and np.array_equal(forward, backward))
+
+    def neighbour_means(self) -> csr_matrix:
+        """(v, v) what takes a number of each vertex to the mean over the vertices that share an edge with it."""
+        start, end = self.faces[:, [0, 1, 2]].ravel(), self.faces[:, [1, 2, 0]].ravel()
+        n = len(self.vertices)
+        ones = np.ones(2 * len(start))
+        graph = coo_matrix((ones, (np.concatenate([start, end]), np.concatenate([end, start]))), shape=(n, n)).tocsr()
+        graph.data[:] = 1.0
+        return csr_matrix(graph.multiply(1.0 / np.maximum(graph.sum(axis=1), 1.0)))
 
     @cached_property
     def _piece_of_face(self) -> tuple[int, Indices]:
