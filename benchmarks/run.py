@@ -380,6 +380,12 @@ def breath(lungs: Path, work: Path) -> Json:
     return run_script("breath.py", work / "breath.raw.json", *given)
 
 
+def breath_one_state(lungs: Path, work: Path) -> Json:
+    """Inspiration predicted from expiration; takes the fits of `breath`."""
+    given = ("--data", lungs.parent / "breath", "--work", work / "breath")
+    return run_script("breath_one_state.py", work / "breath_one_state.raw.json", *given)
+
+
 def xray(lungs: Path, work: Path) -> Json:
     """Lungs from the radiographs of the test subjects."""
     out = work / "xray_evaluation"
@@ -431,6 +437,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "lobes": lobes,
     "does_it_help": does_it_help,
     "breath": breath,
+    "breath_one_state": breath_one_state,
     "xray": xray,
     "xray_field": xray_field,
     "xray_real": xray_real,

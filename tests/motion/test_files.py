@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from lpm.apps.cli import run
+from lpm.errors import FileError, InputError
 from lpm.files.meshes import read_mesh
 from lpm.fitting.config import FitConfig
 from lpm.fitting.evidence.points import fit_points
 from lpm.model.bundle import ModelBundle, write_bundle
 from lpm.preparation.cohort import Cohort
+from lpm.workflows.breath_training import found_pairs
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +93,60 @@ def test_a_breath_has_all_its_files(work: Path, capsys: pytest.CaptureFixture[st
         assert loop.n_frames == 4  # there and back
     assert lpm(work, "breathe", f"{work}/insp", f"{work}/exp", "--out", f"{work}/back") == 1
     assert "exchange the two fits" in capsys.readouterr().err
+
+
+def test_options_that_do_not_go_with_the_number_of_fits(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = [f"{work}/exp", f"{work}/insp"]
+    assert lpm(work, "breathe", *both, "--to-volume", "5000", "--out", f"{work}/no") == 1
+    assert "expected one fit" in capsys.readouterr().err
+    assert lpm(work, "breathe", *both, "--times", "0,1", "--out", f"{work}/no") == 1
+    assert "at least 3" in capsys.readouterr().err
+    assert lpm(work, "breathe", *both, "--times", "0,one", "--out", f"{work}/no") == 2
+    assert lpm(work, "breathe", both[0], "--to-volume", "5000", "--out", f"{work}/no") == 1
+    assert "learned from fits of another model" in capsys.readouterr().err
+
+
+def test_pairs_are_named_by_folders_or_a_table(tmp_path: Path) -> None:
+    for state in ("exp", "insp"):
+        (tmp_path / "pairs" / "p1" / state).mkdir(parents=True)
+    assert list(found_pairs(tmp_path / "pairs")) == [(tmp_path / "pairs/p1/exp", tmp_path / "pairs/p1/insp")]
+    table = tmp_path / "pairs.csv"
+    table.write_text("expiration,inspiration\na,b\n")
+    assert list(found_pairs(table)) == [(tmp_path / "a", tmp_path / "b")]
+    table.write_text("expiration,inspiration\na,\n")
+    with pytest.raises(FileError, match="line 2: no inspiration"):
+        list(found_pairs(table))
+    table.write_text("expiration\na\n")
+    with pytest.raises(InputError, match="no column inspiration"):
+        list(found_pairs(table))
+    (tmp_path / "pairs" / "p2").mkdir()
+    with pytest.raises(FileError, match="no folder expiration or exp"):
+        list(found_pairs(tmp_path / "pairs"))
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_and_predicts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "pairs.csv").write_text("expiration,inspiration\n" + "exp,insp\n" * 3)
+    assert lpm(work, "train-breath", f"{work}/pairs.csv", "--out", f"{work}/breath.npz") == 0
+    given = ("--breath", f"{work}/breath.npz", "--phases", "3", "--out", f"{work}/predicted")
+    assert lpm(work, "breathe", f"{work}/exp", *given) == 0
+    assert "no volume was given" in capsys.readouterr().err
+    found = json.loads((work / "predicted" / "breath.json").read_text())
+    before, _, after = (sum(each.values()) for each in found["volume_ml"])
+    assert after / before == pytest.approx(1.05 * 1.1 * 1.2, rel=0.05)
+    assert set(found["volume_95_ml"]) == {"left_lung", "right_lung"}
+    assert "uncertainty" in (work / "predicted" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_series_has_all_its_files(work: Path) -> None:
+    fits = [f"{work}/{name}" for name in ("exp", "insp", "exp")]
+    given = ("--times", "0,0.5,1.5", "--phases", "4", "--out", f"{work}/series")
+    assert lpm(work, "breathe", *fits, *given) == 0
+    found = json.loads((work / "series" / "breath.json").read_text())
+    assert found["times"] == [0.0, 0.5, 1.5]
+    states = [sum(each.values()) for each in found["state_volume_ml"]]
+    assert states[0] == pytest.approx(states[2], rel=0.01)
+    assert states[1] > 1.2 * states[0]
+    page = (work / "series" / "report.html").read_text()
+    assert 'class="play"' in page

@@ -11,7 +11,7 @@ import typer
 from lpm.apps.kept_inputs import keeping_inputs
 from lpm.apps.start import main
 from lpm.apps.terminal import plain, screen
-from lpm.apps.verbs.breathe import breathe
+from lpm.apps.verbs.cohorts.population import population
 from lpm.apps.verbs.cohorts.study import study
 from lpm.apps.verbs.demo import demo
 from lpm.apps.verbs.download import download
@@ -23,8 +23,10 @@ from lpm.apps.verbs.fit.mask import fit_mask
 from lpm.apps.verbs.fit.points import fit_points
 from lpm.apps.verbs.fit.xray import fit_xray
 from lpm.apps.verbs.generate import generate
-from lpm.apps.verbs.map_points import map_points
 from lpm.apps.verbs.measure import measure
+from lpm.apps.verbs.motion.breathe import breathe
+from lpm.apps.verbs.motion.map_points import map_points
+from lpm.apps.verbs.motion.train_breath import train_breath
 from lpm.apps.verbs.partition import partition
 from lpm.apps.verbs.prepare import prepare
 from lpm.apps.verbs.segment import segment
@@ -52,9 +54,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "partition": partition,
     "measure": measure,
+    "population": population,
     "map-points": map_points,
     "breathe": breathe,
     "study": study,
+    "train-breath": train_breath,
     "generate": generate,
     "view": view,
     "xray": xray,

@@ -13,11 +13,12 @@ from lpm.calibration import count, number
 from lpm.errors import InputError
 from lpm.fitting.corresponding import corresponding
 from lpm.fitting.fitted_field import FittedField
+from lpm.fitting.partition.parts import beyond_parts_mm, part_names
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, grid_around, grid_nodes, voxelise
 from lpm.geometry.meshes import WorldMesh
-from lpm.motion.carrying import Motion
+from lpm.motion.carrying import Motion, SmoothMotion
 
 _FACES = count("motion.breath_faces")
 _NODE_MM = number("motion.node_mm")
@@ -35,7 +36,7 @@ class Breath:
         inspiration: The same triangles in inspiration.
     """
 
-    motion: Motion
+    motion: Motion | SmoothMotion
     expiration: Mapping[str, WorldMesh]
     inspiration: Mapping[str, WorldMesh]
 
@@ -74,11 +75,36 @@ class Breath:
     def regions(self) -> list[Region]:
         """Thirds of each lung along its height, of a third of its volume each: how far they move, and grow."""
         field = self.field
-        height = grid_nodes(field.grid)[..., 2]
         lungs = {name: field.structure == index for index, name in enumerate(self.expiration, start=1)}
-        tops = [own & (height > np.quantile(height[own], 1.0 - _TOP_SHARE)) for own in lungs.values()]
-        rest = np.mean([field.displacement_mm[top].mean(axis=0) for top in tops], axis=0)
+        rest = self._rest_mm
         return [region for name, own in lungs.items() for region in _thirds(name, field, own, rest)]
+
+    @cached_property
+    def _rest_mm(self) -> Floats:
+        """(3,) mean motion of the lungs' tops, which hang at the thoracic inlet."""
+        field, height = self.field, grid_nodes(self.field.grid)[..., 2]
+        lungs = [field.structure == index for index in range(1, len(self.expiration) + 1)]
+        tops = [own & (height > np.quantile(height[own], 1.0 - _TOP_SHARE)) for own in lungs]
+        return np.asarray(np.mean([field.displacement_mm[top].mean(axis=0) for top in tops], axis=0))
+
+    def parts(self) -> list[Region]:
+        """Parts of each lung, such as lobes: how far they move, and grow; none where the model was taught no parts."""
+        if not isinstance(self.motion, Motion) or self.motion.source.model.partition is None:
+            return []
+        field, source, found = self.field, self.motion.source, []
+        nodes = grid_nodes(field.grid)
+        for index, (name, parts) in enumerate(part_names(source.model, list(self.expiration)).items(), start=1):
+            own = field.structure == index
+            if len(parts) < 2 or not own.any():
+                continue
+            which = beyond_parts_mm(source.model, source, name, nodes[own]).argmin(axis=1)
+            moved, growth = field.displacement_mm[own], field.volume_change[own]
+            found += [
+                _region(name, part, moved[which == n], growth[which == n], self._rest_mm)
+                for n, part in enumerate(parts)
+                if (which == n).any()
+            ]
+        return found
 
     @cached_property
     def field(self) -> DisplacementField:
@@ -102,25 +128,28 @@ def _thirds(name: str, field: DisplacementField, own: NDArray[np.bool_], rest: F
     edges = np.quantile(height, np.linspace(0.0, 1.0, len(_THIRDS) + 1)[1:-1])
     which = np.searchsorted(edges, height, side="right")
     return [
-        Region(
-            structure=name,
-            name=third,
-            moved_mm=float(np.linalg.norm(moved[which == index], axis=1).mean()),
-            beside_apices_mm=float(np.linalg.norm(moved[which == index] - rest, axis=1).mean()),
-            along_mm=tuple(moved[which == index].mean(axis=0).tolist()),
-            growth=float(growth[which == index].mean()),
-        )
-        for index, third in enumerate(_THIRDS)
+        _region(name, third, moved[which == index], growth[which == index], rest) for index, third in enumerate(_THIRDS)
     ]
+
+
+def _region(structure: str, name: str, moved: Floats, growth: Floats, rest: Floats) -> Region:
+    return Region(
+        structure=structure,
+        name=name,
+        moved_mm=float(np.linalg.norm(moved, axis=1).mean()),
+        beside_apices_mm=float(np.linalg.norm(moved - rest, axis=1).mean()),
+        along_mm=tuple(moved.mean(axis=0).tolist()),
+        growth=float(growth.mean()),
+    )
 
 
 @dataclass(frozen=True)
 class Region:
-    """Third of a lung along its height, in expiration.
+    """Third of a lung along its height, in expiration, or a part, such as a lobe.
 
     Args:
         structure: The lung.
-        name: ``base``, ``middle`` or ``apex``: a third of the volume each.
+        name: ``base``, ``middle`` or ``apex``: a third of the volume each; or the part's.
         moved_mm: Mean length of the motion, in the scans' frame.
         beside_apices_mm: The same beside the motion of the lungs' tops, which hang at the thoracic inlet: it does not
             depend on a shift between the scans.

@@ -25,6 +25,21 @@ _NAMED = 10  # rows that a message names
 
 
 @dataclass(frozen=True, eq=False)
+class SmoothMotion:
+    """How lungs move, as far as smooth displacements say.
+
+    Args:
+        smooth: By structure, a smooth displacement.
+    """
+
+    smooth: Mapping[str, SmoothDisplacement]
+
+    def carried(self, points_mm: Floats, name: str) -> Floats:
+        """(n, 3) where points of a structure come to lie, RAS mm."""
+        return self.smooth[name](points_mm)
+
+
+@dataclass(frozen=True, eq=False)
 class Motion:
     """How the lungs of one fit become those of another.
 

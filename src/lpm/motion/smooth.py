@@ -93,6 +93,12 @@ class SmoothDisplacement:
         """(n, 3) where points (n, 3) come to lie, RAS mm."""
         return np.asarray(points_mm + self.basis(points_mm) @ self.weights)
 
+    def shifted(self, shift_mm: Floats) -> SmoothDisplacement:
+        """The same and a shift (3,), mm."""
+        weights = self.weights.copy()
+        weights[0] += shift_mm / self.basis.prior.shift_mm
+        return SmoothDisplacement(self.basis, weights)
+
     def volume_change(self, points_mm: Floats) -> Floats:
         """(n,) by which factor volume grows at points (n, 3): the determinant of the derivative (Jacobian)."""
         slopes = np.einsum("nbk,bc->nck", self.basis.slopes(points_mm), self.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image as Pillow
 
 from lpm.files.atomic import atomic_file
 from lpm.files.outputs.temporary import temporary_folder
+from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.motion.breath import Breath, Region
@@ -22,17 +24,18 @@ from lpm.reports.view3d import Coloring, Part, View3D
 _FRAME_FACES = 2500
 _LEAST_MORE = 1.5  # times as far as apices that bases move in one frame, if the diaphragm does the work
 _FRAME_MS = 120  # of a loop: a breath of ten phases, there and back, in two seconds
-_MOVED, _GROWN = "motion, mm", "growth of volume, %"
+_MOVED, _GROWN, _UNSURE = "motion, mm", "growth of volume, %", "uncertainty: standard deviation, mm"
 
 Meshes = Mapping[str, WorldMesh]
 
 
-def draw_loop(phases: Sequence[Meshes], path: Path) -> None:
-    """Draw lungs from the front through a breath, there and back, as pictures that follow each other for ever.
+def draw_loop(phases: Sequence[Meshes], path: Path, *, swings: bool = True) -> None:
+    """Draw lungs from the front through a breath, as pictures that follow each other for ever.
 
     Args:
-        phases: Lungs from expiration to inspiration, the same triangles in each.
+        phases: Lungs in their order, the same triangles in each.
         path: A .gif or .png (animated).
+        swings: Whether there and back; else from the last one to the first.
 
     Raises:
         FileError: The disk refuses.
@@ -40,7 +43,7 @@ def draw_loop(phases: Sequence[Meshes], path: Path) -> None:
     layers = [[_layer(mesh, index) for index, mesh in enumerate(lungs.values())] for lungs in phases]
     window = window_of([layer for each in layers for layer in each], FRONTAL)
     frames = [Pillow.fromarray(draw_frame(each, FRONTAL, window)) for each in layers]
-    loop = [*frames, *frames[-2:0:-1]]
+    loop = [*frames, *frames[-2:0:-1]] if swings else frames
     with atomic_file(path) as temporary:
         kind = "GIF" if path.suffix.lower() == ".gif" else "PNG"
         loop[0].save(temporary, kind, save_all=True, append_images=loop[1:], duration=_FRAME_MS, loop=0)
@@ -50,38 +53,57 @@ def _layer(mesh: WorldMesh, index: int) -> Layer:
     return solid(decimate(mesh, _FRAME_FACES), structure_color(index))
 
 
-def write_breath_report(path: Path, breath: Breath, phases: Sequence[Meshes], provenance: Mapping[str, str]) -> None:
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the report of a breath tells.
+
+    Args:
+        breath: The motion from the smallest lungs to the largest.
+        phases: Lungs on the way, in their order.
+        notes: What a reader must know.
+        swings: Whether the phases go from one end to the other, and are played there and back; else around.
+        sd_mm: By structure, (v,) standard deviation of a predicted state; empty where both were seen.
+    """
+
+    breath: Breath
+    phases: Sequence[Meshes]
+    notes: Sequence[str]
+    swings: bool = True
+    sd_mm: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def write_breath_report(path: Path, told: Told, provenance: Mapping[str, str]) -> None:
     """Write the report of a breath.
 
     Args:
         path: A .html.
-        breath: The motion.
-        phases: Lungs from expiration to inspiration.
+        told: What it tells.
         provenance: Rows of the last section.
 
     Raises:
         FileError: Not a .html, or the disk refuses.
     """
-    regions = breath.regions()
+    breath, phases, regions = told.breath, told.phases, [*told.breath.regions(), *told.breath.parts()]
+    reliance = _RELIANCE[1:] if told.sd_mm or not told.swings else _RELIANCE
     with temporary_folder() as folder:
         loop, still = folder / "loop.png", folder / "still.png"
-        draw_loop(phases, loop)
+        draw_loop(phases, loop, swings=told.swings)
         draw_still([_layer(mesh, index) for index, mesh in enumerate(breath.inspiration.values())], still)
-        caption = "From expiration to inspiration and back, from the front."
+        caption = f"The lungs through the {'breath and back' if told.swings else 'series'}, from the front."
         sections = [
-            Section("What to know first", [Notes([*notes_of(phases, regions), *_RELIANCE])]),
-            Section("The breath", [Figure(loop, caption), _view(breath, still)]),
+            Section("What to know first", [Notes([*told.notes, *reliance])]),
+            Section("The breath", [Figure(loop, caption), _view(told, still)]),
             Section("Where the lungs move and grow", [_table(regions)]),
             Section("Volumes", [_volumes(phases), Text(_MEANING)]),
         ]
-        write_report(path, "A breath", _lead(phases, regions), sections, provenance)
+        write_report(path, "A breath", _lead(breath, regions), sections, provenance)
 
 
 def notes_of(phases: Sequence[Meshes], regions: Sequence[Region]) -> list[str]:
     """Reasons to doubt a breath.
 
     Args:
-        phases: Lungs from expiration to inspiration.
+        phases: Lungs from the smallest to the largest.
         regions: Thirds of the lungs.
     """
     volumes = [sum(mesh.volume_ml for mesh in lungs.values()) for lungs in phases]
@@ -101,38 +123,39 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _lead(phases: Sequence[Meshes], regions: Sequence[Region]) -> str:
-    before, after = (sum(mesh.volume_ml for mesh in lungs.values()) for lungs in (phases[0], phases[-1]))
+def _lead(breath: Breath, regions: Sequence[Region]) -> str:
+    before, after = (
+        sum(mesh.volume_ml for mesh in lungs.values()) for lungs in (breath.expiration, breath.inspiration)
+    )
     base, apex = (_mean([r.beside_apices_mm for r in regions if r.name == third]) for third in ("base", "apex"))
     return (
-        f"The lungs grow from {before:,.0f} to {after:,.0f} ml, by {100 * (after / before - 1):.0f} %. "
-        f"Beside the lungs' tops, the lower thirds move by {base:.0f} mm on average, the upper thirds by {apex:.0f} mm."
+        f"From the smallest to the largest, the lungs grow from {before:,.0f} to {after:,.0f} ml, by "
+        f"{100 * (after / before - 1):.0f} %. Beside the lungs' tops, the lower thirds move by {base:.0f} mm on "
+        f"average, the upper thirds by {apex:.0f} mm."
     )
 
 
-def _view(breath: Breath, still: Path) -> View3D:
-    parts, top_mm, top = [], 0.0, 0.0
+def _view(told: Told, still: Path) -> View3D:
+    breath, parts, tops = told.breath, [], dict.fromkeys((_MOVED, _GROWN, _UNSURE), 1.0)
     for index, (name, mesh) in enumerate(breath.expiration.items()):
-        moved = np.linalg.norm(breath.displacement_mm[name], axis=1)
-        grown = np.maximum(100.0 * (breath.volume_change[name] - 1.0), 0.0)
-        top_mm, top = max(top_mm, float(np.quantile(moved, 0.99))), max(top, float(np.quantile(grown, 0.99)))
-        plain, values = name.replace("_", " "), {_MOVED: moved, _GROWN: grown}
-        end = breath.inspiration[name]
-        parts.append(Part(f"{plain}, expiration", mesh.vertices, mesh.faces, structure_color(index), values))
-        parts.append(
-            Part(f"{plain}, inspiration", end.vertices, end.faces, structure_color(index), values, 0.35, shown=False)
-        )
-    colorings = [
-        Coloring(_MOVED, max(top_mm, 1.0), colormaps["viridis"]),
-        Coloring(_GROWN, max(top, 1.0), colormaps["inferno"]),
-    ]
-    return View3D(parts, "The lungs in both states, by how far each place moves, or grows.", colorings, still=still)
+        values = {
+            _MOVED: np.linalg.norm(breath.displacement_mm[name], axis=1),
+            _GROWN: np.maximum(100.0 * (breath.volume_change[name] - 1.0), 0.0),
+        } | ({_UNSURE: told.sd_mm[name]} if told.sd_mm else {})
+        tops |= {key: max(tops[key], float(np.quantile(own, 0.99))) for key, own in values.items()}
+        frames = [lungs[name].vertices for lungs in told.phases]
+        parts.append(Part(name.replace("_", " "), frames[0], mesh.faces, structure_color(index), values, frames=frames))
+    maps = {_MOVED: "viridis", _GROWN: "inferno"} | ({_UNSURE: "viridis"} if told.sd_mm else {})
+    colorings = [Coloring(name, tops[name], colormaps[colors]) for name, colors in maps.items()]
+    frames_named = [f"phase {number}" for number in range(len(told.phases))]
+    caption = "The lungs as they move, by how far each place moves, or grows, from the smallest to the largest state."
+    return View3D(parts, caption, colorings, still=still, frames=frames_named, swings=told.swings)
 
 
 def _table(regions: Sequence[Region]) -> Table:
     header = [
         "lung",
-        "third",
+        "third or part",
         "moved, mm",
         "beside the tops, mm",
         "to the right, mm",
@@ -144,7 +167,11 @@ def _table(regions: Sequence[Region]) -> Table:
         [r.structure.replace("_", " "), r.name, r.moved_mm, r.beside_apices_mm, *r.along_mm, 100.0 * (r.growth - 1.0)]
         for r in regions
     ]
-    return Table(header, rows, "Thirds of each lung's volume along its height in expiration: means")
+    return Table(
+        header,
+        rows,
+        "Thirds of each lung's volume along its height when it is smallest, and parts where the model has them: means",
+    )
 
 
 def _volumes(phases: Sequence[Meshes]) -> Table:
@@ -152,7 +179,7 @@ def _volumes(phases: Sequence[Meshes]) -> Table:
     rows: list[list[Cell]] = [
         [str(number), *(mesh.volume_ml for mesh in lungs.values())] for number, lungs in enumerate(phases)
     ]
-    return Table(header, rows, "Volumes from expiration (0) to inspiration")
+    return Table(header, rows, "Volumes from phase to phase")
 
 
 _RELIANCE = (

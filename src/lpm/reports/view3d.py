@@ -62,6 +62,7 @@ class Part:
         values: (n,) numbers by the name of the `Coloring` that shows them.
         opacity: 1 for solid.
         shown: Whether it is visible from the start.
+        frames: (n, 3) each: where the points are as it moves, in order; empty for what rests.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Part:
     values: Mapping[str, Floats] = field(default_factory=dict)
     opacity: float = 1.0
     shown: bool = True
+    frames: Sequence[Floats] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class View3D:
         colorings: That one can choose; the first is shown first.
         sized: Whether lengths are millimetres.
         still: A .png of the same for browsers that show no 3D.
+        frames: Names of the frames through which parts move: shown beside a slider.
+        swings: Whether playing goes there and back; else from the last frame to the first.
     """
 
     parts: Sequence[Part]
@@ -90,6 +94,8 @@ class View3D:
     colorings: Sequence[Coloring] = ()
     sized: bool = True
     still: Path | None = None
+    frames: Sequence[str] = ()
+    swings: bool = True
 
 
 def light(mesh: WorldMesh) -> WorldMesh:
@@ -135,7 +141,7 @@ def write_view(view: View3D, number: int, still: str = "") -> str:
     return (
         f'<figure class="view3d"><div class="stage">{sides}{scale}<p class="no3d">{_NO_SCRIPT}</p>'
         f'<img class="still"{source} alt="{escape(view.caption)}"></div>'
-        f'<div class="controls">{_toggles(view)}{_choice(view)}{_buttons()}</div>{legends}'
+        f'<div class="controls">{_toggles(view)}{_choice(view)}{_player(view)}{_buttons()}</div>{legends}'
         f"<figcaption><b>Figure {number}.</b> {escape(view.caption)} <span class='hint'>{_HINT}</span></figcaption>"
         f'<script type="application/json">{data}</script></figure>'
     )
@@ -169,6 +175,17 @@ def _choice(view: View3D) -> str:
 PLAIN = "structure"
 
 
+def _player(view: View3D) -> str:
+    """A button that plays the frames, and a slider over them."""
+    if not view.frames:
+        return ""
+    return (
+        '<label class="player"><button type="button" class="play" aria-pressed="false">play</button>'
+        f'<input type="range" class="frame" min="0" max="{len(view.frames) - 1}" value="0" step="1" '
+        f'aria-label="frame"><output>{escape(view.frames[0])}</output></label>'
+    )
+
+
 def _buttons() -> str:
     views = "".join(f'<button type="button" data-view="{name}">{name}</button>' for name in _VIEWS)
     return f'<div class="buttons">{views}<button type="button" class="save">save picture</button></div>'
@@ -189,12 +206,16 @@ def _legend(coloring: Coloring, *, hidden: bool) -> str:
 def _data(view: View3D) -> dict[str, Any]:
     if not view.parts:
         raise InputError("3D view", "no parts", "at least one")
-    points = np.concatenate([part.points for part in view.parts])
+    if any(len(part.frames) not in (0, len(view.frames)) for part in view.parts):
+        raise InputError("3D view", "parts with other numbers of frames", f"{len(view.frames)}, as the view has")
+    points = np.concatenate([each for part in view.parts for each in (part.points, *part.frames)])
     middle = (points.min(axis=0) + points.max(axis=0)) / 2.0
     return {
         "label": f"3D view of {', '.join(part.name for part in view.parts)}",
         "radius": float(np.linalg.norm(points - middle, axis=1).max()),
         "sized": view.sized,
+        "frames": list(view.frames),
+        "swings": view.swings,
         "colorings": [{"name": each.name, "colors": each.stops} for each in view.colorings],
         "parts": [_part(part, middle, view.colorings) for part in view.parts],
     }
@@ -202,9 +223,10 @@ def _data(view: View3D) -> dict[str, Any]:
 
 def _part(part: Part, middle: Floats, colorings: Sequence[Coloring]) -> dict[str, Any]:
     """Positions in 65,535 steps of the part's box: some thousandths of a millimetre."""
-    centered = part.points - middle
-    low = centered.min(axis=0)
-    step = np.maximum(np.ptp(centered, axis=0) / _STEPS, 1e-9)
+    centered, moved = part.points - middle, [frame - middle for frame in part.frames]
+    whole = np.concatenate([centered, *moved])
+    low = whole.min(axis=0)
+    step = np.maximum(np.ptp(whole, axis=0) / _STEPS, 1e-9)
     kind = np.dtype("<u2" if len(part.points) <= _STEPS else "<u4")
     return {
         "name": part.name,
@@ -214,6 +236,7 @@ def _part(part: Part, middle: Floats, colorings: Sequence[Coloring]) -> dict[str
         "low": low.tolist(),
         "step": step.tolist(),
         "positions": _text(np.rint((centered - low) / step).astype("<u2")),
+        "frames": [_text(np.rint((frame - low) / step).astype("<u2")) for frame in moved],
         "faces": None if part.faces is None else _text(part.faces.astype(kind)),
         "index_bytes": kind.itemsize,
         "values": {each.name: _text(_levels(part, each)) for each in colorings if each.name in part.values},

@@ -1,38 +1,78 @@
-"""A breath from two written fits, and its files."""
+"""A breath from written fits, and its files: of two states, of one, or of a series."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
+from lpm.errors import InputError
 from lpm.files.arrays import write_arrays
 from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import write_mesh
+from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.written import read_fit
-from lpm.geometry.meshes import WorldMesh
+from lpm.model.bundle import ModelBundle
 from lpm.motion.breath import Breath, DisplacementField, breathe
-from lpm.reports.breaths import draw_loop, notes_of, write_breath_report
+from lpm.motion.prediction import predict_breath, read_breath_model
+from lpm.motion.series import Times, breathe_series
+from lpm.reports.breaths import Told, draw_loop, notes_of, write_breath_report
 from lpm.reports.provenance import provenance
-from lpm.workflows.carrying import CarryRun
 from lpm.workflows.outcome import Tell, silent
 
+BUNDLED_BREATH = Path(__file__).parents[1] / "bundled" / "breath-v1" / "breath.npz"
 _OWN = {"breath.json", "breath.gif", "report.html", "displacement.npz", "displacement.nii.gz", "volume_change.nii.gz"}
 _VECTOR = 1007  # NIfTI's intent code of a vector a voxel
 
 
-def breathe_fits(run: CarryRun, out: Path, n_phases: int, tell: Tell = silent) -> dict[str, Any]:
-    """Find the motion between two written fits of a patient, and write it.
+@dataclass(frozen=True)
+class BreathRun:
+    """What a breath is made from.
 
     Args:
-        run: Fits in expiration (source) and inspiration (target).
+        model: The model that was fitted.
+        fits: Folders of fits: one, two (expiration, inspiration), or more in their order.
+        n_phases: Lungs on the way.
+        to_volume_ml: Of one fit: the volume of the other state; None for the usual growth.
+        breath: Of one fit: a breath model; None for the bundled one.
+        times: Of a series: when its states were seen; None for even times.
+        periodic: Of a series: whether the first state comes again after the last one.
+    """
+
+    model: ModelBundle
+    fits: tuple[Path, ...]
+    n_phases: int = 10
+    to_volume_ml: float | None = None
+    breath: Path | None = None
+    times: tuple[float, ...] | None = None
+    periodic: bool = False
+
+    def check(self) -> None:
+        """Refuse options that do not go with the number of fits.
+
+        Raises:
+            InputError: They do not.
+        """
+        of_one, of_many = self.to_volume_ml is not None or self.breath is not None, self.times or self.periodic
+        if len(self.fits) != 1 and of_one:
+            raise InputError(
+                "--to-volume, --breath", f"{len(self.fits)} fits", "one fit, whose other state is predicted"
+            )
+        if len(self.fits) < 3 and of_many:
+            raise InputError("--times, --periodic", f"{len(self.fits)} fits", "at least 3, in their order")
+
+
+def breathe_fits(run: BreathRun, out: Path, tell: Tell = silent) -> dict[str, Any]:
+    """Find how the lungs of written fits of a patient move, and write it.
+
+    Args:
+        run: Fits and options.
         out: Folder: new, empty, or with an earlier breath, which gives way.
-        n_phases: Lungs on the way, both ends among them.
         tell: Told what is being done.
 
     Returns:
@@ -40,28 +80,61 @@ def breathe_fits(run: CarryRun, out: Path, n_phases: int, tell: Tell = silent) -
 
     Raises:
         FileError: A fit is damaged, or the folder holds something else.
-        InputError: Fits that do not belong together, exchanged states, or fewer than two phases.
+        InputError: Fits that do not belong together, exchanged states, or options that do not go with the fits.
     """
+    run.check()
     check_gives_way(out, _is_own(out), "holds an earlier breath")
-    source, target = (read_fit(folder, run.model) for folder in (run.source, run.target))
+    fields = [read_fit(folder, run.model) for folder in run.fits]
     tell("finding the motion", 0.2)
-    breath = breathe(source, target)
-    phases = breath.phases(n_phases)
-    summary = _summary(breath, phases)
-    inputs = [run.source / "fit.json", run.target / "fit.json"]
+    found = _found(run, fields)
+    breath, told = found.told.breath, found.told
+    inputs = [folder / "fit.json" for folder in run.fits]
+    summary = _summary(told) | found.more
     with atomic_folder(out) as temporary:
         tell("writing phases and the displacement field", 0.5)
-        for number, lungs in enumerate(phases):
+        for number, lungs in enumerate(told.phases):
             (temporary / f"phase_{number:02d}").mkdir()
             for name, mesh in lungs.items():
                 write_mesh(temporary / f"phase_{number:02d}" / f"{name}.ply", mesh)
         _write_field(temporary, breath.field)
-        _write_vertices(temporary / "displacement.npz", breath)
+        _write_vertices(temporary / "displacement.npz", told)
         tell("drawing the loop and the report", 0.7)
-        draw_loop(phases, temporary / "breath.gif")
-        write_breath_report(temporary / "report.html", breath, phases, provenance(run.model, inputs))
+        draw_loop(told.phases, temporary / "breath.gif", swings=told.swings)
+        write_breath_report(temporary / "report.html", told, provenance(run.model, inputs))
         (temporary / "breath.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is told of a breath, and what `breath.json` holds beside."""
+
+    told: Told
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def _found(run: BreathRun, fields: Sequence[FittedField]) -> _Found:
+    if len(fields) == 1:
+        return _predicted(run, fields[0])
+    if len(fields) > 2:
+        return _series(run, fields)
+    breath = breathe(*fields)
+    phases = breath.phases(run.n_phases)
+    return _Found(Told(breath, phases, notes_of(phases, breath.regions())))
+
+
+def _predicted(run: BreathRun, seen: FittedField) -> _Found:
+    found = predict_breath(seen, read_breath_model(run.breath or BUNDLED_BREATH), run.to_volume_ml)
+    told = Told(found.breath, found.breath.phases(run.n_phases), found.notes, sd_mm=found.sd_mm)
+    return _Found(told, {"volume_95_ml": {name: list(ends) for name, ends in found.volume_95_ml.items()}})
+
+
+def _series(run: BreathRun, fields: Sequence[FittedField]) -> _Found:
+    times = Times.of(len(fields), run.times, periodic=run.periodic)
+    found = breathe_series(fields, times)
+    told = Told(found.breath, found.phases(run.n_phases), found.notes, swings=not run.periodic)
+    states = [{name: mesh.volume_ml for name, mesh in lungs.items()} for lungs in found.states]
+    return _Found(told, {"times": list(times.at), "period": times.period, "state_volume_ml": states})
 
 
 def _is_own(out: Path) -> Any:
@@ -69,12 +142,12 @@ def _is_own(out: Path) -> Any:
     return lambda name: has_breath and (name in _OWN or name.startswith("phase_"))
 
 
-def _summary(breath: Breath, phases: Sequence[Mapping[str, WorldMesh]]) -> dict[str, Any]:
-    regions = breath.regions()
+def _summary(told: Told) -> dict[str, Any]:
     return {
-        "volume_ml": [{name: mesh.volume_ml for name, mesh in lungs.items()} for lungs in phases],
-        "regions": [asdict(region) for region in regions],
-        "notes": notes_of(phases, regions),
+        "volume_ml": [{name: mesh.volume_ml for name, mesh in lungs.items()} for lungs in told.phases],
+        "regions": [asdict(region) for region in told.breath.regions()],
+        "parts": [asdict(region) for region in told.breath.parts()],
+        "notes": list(told.notes),
     }
 
 
@@ -90,15 +163,17 @@ def _write_field(folder: Path, field: DisplacementField) -> None:
         nib.save(image, folder / f"{name}.nii.gz")
 
 
-def _write_vertices(path: Path, breath: Breath) -> None:
+def _write_vertices(path: Path, told: Told) -> None:
     """Displacement and Jacobian of every vertex, and of the grid's nodes."""
-    field = breath.field
-    arrays: dict[str, Any] = {}
+    breath: Breath = told.breath
+    field, arrays = breath.field, dict[str, Any]()
     for name, mesh in breath.expiration.items():
         arrays[f"{name}.vertices_mm"] = mesh.vertices
         arrays[f"{name}.faces"] = mesh.faces
         arrays[f"{name}.displacement_mm"] = breath.displacement_mm[name]
         arrays[f"{name}.volume_change"] = breath.volume_change[name]
+        if told.sd_mm:
+            arrays[f"{name}.sd_mm"] = told.sd_mm[name]
     arrays |= {"grid.origin_mm": field.grid.origin_mm, "grid.spacing_mm": np.array(field.grid.spacing_mm)}
     arrays |= {"grid.displacement_mm": field.displacement_mm, "grid.volume_change": field.volume_change}
     write_arrays(path, arrays)

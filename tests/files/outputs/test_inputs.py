@@ -139,7 +139,8 @@ def test_what_verbs_write_is_told_by_names() -> None:
     from lpm.apps.kept_inputs import OUTPUTS
 
     known = {"inputs", "files", "labels", "points", "mask", "frontal", "lateral", "frontal_mask", "also", "views"}
-    known |= {"grid", "model", "cohort", "lungs", "config", "split", "source", "target", "expiration", "inspiration"}
+    known |= {"grid", "model", "cohort", "lungs", "config", "split", "source", "target", "fits", "breath", "pairs"}
+    known |= {"norm", "table"}
     for verb in (*VERBS.values(), *FIT_VERBS.values()):
         kinds = get_type_hints(verb)
         paths = {name for name, kind in kinds.items() if "Path" in str(kind)}

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from lpm.errors import InputError
 from lpm.fitting.fitted_shape import FittedShape
-from lpm.fitting.pose import world_from_model
+from lpm.fitting.pose import Pose, world_from_model
 from lpm.geometry.extraction import Field
 from lpm.geometry.frames import Floats, WorldPoints
 from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.partition import Partition
+
+
+class Shaped(Protocol):
+    """Shape parameters and pose: a `FittedShape`, or a `FittedField`."""
+
+    @property
+    def beta(self) -> torch.Tensor:
+        """(k,) shape parameters."""
+
+    @property
+    def pose(self) -> Pose:
+        """Pose."""
+
 
 _CHUNK = 8192  # points at a time: bounds memory, changes nothing
 
@@ -47,7 +61,7 @@ def part_names(model: ModelBundle, structures: Sequence[str]) -> dict[str, tuple
     return {structure: known.get(structure, (structure,)) for structure in structures}
 
 
-def placed(model: ModelBundle, shape: FittedShape, structure: str, points_mm: Floats) -> Floats:
+def placed(model: ModelBundle, shape: Shaped, structure: str, points_mm: Floats) -> Floats:
     """(n, 3) where points of the world (n, 3) lie in a structure's template, model units."""
     decoder, pose = atlas_of(model, "parts"), world_from_model(model, shape.pose)
     latent, index = model.latents.to_latent(shape.beta)[None], model.structures.index(structure)
@@ -57,7 +71,7 @@ def placed(model: ModelBundle, shape: FittedShape, structure: str, points_mm: Fl
     return torch.cat(places).double().numpy()
 
 
-def beyond_parts_mm(model: ModelBundle, shape: FittedShape, structure: str, points_mm: Floats) -> Floats:
+def beyond_parts_mm(model: ModelBundle, shape: Shaped, structure: str, points_mm: Floats) -> Floats:
     """How far points lie beyond the boundaries between a structure's parts.
 
     Where the structure itself ends does not count; a structure that is not divided has no boundary.

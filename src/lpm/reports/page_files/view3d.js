@@ -6,6 +6,7 @@ const VIEWS = { front: [0, 1, 0], back: [0, -1, 0], "patient's left": [-1, 0, 0]
   above: [0, -0.001, 1], below: [0, 0.001, -1] }; // the front is on top
 const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]];
 const INDICES = { 2: Uint16Array, 4: Uint32Array }; // by bytes
+const FRAME_MS = 150; // of a breath that plays: ten frames there and back in three seconds
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 function numbers(text, Kind) {
@@ -23,12 +24,25 @@ class Part {
   // A surface or a cloud of points, in its own colour or coloured by one of its values.
   constructor(data) {
     this.data = data;
-    const steps = numbers(data.positions, Uint16Array);
-    const positions = Float32Array.from(steps, (step, i) => data.low[i % 3] + step * data.step[i % 3]);
     this.geometry = new THREE.BufferGeometry();
-    this.geometry.setAttribute("position", new THREE.BufferAttribute(positions, 3));
+    this.geometry.setAttribute("position", new THREE.BufferAttribute(this.places(data.positions), 3));
+    this.frames = (data.frames || []).map((frame) => this.places(frame));
     this.object = data.faces ? this.surface() : this.cloud();
     this.object.visible = data.shown;
+  }
+
+  places(text) {
+    const { low, step } = this.data;
+    return Float32Array.from(numbers(text, Uint16Array), (steps, i) => low[i % 3] + steps * step[i % 3]);
+  }
+
+  moveTo(frame) {
+    if (!this.frames.length) return;
+    const positions = this.geometry.getAttribute("position");
+    positions.array.set(this.frames[frame]);
+    positions.needsUpdate = true;
+    if (this.data.faces) this.geometry.computeVertexNormals();
+    this.geometry.computeBoundingSphere();
   }
 
   surface() {
@@ -108,8 +122,45 @@ class View3D {
     for (const button of find("button[data-view]"))
       button.addEventListener("click", () => this.look(button.dataset.view));
     for (const button of find("button.save")) button.addEventListener("click", () => this.save());
+    if (this.data.frames.length) this.bindPlayer();
     window.addEventListener("beforeprint", () => this.still());
     if (this.data.colorings.length) this.colorBy(find("select")[0].value);
+  }
+
+  bindPlayer() {
+    this.slider = this.figure.querySelector("input.frame");
+    this.playButton = this.figure.querySelector("button.play");
+    this.way = 1;
+    this.slider.addEventListener("input", () => this.show(Number(this.slider.value)));
+    this.playButton.addEventListener("click", () => (this.timer ? this.pause() : this.play()));
+    this.show(0);
+  }
+
+  show(frame) {
+    this.slider.value = frame;
+    this.figure.querySelector(".player output").textContent = this.data.frames[frame];
+    for (const part of this.parts) part.moveTo(frame);
+    this.draw();
+  }
+
+  play() {
+    this.timer = window.setInterval(() => this.step(), FRAME_MS);
+    this.playButton.textContent = "pause";
+    this.playButton.setAttribute("aria-pressed", "true");
+  }
+
+  pause() {
+    window.clearInterval(this.timer);
+    this.timer = null;
+    this.playButton.textContent = "play";
+    this.playButton.setAttribute("aria-pressed", "false");
+  }
+
+  step() {
+    const last = this.data.frames.length - 1, now = Number(this.slider.value);
+    if (!this.data.swings) return this.show(now === last ? 0 : now + 1);
+    if (now + this.way > last || now + this.way < 0) this.way = -this.way;
+    return this.show(now + this.way);
   }
 
   press(event) {

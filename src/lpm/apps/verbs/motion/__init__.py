@@ -1,0 +1,1 @@
+"""Verbs of lungs that move."""
