@@ -37,6 +37,7 @@ test-browser: setup ## The viewer in a headless Chromium; the system's, or Playw
 FILES ?= 10000
 fuzz: setup      ## Read FILES mutated files of every kind; those that end badly are kept in runs/fuzz.
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/campaign.py --files $(FILES)
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/campaign.py --table docs/reliability.md runs/fuzz/*.json
 
 KILLS ?= 207
 drills: setup    ## Stop every command that writes KILLS times in all, fill disks ...; writes docs/reliability.md (half an hour).
