@@ -63,10 +63,11 @@ def drill_all(work: Path, n_kills: int, *, jobs: int, seed: int, names: Sequence
     """
     world = make_world(work / "world")
     outcomes: list[Outcome] = []
-    for number, verb in enumerate(VERBS):
+    wanted = [verb.name for verb in VERBS if not names or verb.name in names]
+    for verb in VERBS:
         kept = work / "outcomes" / f"{verb.name.replace(', ', '-').replace(' ', '-')}.json"
-        if not kept.exists() and (not names or verb.name in names):
-            share = n_kills // len(VERBS) + (number < n_kills % len(VERBS))
+        if not kept.exists() and verb.name in wanted:
+            share = n_kills // len(wanted) + (wanted.index(verb.name) < n_kills % len(wanted))
             found = _drill_one(verb, world, work, share, jobs=jobs, seed=seed)
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(json.dumps([asdict(one) for one in found], indent=1))

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from safetensors import safe_open
 
 from lpm.files.outputs.locks import LOCK
 
-_CLOCK = {"seconds", "date", "made", "written", "seconds_total"}  # keys and columns
+_CLOCK = {"seconds", "date", "made", "written", "training_seconds"}  # keys and columns
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(\.\d+)?)?(Z|\+00:00| UTC)?|\b\d+(\.\d+)? (s|seconds|ms)\b")
 
 
@@ -27,8 +28,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 def digest(path: Path) -> str:
     """SHA-256 of what does not depend on the clock."""
-    read = {".json": _of_json, ".csv": _of_csv, ".html": _of_page, ".dcm": _of_dicom}.get(path.suffix, Path.read_bytes)
-    return hashlib.sha256(read(path)).hexdigest()[:16]
+    return hashlib.sha256(_READERS.get(path.suffix, Path.read_bytes)(path)).hexdigest()[:16]
 
 
 def _of_json(path: Path) -> bytes:
@@ -45,7 +45,11 @@ def _without_clock(value: Any) -> Any:
 
 
 def _of_csv(path: Path) -> bytes:
-    rows = list(csv.reader(io.StringIO(path.read_text())))
+    return _of_rows(path.read_text())
+
+
+def _of_rows(text: str) -> bytes:
+    rows = list(csv.reader(io.StringIO(text)))
     kept = [place for place, name in enumerate(rows[0]) if name not in _CLOCK] if rows else []
     return repr([[row[place] for place in kept if place < len(row)] for row in rows]).encode()
 
@@ -62,9 +66,20 @@ def _of_dicom(path: Path) -> bytes:
     return repr(found).encode()
 
 
+def _of_tensors(path: Path) -> bytes:
+    """Weights, and the notes beside them, one of which is the table of epochs."""
+    with safe_open(str(path), "np") as file:
+        notes = {name: _of_rows(text) if name == "log" else text for name, text in (file.metadata() or {}).items()}
+        tensors = {name: hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest() for name in file.keys()}  # noqa: SIM118
+    return repr((sorted(notes.items()), sorted(tensors.items()))).encode()
+
+
 def _drop(dataset: pydicom.Dataset, element: pydicom.DataElement) -> None:
     if element.VR in ("UI", "DA", "TM", "DT") or element.keyword.endswith("UID"):
         del dataset[element.tag]
+
+
+_READERS = {".json": _of_json, ".csv": _of_csv, ".html": _of_page, ".dcm": _of_dicom, ".safetensors": _of_tensors}
 
 
 def differing(found: dict[str, str], wanted: dict[str, str], but: Sequence[str] = ()) -> list[str]:
