@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from cells import Json, bars, machine, stamped
@@ -12,7 +13,12 @@ from lpm.files.atomic import write_text
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 _DRILLS = ("kill -9", "SIGTERM", "Ctrl-C", "OUT vanishes", "read-only OUT", "two runs into one OUT", "a dead worker")
-_ENDS = ("half-written", "lost", "orphans", "again")
+_ENDS = {  # what faults are called, and in words
+    "half-written": "half-written under a final name",
+    "lost": "an earlier result lost",
+    "orphans": "orphans after 2 s",
+    "again": "not as undisturbed when run again",
+}
 
 
 def write_section(name: str, text: str) -> None:
@@ -33,12 +39,12 @@ def write_drills(data: Json) -> None:
     kills = [one for one in outcomes if _kind(one) in _DRILLS[:3]]
     drilled = len({one["verb"] for one in outcomes})
     verbs = "all commands that write" if drilled == data["n_verbs"] else f"{drilled} of {data['n_verbs']} commands"
-    rows = [(f"{len(kills)} kills over {verbs}: {what}", "0", *_met(kills, what)) for what in _ENDS]
+    rows = [(f"{len(kills)} kills over {verbs}: {words}", "0", *_met(kills, what)) for what, words in _ENDS.items()]
     others = [one for one in outcomes if one not in kills]
     rows.append((f"{len(others)} other drills: neither as undisturbed nor an error in words", "0", *_met(others, "")))
     bad = sum(bool(faults) for faults in disks.values())
     rows.append((f"disk full at 20 sizes, {len(disks)} writers: no error, or a file", "0", str(bad), bad == 0))
-    parts = [bars(rows), _by_verb(outcomes), f"Writers: {', '.join(disks)}.", *_failures(outcomes, disks)]
+    parts = [bars(rows), _by_verb(outcomes), fill(f"Writers: {', '.join(disks)}.", 118), *_failures(outcomes, disks)]
     write_section("drills", "\n\n".join([*parts, f"{machine(data)} {stamped(data)}"]))
 
 
