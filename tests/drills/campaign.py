@@ -78,7 +78,10 @@ def drill_all(work: Path, n_kills: int, *, jobs: int, seed: int, names: Sequence
 
 def _drill_one(verb: Verb, world: Path, work: Path, n_kills: int, *, jobs: int, seed: int) -> list[Outcome]:
     started = time.monotonic()
-    reference = undisturbed(verb, world, work / "reference")
+    try:
+        reference = undisturbed(verb, world, work / "reference")
+    except RuntimeError as error:
+        return [Outcome(verb.name, "kill -9", (f"fails undisturbed: {error}",))]
     drills = drills_of(verb, reference, world, n_kills, seed)
     with ThreadPoolExecutor(jobs) as threads:
         folders = [work / "drills" / str(number) for number in range(len(drills))]

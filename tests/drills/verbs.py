@@ -76,7 +76,7 @@ VERBS = (
     Verb("xray", "xray scans/case0.nii.gz --out OUT --mm-per-px 3", replaces=True),
     Verb(
         "partition",
-        "partition masks/case0.nii.gz --labels left_lung=1,right_lung=2 --parts left_part=1,right_part=2 --points 200 "
-        "--out OUT",
+        "partition parts.nii.gz --labels left_lung=1+3,right_lung=2+4 --points 200 --out OUT "
+        "--parts left_base=1,left_top=3,right_base=2,right_top=4",
     ),
 )

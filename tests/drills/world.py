@@ -13,6 +13,7 @@ from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, to_labels
+from lpm.geometry.volumes import Volume
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dicom_writing import write_scan
@@ -61,6 +62,7 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
             write_volume(folder / "scans" / f"case{index}.nii.gz", ct)
         if index == 0:
             write_scan(folder / "dicom", ct, rng=rng)
+    _write_parts(folder / "parts.nii.gz")
     (folder / "quick.toml").write_text(_QUICK)
     (folder / "tiny.toml").write_text(_TINY)
     (folder / "atlas.toml").write_text(_SMALL_ATLAS)
@@ -70,8 +72,8 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
         "cohort": "prepare masks --out cohort --config quick.toml --jobs 1",
         "model": "train cohort --preset lite --config tiny.toml --jobs 1 --out model",
         "radiographs": "xray scans/case0.nii.gz --out radiographs --mm-per-px 3",
-        "expiration": "fit mask masks/case0.nii.gz --out expiration --points 300 --spacing-mm 8 --no-report",
-        "inspiration": "fit mask masks/case1.nii.gz --out inspiration --points 300 --spacing-mm 8 --no-report",
+        "expiration": "fit mask masks/case1.nii.gz --out expiration --points 300 --spacing-mm 8 --no-report",
+        "inspiration": "fit mask masks/case0.nii.gz --out inspiration --points 300 --spacing-mm 8 --no-report",
     }
     for name, command in made.items():
         if not (folder / name).exists():
@@ -81,11 +83,20 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
     return folder
 
 
+def _write_parts(path: Path) -> None:
+    """Each lung in two parts, 1 and 3, 2 and 4."""
+    labels = to_labels(random_lungs(rng=np.random.default_rng(0)), 6.0)
+    voxels = labels.voxels.copy()
+    upper = np.arange(voxels.shape[2]) > voxels.shape[2] // 2
+    voxels[(voxels > 0) & upper] += 2
+    write_volume(path, Volume(voxels, labels.world_from_voxel))
+
+
 def _write_points(folder: Path) -> None:
     from lpm.files.meshes import read_mesh
 
     (folder / "clouds").mkdir(exist_ok=True)
-    for name, number in (("expiration", 0), ("inspiration", 1)):
+    for name, number in (("inspiration", 0), ("expiration", 1)):
         vertices = [read_mesh(path).vertices[::10] for path in sorted((folder / name).glob("*.ply"))]
         write_points(folder / "clouds" / f"case{number}.csv", np.concatenate(vertices))
     inner = read_mesh(folder / "expiration" / "left_lung.ply").vertices[::100]
