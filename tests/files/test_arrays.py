@@ -66,3 +66,15 @@ def test_an_npy_is_not_an_npz(tmp_path: Path) -> None:
         np.save(file, np.zeros(3))
     with pytest.raises(FileError, match="damaged"):
         read_arrays(tmp_path / "x.npz", ("a",))
+
+
+@pytest.mark.parametrize("field", ["compression", "flag"])
+def test_a_method_that_zip_does_not_know_and_a_password(written: Path, field: str) -> None:
+    """In the local and in the central header, at their places by the format."""
+    data = bytearray(written.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+        place = data.index(mark) + offset + (8 if field == "compression" else 6)
+        data[place] = 77 if field == "compression" else data[place] | 1
+    written.write_bytes(bytes(data))
+    with pytest.raises(FileError, match="damaged"):
+        read_arrays(written, ("a", "b"))

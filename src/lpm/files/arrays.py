@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import atomic_file
-from lpm.files.zips import check_unpacked
+from lpm.files.zips import DAMAGE, check_unpacked
 
 _MOST_BYTES = 8 * 1024**3  # of arrays, unpacked: a subject's are a hundredth of it
 Arrays = dict[str, NDArray[Any]]
@@ -47,7 +46,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
                     str(path), f"holds {sorted(archive.files)}", f"also {sorted(missing)}", "prepare it again"
                 )
             return {name: archive[name] for name in names}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (*DAMAGE, TypeError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(str(path), f"damaged ({error})", "an intact npz", "write it again") from error

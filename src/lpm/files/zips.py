@@ -15,7 +15,7 @@ from lpm.files.outputs.temporary import temporary_folder
 
 _MOST_MEMBERS = 100_000  # files: more than a study has, and not yet a trap
 _MOST_UNZIPPED = 32 * 1024**3  # bytes: as a volume of the most voxels; more is a trap
-_DAMAGE = (
+DAMAGE = (  # what Python raises of a damaged or unusual zip
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -44,7 +44,7 @@ def unzipped(path: Path) -> Iterator[Path]:
                     _unpack(archive, member, folder / f"{index:06d}.dcm")
         except FileError:
             raise
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise FileError(str(path), f"cannot be unpacked ({error})", "an intact zip without password") from error
         yield folder
 

@@ -14,7 +14,7 @@ from lpm.errors import FileError, InputError
 from lpm.files.meshes import READ_SUFFIXES, read_mesh
 from lpm.files.scans import read_labels
 from lpm.files.volumes import count_voxels, is_volume_name
-from lpm.files.zips import check_unpacked
+from lpm.files.zips import DAMAGE, check_unpacked
 from lpm.fitting.search import counted_steps
 from lpm.geometry.sides import split_mesh
 from lpm.model.bundle import ModelBundle
@@ -125,5 +125,5 @@ def _check_unzipped(path: Path) -> None:
             check_unpacked(path, archive.infolist(), _MOST_UNZIPPED)
     except FileError:
         raise
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except DAMAGE as error:
         raise FileError(path.name, f"cannot be unpacked ({error})", "an intact zip") from error
