@@ -2,7 +2,7 @@
 
 python benchmarks/study_pairs.py --breath DATA/breath --work WORK/study_pairs [--page docs/study.md]
 
-PAGE gets a table. Each mask is fitted by the bundled model (2,000 points, meshes at 3 mm); fits that are there are kept.
+PAGE gets a table. Each mask is fitted by the bundled model (2,000 points, meshes at 3 mm); fits that are there stay.
 """
 
 from __future__ import annotations

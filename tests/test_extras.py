@@ -32,7 +32,10 @@ def test_a_missing_system_library_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         import_extra("half_installed", "pictures", "3D pictures")
 
 
-CALLED = {"sklearn": "scikit-learn"}  # what a package is called where its module is called otherwise
+CALLED = {
+    "sklearn": "scikit-learn",
+    "vtkmodules": "pyvista",
+}  # what a package is called where its module is called otherwise
 ROOT = Path(__file__).resolve().parents[1]
 
 

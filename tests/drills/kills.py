@@ -79,8 +79,8 @@ def killed(
     verb: Verb, how: str, reference: Reference, world: Path, folder: Path, *, rng: np.random.Generator
 ) -> Outcome:
     """Stop a verb at some moment, look at what is left, and let it go on."""
-    for _ in range(_TRIES):
-        share = float(rng.uniform(0.0, _LATEST))
+    for attempt in range(_TRIES):
+        share = float(rng.uniform(0.0, _LATEST)) / 2**attempt  # the undisturbed run may have been a slow one
         out = fresh(folder)
         if verb.replaces and rng.random() < 0.5:
             shutil.copytree(reference.folder, out, dirs_exist_ok=True)

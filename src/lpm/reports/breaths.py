@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from lpm.files.atomic import atomic_file
 from lpm.files.outputs.temporary import temporary_folder
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
@@ -53,6 +54,7 @@ def _layer(mesh: WorldMesh, index: int) -> Layer:
     return solid(decimate(mesh, _FRAME_FACES), structure_color(index))
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Told:
     """What the report of a breath tells.

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.lung_model import LungModel, load
@@ -49,6 +50,7 @@ class StudyConfig(StrictModel):
     seed: int = Field(0, ge=0, description="of permutations and folds")
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a study says to one question.
@@ -100,7 +102,11 @@ class Study:
         return self.cohort.meshes(self.aligned.mean)
 
     def lungs(self, answer: Answer, sd: float) -> dict[str, WorldMesh]:
-        """Lungs along an answer's direction, by structure, so many standard deviations from the mean.
+        """Lungs along an answer's direction, by structure.
+
+        Args:
+            answer: Answer with a direction.
+            sd: How many standard deviations from the mean.
 
         Raises:
             InputError: No direction was asked for.

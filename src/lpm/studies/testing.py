@@ -173,6 +173,7 @@ def _left(values: Floats, design: Floats, weight: Floats) -> Floats:
     return np.asarray(values - design @ np.linalg.solve(normal, moments[:, :, None])[:, :, 0].T)
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class _Whitened:
     """The model with every subject's row times the root of its weight.

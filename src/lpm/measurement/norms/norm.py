@@ -13,6 +13,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 from lpm.errors import InputError
 from lpm.files.atomic import write_text
+from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.measurement.norms.people import Person
 from lpm.records import StrictModel, read_json_model
@@ -108,6 +109,7 @@ class Standing:
     centile: float
 
 
+@read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Reference:
     """What a norm expects of a person.

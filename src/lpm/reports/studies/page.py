@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from lpm.files.outputs.temporary import temporary_folder
 from lpm.measurement.names import heading, in_figures, in_words
 from lpm.reports.document import Block, Cell, Figure, Notes, Section, Table, Text, write_report
 from lpm.reports.studies.pictures import SIGNIFICANT, draw_direction, draw_forest, draw_map, view_of
@@ -34,10 +34,10 @@ def write_study_report(path: Path, study: Study, provenance: Mapping[str, str]) 
     Raises:
         FileError: Not a .html, or the disk refuses.
     """
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         sections = [Section("What to know first", [Notes([*study.notes, *_left_out_notes(study), *_RELIANCE])])]
         for number, answer in enumerate(study.answers):
-            sections += _sections(study, answer, Path(folder) / str(number))
+            sections += _sections(study, answer, folder / str(number))
         sections += [Section("Subjects", _subjects(study)), Section("How it was done", [Text(_methods(study))])]
         write_report(path, "A study of lung shape", " ".join(findings(study)), sections, provenance)
 
