@@ -40,6 +40,13 @@ def in_native_code():
     begin()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
+def turned_into_another_error():
+    try:
+        wait()
+    except BaseException:
+        pass
+    raise NameError("half a module")
+
 def lost():
     Loses()
     time.sleep(60)
@@ -72,7 +79,7 @@ def stopped(tmp_path: Path, work: str, number: int) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize(
     ("work", "said"),
-    [("write", b"stopped\n"), ("in_native_code", b""), ("lost", b"")],
+    [("write", b"stopped\n"), ("in_native_code", b""), ("lost", b""), ("turned_into_another_error", b"stopped\n")],
 )
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it(tmp_path: Path, work: str, said: bytes, number: int, code: int) -> None:

@@ -13,6 +13,8 @@ from typing import NoReturn
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 3.0  # for native code, and for temporary files to be removed; then the process ends as it is
 
+_heard: list[int] = []  # the signal that ends this run
+
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 misuse, 130 Ctrl-C, 143 SIGTERM.
@@ -31,8 +33,15 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     _on_stop(_stop)
-    with reading_apart():
-        code = run(arguments, debug=debug)
+    try:
+        with reading_apart():
+            code = run(arguments, debug=debug)
+    except Exception:
+        if not _heard:
+            raise
+        code = 1
+    if code and _heard:  # a stop in the midst of an import, say, can surface as any error
+        code = 128 + _heard[0]
     _on_stop(_leave)  # what was to be written is whole
     if code in {128 + number for number in _STOPS}:
         print("stopped", file=sys.stderr)
@@ -59,6 +68,7 @@ def _on_stop(handler: object) -> None:
 def _stop(number: int, _: FrameType | None) -> None:
     """End what is being done, wherever it stands; another signal ends the process at once."""
     _on_stop(_leave)
+    _heard.append(number)
     raise SystemExit(128 + number)
 
 

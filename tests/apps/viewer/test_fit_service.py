@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
@@ -17,16 +16,13 @@ pytest.importorskip("viser")
 from hostile_reader import READING as READING_THERE
 from hostile_reader import Given, hostile
 
-import lpm
 from lpm.apart.helper import Limits
 from lpm.apps.viewer.fits import service as fits
 from lpm.apps.viewer.fits.queue import FitQueue, Place, StoppedError
-from lpm.apps.viewer.fits.service import FitService, Task
-from lpm.apps.viewer.fits.upload import READING, Options
+from lpm.apps.viewer.fits.service import FitService
+from lpm.apps.viewer.fits.upload import READING
 from lpm.errors import FileError
-from lpm.files.points import write_points
-from lpm.geometry.meshes import sample_surface
-from lpm.workflows.outcome import Outcome, silent
+from lpm.workflows.outcome import silent
 
 SLOW_S = 30.0
 
@@ -126,23 +122,3 @@ def test_few_are_read_at_a_time() -> None:
         assert [queue.may_read(place) for place in (first, second, third)] == [True, True, False]
         second.wait_to_fit()
         assert not queue.may_fit(first)
-
-
-@pytest.mark.slow
-def test_a_fit_there_is_that_of_here(tmp_path: Path, rng: np.random.Generator) -> None:
-    model = lpm.load()
-    meshes = model.shape([0.6], spacing_mm=8.0)
-    points = np.concatenate([sample_surface(mesh, 60, rng=rng).points for mesh in meshes.values()])
-    write_points(tmp_path / "p.ply", points)
-    service, told = FitService(model.bundle, 1), list[str]()
-    try:
-        with Place(service.queue, lambda _: None) as place:
-            given = Task("points", tmp_path / "p.ply", Options(spacing_mm=8.0))
-            there = service.fit(place, given, lambda text, _: told.append(text))
-    finally:
-        service.end()
-    here = fits._fit(model.bundle, given, silent)
-    assert isinstance(there, Outcome)
-    assert there.fit.model is model.bundle
-    assert there.fit.shape.beta.equal(here.fit.shape.beta)
-    assert "fitting: step 1" in told
