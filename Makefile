@@ -27,7 +27,7 @@ test: setup lint ## Lint, check types, run the tests but the slow ones: some min
 	$(PYTEST)
 
 test-slow: setup ## The tests marked slow.
-	$(PYTEST) -m "slow and not browser"
+	$(PYTEST) -m "slow and not browser and not drill"
 
 test-browser: setup ## The viewer in a headless Chromium; the system's, or Playwright's if there is none.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
@@ -41,6 +41,7 @@ fuzz: setup      ## Read FILES mutated files of every kind; those that end badly
 
 KILLS ?= 207
 drills: setup    ## Stop every command that writes KILLS times in all, fill disks ...; writes docs/reliability.md (half an hour).
+	$(PYTEST) -m drill tests/drills
 	$(BIN)/python tests/drills/campaign.py --kills $(KILLS)
 
 lint: setup      ## ruff and mypy.

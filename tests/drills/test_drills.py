@@ -23,6 +23,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_world(tmp_path_factory.mktemp("world"), fits=False)
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("name", ["segment", "segment, many, --jobs 2", "measure, --jobs 2"])
 def test_a_verb_that_is_disturbed(world: Path, tmp_path: Path, name: str) -> None:
     verb, rng = VERB[name], np.random.default_rng(1)
