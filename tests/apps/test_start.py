@@ -107,3 +107,22 @@ def test_a_signal_that_is_to_be_ignored_stays_ignored(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); import lpm.apps.start as s; "
     code += "s._on_stop(s._leave); signal.raise_signal(signal.SIGINT); print('goes on')"
     assert subprocess.check_output([sys.executable, "-c", code]) == b"goes on\n"
+
+
+def test_workers_leave_nothing_to_complain_of(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("""
+import joblib
+import lpm.apps.cli as cli, lpm.apps.start as start
+from lpm.processes import in_processes
+
+def run(arguments, *, debug):
+    list(in_processes(2, (joblib.delayed(abs)(number) for number in range(4))))
+    return 1
+
+if __name__ == "__main__":
+    cli.run = run
+    start.main()
+""")
+    done = subprocess.run([sys.executable, program], stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -45,11 +45,12 @@ def main() -> None:
     _on_stop(_leave)  # what was to be written is whole
     if code in {128 + number for number in _STOPS}:
         print("stopped", file=sys.stderr)
-    leave(code)
+        leave(code)
+    sys.exit(code)  # in order: workers end, and libraries tidy up
 
 
 def leave(code: int) -> NoReturn:
-    """End the process now: threads of the viewer and of libraries need not outlive the interpreter in order."""
+    """End the process at once: threads that are still at work would abort an interpreter that ends in order."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
