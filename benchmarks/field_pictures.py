@@ -12,14 +12,13 @@ from scipy import ndimage
 from cells import Json, stamped
 from field_rows import CROPS, SCALES
 from lpm.evaluation.tables import markdown
-from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
 from lpm.geometry.volumes import Volume, canonical
+from marked import write_section
 
 TILE, GAP, TITLE = 190, 6, 14  # pixels
 ADULT_MM = 360.0  # that a tile of a scaled CT shows
 COLORS = {1: (227, 74, 51), 2: (44, 162, 180)}  # left, right
-START, END = "<!-- begin: sizes and views, by benchmarks/field_inputs.py -->", "<!-- end: sizes and views -->"
 
 
 def write_sizes_and_views(found: Mapping[str, Json], labels: Mapping[str, Path], cases: Path, segment: Path) -> None:
@@ -48,9 +47,7 @@ def write_sizes_and_views(found: Mapping[str, Json], labels: Mapping[str, Path],
         "![The CT cropped in twelve ways, with the lungs that were found](pictures/cropped.webp)"
     )
     body = f"{table}\n`-`: less than 100 ml of that lung is in view. {stamps}\n\n{pictures}"
-    text = segment.read_text(encoding="utf-8")
-    before, after = text.partition(START)[0], text.partition(END)[2]
-    write_text(segment, f"{before}{START}\n\n{body}\n\n{END}{after}")
+    write_section(segment, "sizes and views", body)
 
 
 def dice_of(found: Json) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cells import Json, bars, machine, stamped
 from lpm.evaluation.tables import markdown
-from lpm.files.atomic import write_text
+from marked import write_section
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 _DRILLS = ("kill -9", "SIGTERM", "Ctrl-C", "OUT vanishes", "read-only OUT", "two runs into one OUT", "a dead worker")
@@ -19,18 +19,6 @@ _ENDS = {  # what faults are called, and in words
     "orphans": "orphans after 2 s",
     "again": "not as undisturbed when run again",
 }
-
-
-def write_section(name: str, text: str) -> None:
-    """Replace what stands between the marks of a section.
-
-    Args:
-        name: Name in the marks, as in ``<!-- NAME:begin -->``.
-        text: Markdown.
-    """
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    write_text(PAGE, f"{before}{begin}\n\n{text.strip()}\n\n{end}{rest.partition(end)[2]}")
 
 
 def write_drills(data: Json) -> None:
@@ -45,7 +33,7 @@ def write_drills(data: Json) -> None:
     bad = sum(bool(faults) for faults in disks.values())
     rows.append((f"disk full at 20 sizes, {len(disks)} writers: no error, or a file", "0", str(bad), bad == 0))
     parts = [bars(rows), _by_verb(outcomes), fill(f"Writers: {', '.join(disks)}.", 118), *_failures(outcomes, disks)]
-    write_section("drills", "\n\n".join([*parts, f"{machine(data)} {stamped(data)}"]))
+    write_section(PAGE, "drills", "\n\n".join([*parts, f"{machine(data)} {stamped(data)}"]))
 
 
 def _met(outcomes: list[Json], what: str) -> tuple[str, bool]:

@@ -22,9 +22,10 @@ from lpm.files.points import write_points
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, to_labels
+from marked import write_section
 from processes import machine as this_machine
 from processes import run_lpm
-from reliability import write_section
+from reliability import PAGE
 
 _SHAPE = (512, 512, 1000)
 _COARSE_MM = 4.0
@@ -116,7 +117,7 @@ def main() -> None:
         for row in data["rows"]
     ]
     table = markdown(["command", "input", "peak memory, all processes", "of the largest process"], rows)
-    write_section("resources", f"{table}\n{machine(data)} {stamped(data)}")
+    write_section(PAGE, "resources", f"{table}\n{machine(data)} {stamped(data)}")
 
 
 def _figures(row: Json) -> list[str]:

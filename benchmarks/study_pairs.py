@@ -12,10 +12,12 @@ import csv
 from pathlib import Path
 
 import lpm
-from processes import run_lpm
+from cells import machine as in_words
+from cells import stamp, stamped
+from marked import write_section
+from processes import machine, run_lpm
 
 STATES = ("exp", "insp")
-START, END = "<!-- pairs -->", "<!-- end of pairs -->"
 REGIONS = ("base", "lower third", "middle third", "upper third", "top")
 
 
@@ -47,9 +49,8 @@ def main() -> None:
         lines.append(f"| {region} | {' | '.join(cells)} |")
     print("\n".join(lines))
     if given.page:
-        text = given.page.read_text(encoding="utf-8")
-        before, after = text.partition(START)[0], text.partition(END)[2]
-        given.page.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n\n{END}{after}", encoding="utf-8")
+        measured = {"machine": machine(), "stamp": stamp()}
+        write_section(given.page, "pairs", "\n".join([*lines, "", f"{in_words(measured)} {stamped(measured)}"]))
 
 
 def write_rows(path: Path, rows: list[tuple[object, ...]]) -> None:

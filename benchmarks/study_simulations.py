@@ -30,6 +30,7 @@ from lpm.studies.design import Asked
 from lpm.studies.study import Study, StudyConfig, study_of
 from lpm.studies.table import SubjectTable
 from lpm.workflows.studying import StudyRun, run_study
+from marked import write_section
 
 KNOBS = ("height_mm", "width_mm")
 FACES = 2000
@@ -218,10 +219,7 @@ def write_table(result: dict[str, dict[str, float]], page: Path) -> None:
             f"A study of {row['n']:.0f} fits, two groups with two confounders, from folders to the report: "
             f"{row['seconds_of_a_core']:.0f} s of one core, {row['memory_mb'] / 1000:.1f} GB at most."
         )
-    start, end = "<!-- simulations -->", "<!-- end of simulations -->"
-    text = page.read_text(encoding="utf-8")
-    before, after = text.partition(start)[0], text.partition(end)[2]
-    page.write_text(f"{before}{start}\n\n" + "\n".join(lines) + f"\n\n{end}{after}", encoding="utf-8")
+    write_section(page, "simulations", "\n".join(lines))
 
 
 if __name__ == "__main__":
