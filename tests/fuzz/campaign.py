@@ -30,7 +30,6 @@ _START_S, _MOST_S = 600, 20  # until a child is ready, and for one file
 _GOOD = ("read", "refused", "stopped")
 _ENDS = (*_GOOD, "traceback", "hung", "died", "outside")
 _WORDS = {"stopped": "reader stopped", "died": "program died", "outside": "opened others"}
-_BEGIN, _END = "<!-- fuzz:begin -->", "<!-- fuzz:end -->"
 _IN_ANY = 0x100 | 0x20 | 0x200 | 0x2 | 0x40 | 0x80  # created, opened, deleted, written, moved (sys/inotify.h)
 
 
@@ -195,13 +194,11 @@ def table(summaries: Iterable[dict[str, Any]]) -> str:
 
 
 def write_table(page: Path, summaries: Sequence[Path]) -> None:
-    """Put the table into a page, between its markers; a page without them gets a section."""
-    text = page.read_text(encoding="utf-8") if page.exists() else "# Reliability\n"
-    if _BEGIN not in text:
-        text += f"\n## Mutated files\n\n{_BEGIN}\n{_END}\n"
-    before, _, rest = text.partition(_BEGIN)
-    rows = table(json.loads(path.read_text(encoding="utf-8")) for path in summaries)
-    page.write_text(f"{before}{_BEGIN}\n\n{rows}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+    """Put the table into a page, between its marks."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    from marked import write_section
+
+    write_section(page, "fuzz", table(json.loads(path.read_text(encoding="utf-8")) for path in summaries))
 
 
 def main() -> None:
