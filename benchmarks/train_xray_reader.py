@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lpm.model.tensors import read_tensors, write_tensors
+from lpm.records import versions
 from lpm.xray.bundle import (
     XRAY_SCHEMA,
     PathErrors,
     XrayBundle,
     XrayManifest,
     read_xray_bundle,
-    versions,
     write_xray_bundle,
 )
 from lpm.xray.network import XrayNetwork, XrayNetworkConfig
@@ -162,7 +162,7 @@ def bundle_of(network: XrayNetwork, real: Pictures, config: TrainingConfig, fact
         typical={},
         spread={},
         data=DATA,
-        versions=versions(),
+        versions=versions("torch", "numpy"),
         **facts,
     )
     reader = XrayReader(XrayBundle(manifest, network))

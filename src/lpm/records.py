@@ -86,6 +86,12 @@ def made_with() -> str:
     return f"lungs-parametric-model {version('lungs-parametric-model')}, Python {platform.python_version()}"
 
 
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of this package, of others, and of Python, by name."""
+    names = ("lungs-parametric-model", *packages)
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
 def now() -> str:
     """Date and minute."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from lpm.batch.workers import ClusterWorkers, LocalWorkers, check_versions, cluster_workers, versions
+from lpm.batch.workers import PACKAGES, ClusterWorkers, LocalWorkers, check_versions, cluster_workers
 from lpm.errors import FileError
+from lpm.records import versions
 
 dask = pytest.importorskip("dask", reason="extra cluster")
 distributed = pytest.importorskip("distributed", reason="extra cluster")
@@ -102,7 +103,7 @@ def test_a_scheduler_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_worker_with_other_packages_is_named() -> None:
-    here = versions()
+    here = versions(*PACKAGES)
     check_versions({"tcp://a:1": here})
     with pytest.raises(FileError, match=r"worker tcp://b:2 has torch 1\.0; expected lungs-parametric-model"):
         check_versions({"tcp://a:1": here, "tcp://b:2": here | {"torch": "1.0"}})

@@ -5,10 +5,7 @@ Run as a program: `python disks.py WORLD FOLDER`, in a process whose files may n
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
-import signal
 import sys
 import zipfile
 from collections.abc import Callable
@@ -19,6 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from full_disk import room_for
 from lpm.errors import FileError
 from lpm.files.arrays import write_arrays
 from lpm.files.atomic import atomic_folder, write_text
@@ -117,7 +116,7 @@ def tried(write: Write, folder: Path, name: str) -> list[str]:
     for share in np.linspace(0.0, 0.999, SIZES):
         most = max(int(whole * share), _SMALLEST)
         try:
-            with limited(most):
+            with room_for(most):
                 write(path)
             faults.append(f"{most} bytes: no error")
         except FileError:
@@ -128,17 +127,6 @@ def tried(write: Write, folder: Path, name: str) -> list[str]:
             faults.append(f"{most} bytes: leaves {', '.join(left)}")
             _remove(path)
     return faults
-
-
-@contextlib.contextmanager
-def limited(most: int):  # type: ignore[no-untyped-def]
-    """No file may grow beyond a number of bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _bytes(path: Path) -> int:
@@ -155,7 +143,6 @@ def _remove(path: Path) -> None:
 
 def main(world: Path, folder: Path, names: list[str]) -> None:
     """Try all writers, and print what is wrong with each, as JSON."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as where a disk is full: an error, no death
     found = {}
     for name, write in writers(world).items():
         if names and name not in names:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from full_disk import room_for
 from lpm.errors import FileError
 from lpm.files.meshes import write_mesh
 from lpm.files.points import write_points
@@ -17,20 +16,7 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 
-resource = pytest.importorskip("resource", reason="limits of Unix")
-
-
-@contextmanager
-def room_for(most: int) -> Iterator[None]:
-    """No file may grow beyond a number of bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
+pytest.importorskip("resource", reason="limits of Unix")
 
 
 def write_labels(path: Path) -> None:

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import gzip
-import resource
-import signal
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from full_disk import room_for
 from lpm.errors import FileError, InputError
 from lpm.files.volumes import count_voxels, is_volume_name, read_volume, write_volume
 from lpm.geometry.volumes import Volume
@@ -226,18 +224,6 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [path]
 
 
-def limited(most_bytes: int) -> Iterator[None]:
-    """No file of this process may be larger: as a full disk, but without one."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.nrrd", "x.mha"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
 def test_a_file_that_ends_early_never_gets_its_name(tmp_path: Path, name: str, share: float) -> None:
@@ -245,7 +231,7 @@ def test_a_file_that_ends_early_never_gets_its_name(tmp_path: Path, name: str, s
     write_volume(tmp_path / name, Volume(noise, np.diag([2.0, 2.0, 2.0, 1.0])))
     size = (tmp_path / name).stat().st_size
     (tmp_path / name).unlink()
-    with contextmanager(limited)(int(share * size)), pytest.raises(FileError, match="written"):
+    with room_for(int(share * size)), pytest.raises(FileError, match="written"):
         write_volume(tmp_path / name, Volume(noise, np.diag([2.0, 2.0, 2.0, 1.0])))
     assert not list(tmp_path.iterdir())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
 import joblib
@@ -12,11 +11,12 @@ import joblib
 from lpm.errors import FileError, WorkerDiedError
 from lpm.extras import import_extra
 from lpm.processes import in_processes
+from lpm.records import versions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _OTHER_PROCESS = 2  # jobs: joblib does one job in the process that asks
-_PACKAGES = ("lungs-parametric-model", "numpy", "scipy", "torch")
+PACKAGES = ("numpy", "scipy", "torch")  # besides this one: on them results depend
 _PATIENCE_S = 60  # for a scheduler, and for its first worker, which may still be starting
 
 
@@ -131,13 +131,8 @@ def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
             client.wait_for_workers(1, timeout=_PATIENCE_S)
         except TimeoutError as error:
             raise FileError("--dask", f"no worker came to {address}", "at least one", "start dask workers") from error
-        check_versions(client.run(versions))
+        check_versions(client.run(versions, *PACKAGES))
         yield ClusterWorkers(client)
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
-    return {name: version(name) for name in _PACKAGES}
 
 
 def check_versions(workers: Mapping[str, Mapping[str, str]]) -> None:
@@ -149,7 +144,7 @@ def check_versions(workers: Mapping[str, Mapping[str, str]]) -> None:
     Raises:
         FileError: One differs; it is named.
     """
-    here = versions()
+    here = versions(*PACKAGES)
     for worker, there in workers.items():
         if other := [f"{name} {there.get(name)}" for name in here if there.get(name) != here[name]]:
             same = ", ".join(f"{name} {value}" for name, value in here.items())

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +29,7 @@ from lpm.model.partition import Partition, partition_from_tensors
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.threads import shared_out
 from lpm.preparation.cohort import Cohort
-from lpm.records import PlainName, StrictModel, read_json_model
+from lpm.records import PlainName, StrictModel, read_json_model, versions
 from lpm.structures import UNION
 
 BUNDLE_SCHEMA = 1  # of bundle.json: raised when older programs cannot read it
@@ -249,12 +247,7 @@ def _manifest(cohort: Cohort, **given: Any) -> BundleManifest:
         schema_version=BUNDLE_SCHEMA,
         scale=cohort.manifest.scale,
         scale_mm=_model_scale_mm(cohort),
-        versions={
-            "lungs-parametric-model": version("lungs-parametric-model"),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        versions=versions("torch", "numpy"),
         **given,
     )
 

@@ -26,7 +26,7 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.motion.breath import Breath, breathe
 from lpm.motion.carrying import SmoothMotion
-from lpm.motion.smooth import Basis, SmoothDisplacement, Smoothness
+from lpm.motion.smooth import USUAL, Basis, SmoothDisplacement
 from lpm.population.attributes import attributes_of
 
 _FACES = count("motion.breath_faces")
@@ -35,12 +35,6 @@ _TOP_SHARE = number("motion.top_share")
 _SHARE_KEPT = number("motion.share_kept")
 _LEAST_PAIRS = count("motion.least_pairs")
 _NOISE_MM = number("motion.prediction_noise_mm")
-_PRIOR = Smoothness(
-    shift_mm=number("motion.shift_mm"),
-    stretch=number("motion.stretch"),
-    bend_mm=number("motion.bend_mm"),
-    length_mm=number("motion.length_mm"),
-)
 _SCALES = (-3.0, 6.0)  # of the mean displacement: beyond what lungs do
 _SHARES = ("right_share_percent", ("left_lung", "right_lung"))
 _ARRAYS = ("model", "structures", "n_pairs", "growth", "share_sd")
@@ -195,7 +189,7 @@ def predicted_motion(
     wanted = _shared_out(model, lungs, total_ml)
     found = {}
     for name, mesh in lungs.items():
-        basis = Basis.over(mesh.vertices, _CONTROLS, _PRIOR)
+        basis = Basis.over(mesh.vertices, _CONTROLS, USUAL)
         functions = basis(mesh.vertices)
         whole = functions.T @ functions / _NOISE_MM**2 + np.eye(basis.size)
         weights = np.linalg.solve(whole, functions.T @ breath.displacement_mm[name] / _NOISE_MM**2)
@@ -239,7 +233,7 @@ def _among_neighbours(model: ModelBundle, name: str, values: Floats) -> Floats:
     surfaces = average_surfaces(model, _FACES)
     index = model.structures.index(name)
     vertices = surfaces.vertices[index].double().numpy() * model.manifest.scale_mm
-    basis = Basis.over(vertices, _CONTROLS, replace(_PRIOR, length_mm=_PRIOR.length_mm / 2.0))
+    basis = Basis.over(vertices, _CONTROLS, replace(USUAL, length_mm=USUAL.length_mm / 2.0))
     functions = basis(vertices)
     low = float(values.min())
     mean = values.mean()

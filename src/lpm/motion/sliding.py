@@ -20,14 +20,8 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.grids import VoxelGrid, odd_grid
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import surface_on_grid
-from lpm.motion.smooth import Basis, SmoothDisplacement, Smoothness
+from lpm.motion.smooth import USUAL, Basis, SmoothDisplacement
 
-_PRIOR = Smoothness(
-    shift_mm=number("motion.shift_mm"),
-    stretch=number("motion.stretch"),
-    bend_mm=number("motion.bend_mm"),
-    length_mm=number("motion.length_mm"),
-)
 _POINTS = count("motion.surface_points")
 _CONTROLS = count("motion.controls")
 _NOISE_MM = number("motion.noise_mm")
@@ -89,10 +83,10 @@ def slide(source: WorldMesh, target: WorldMesh) -> SmoothDisplacement:
     """
     here, there = SmoothedSurface.of(source), SmoothedSurface.of(target)
     ours, theirs = (spread_apart(each.mesh.vertices, _POINTS) for each in (here, there))
-    basis = Basis.over(here.mesh.vertices, _CONTROLS, _PRIOR)
+    basis = Basis.over(here.mesh.vertices, _CONTROLS, USUAL)
     weights = np.zeros((basis.size, 3))
-    weights[0] = (target.centroid - source.centroid) / _PRIOR.shift_mm
-    functions, origins = basis(ours), theirs - weights[0] * _PRIOR.shift_mm
+    weights[0] = (target.centroid - source.centroid) / USUAL.shift_mm
+    functions, origins = basis(ours), theirs - weights[0] * USUAL.shift_mm
     for step in range(_STEPS):
         found = SmoothDisplacement(basis, weights)
         distance, normal = there.seen_from(found(ours))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lpm.calibration import number
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.distances import spread_apart
 from lpm.geometry.frames import Floats
@@ -28,6 +29,14 @@ class Smoothness:
     stretch: float
     bend_mm: float
     length_mm: float
+
+
+USUAL = Smoothness(
+    shift_mm=number("motion.shift_mm"),
+    stretch=number("motion.stretch"),
+    bend_mm=number("motion.bend_mm"),
+    length_mm=number("motion.length_mm"),
+)
 
 
 @read_only_arrays

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lpm.errors import FileError, SchemaError
@@ -63,16 +60,6 @@ class XrayBundle:
 
     manifest: XrayManifest
     network: XrayNetwork
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that made a bundle."""
-    return {
-        "lungs-parametric-model": version("lungs-parametric-model"),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def write_xray_bundle(bundle: XrayBundle, folder: Path) -> None:

@@ -175,7 +175,9 @@ def _train_with_others(number: int, run: TrainingRun, machines: Machines) -> Non
     import torch
 
     from lpm.batch.digests import digest_inputs
-    from lpm.model.network.group import joined, versions
+    from lpm.batch.workers import PACKAGES
+    from lpm.model.network.group import joined
+    from lpm.records import versions
 
     rank, size = machines.node_rank * machines.devices + number, machines.nodes * machines.devices
     if run.device == "cuda":
@@ -186,7 +188,7 @@ def _train_with_others(number: int, run: TrainingRun, machines: Machines) -> Non
         files = {"cohort": run.cohort / "cohort.json", "checkpoint": run.out / "checkpoint.safetensors"}
         known = {name: digest_inputs([path], name, "") for name, path in files.items() if path.exists()}
         known |= {name: "missing" for name in files if name not in known}
-        group.check_same(versions() | {"configuration": run.config.model_dump_json()} | known)
+        group.check_same(versions(*PACKAGES) | {"configuration": run.config.model_dump_json()} | known)
         train_model(run, bar, group)
 
 
@@ -260,6 +262,7 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     from lpm.batch.workers import workers_of
     from lpm.model.atlas_build import AtlasBuild
     from lpm.model.bundle import bundle_of_atlas, write_bundle
+    from lpm.model.registration.folder import RegistrationFolder
     from lpm.preparation.cohort import Cohort
 
     if (run.out / "bundle.json").exists():
@@ -267,7 +270,7 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     if (run.out / REGISTRATION).exists() and not run.resume:
         raise FileError(str(run.out), "holds a registration", "a new folder", "--resume to go on, or another --out")
     earlier = None if run.add_to is None else run.add_to / REGISTRATION
-    if earlier is not None and not (earlier / "plan.json").is_file():
+    if earlier is not None and not RegistrationFolder(earlier).is_begun:
         raise FileError(str(run.add_to), f"no {REGISTRATION}/ in it", "an atlas that `lpm train` made", "train it anew")
     cohort = Cohort(run.cohort)
     build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, run.out / REGISTRATION, earlier=earlier)

@@ -6,7 +6,6 @@ latents of training shapes, of which each process has only its own, for weights 
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
-from lpm.batch import workers
 from lpm.errors import InputError, LpmError, WorkerDiedError
 
 _PATIENCE = timedelta(minutes=10)  # for a process that does not answer
@@ -100,8 +98,3 @@ def joined(rank: int, size: int, meeting: str, device: str) -> Iterator[Group]:
         raise
     finally:
         distributed.destroy_process_group()
-
-
-def versions() -> dict[str, str]:
-    """Versions that have to be the same everywhere."""
-    return {"Python": platform.python_version()} | workers.versions()
