@@ -304,19 +304,16 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         read_xray(path)
 
 
-@pytest.mark.parametrize(
-    ("kept", "message"),
-    [
-        (200, r"a: (damaged DICOM|DICOM .* without pixels)"),
-        (2000, r"a: damaged \(\(7FE0,0010\) ends at byte 16,766 of 2,000\); .* Try: copy it again"),
-        (-2, r"a: damaged \(\(7FE0,0010\) ends at byte 16,766 of 16,764\)"),
-    ],
-)
-def test_half_a_file_is_refused(tmp_path: Path, kept: int, message: str) -> None:
+@pytest.mark.parametrize("kept", [200, 2000, -2])
+def test_half_a_file_is_refused(tmp_path: Path, kept: int) -> None:
     path = write(tmp_path / "a")
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(FileError, match=message):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    ends = f"{len(whole):,} of {len(whole[:kept]):,}"  # the pixels are the last of the file
+    message = r"damaged DICOM|DICOM .* without pixels" if kept == 200 else rf"damaged \(\(7FE0,0010\) ends at byte {ends}\)"
+    with pytest.raises(FileError, match=rf"a: ({message})") as error:
         read_xray(path)
+    assert "copy it again" in str(error.value)
 
 
 @pytest.mark.parametrize("keyword", ["Rows", "PhotometricInterpretation", "Modality", "ImagerPixelSpacing"])
