@@ -304,16 +304,21 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         read_xray(path)
 
 
-@pytest.mark.parametrize("kept", [200, 2000, -2])
+def test_the_head_of_a_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(FileError, match=r"a: (damaged DICOM|DICOM .* without pixels)"):
+        read_xray(path)
+
+
+@pytest.mark.parametrize("kept", [2000, -2])
 def test_half_a_file_is_refused(tmp_path: Path, kept: int) -> None:
     path = write(tmp_path / "a")
     whole = path.read_bytes()
     path.write_bytes(whole[:kept])
-    ends = f"{len(whole):,} of {len(whole[:kept]):,}"  # the pixels are the last of the file
-    message = r"damaged DICOM|DICOM .* without pixels" if kept == 200 else rf"damaged \(\(7FE0,0010\) ends at byte {ends}\)"
-    with pytest.raises(FileError, match=rf"a: ({message})") as error:
+    sizes = f"{len(whole):,} of {len(whole[:kept]):,}"  # the pixels are the last of the file
+    with pytest.raises(FileError, match=rf"a: damaged \(\(7FE0,0010\) ends at byte {sizes}\); .* Try: copy it again"):
         read_xray(path)
-    assert "copy it again" in str(error.value)
 
 
 @pytest.mark.parametrize("keyword", ["Rows", "PhotometricInterpretation", "Modality", "ImagerPixelSpacing"])
