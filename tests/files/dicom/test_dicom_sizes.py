@@ -11,7 +11,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from dicom_writing import Writing, write_series
 from lpm.errors import FileError
-from lpm.files.dicom import sizes
+from lpm.files.dicom import deflated
+from lpm.files.dicom.headers import is_dicom, read_header
 from lpm.files.dicom.sizes import check_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom, of what is odd
@@ -77,6 +78,10 @@ def test_a_deflated_file_that_inflates_without_end(image: Path, monkeypatch: pyt
     first = 144 + int.from_bytes(data[140:144], "little")
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     image.write_bytes(data[:first] + deflater.compress(bytes(50 * 1024**2)) + deflater.flush())
-    monkeypatch.setattr(sizes, "_MOST_INFLATED", 40 * 1024**2)
+    monkeypatch.setattr(deflated, "_MOST_INFLATED", 40 * 1024**2)
+    for read in (check_sizes, is_dicom, read_header):
+        with pytest.raises(FileError, match=r"2_003: a deflated file of more than 0 GiB"):
+            read(image)
+    image.write_bytes(image.read_bytes()[132:])  # without the preamble, as pydicom reads it too
     with pytest.raises(FileError, match=r"2_003: a deflated file of more than 0 GiB"):
         check_sizes(image)

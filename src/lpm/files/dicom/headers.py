@@ -10,6 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from lpm.errors import FileError
+from lpm.files.dicom.deflated import full_size
 from lpm.files.dicom.parts import PART_TAGS
 from lpm.files.dicom.series import Series, Slice
 from lpm.geometry.frames import Floats
@@ -72,16 +74,21 @@ def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM does, or holds its elements without the mark that should precede them.
 
     Raises:
-        FileError: It cannot be read.
+        FileError: The disk does not give the file; or it is deflated, and too large to be read.
     """
     try:
         with path.open("rb") as file:
             start = file.read(132)
+        is_marked = start[128:] == b"DICM"
+        if not is_marked and start[:2] not in _FIRST_GROUPS:
+            return False
+        with suppress(zlib.error):  # damaged, which reading it says
+            full_size(path)
+    except FileError:
+        raise
     except OSError as error:
         raise _unreadable(path, error) from error
-    if start[128:] == b"DICM":
-        return True
-    return start[:2] in _FIRST_GROUPS and _names_its_kind(path)
+    return is_marked or _names_its_kind(path)
 
 
 def _names_its_kind(path: Path) -> bool:
@@ -103,7 +110,7 @@ def read_header(path: Path) -> Dataset | None:
     """What this package asks of a file's header; None if it is no DICOM, or strange.
 
     Raises:
-        FileError: The disk does not give the file, which would be a slice lost unseen.
+        FileError: As `is_dicom`: a slice would be lost unseen.
     """
     if not is_dicom(path):
         return None

@@ -5,7 +5,6 @@ Native decoders take memory for all that a length or a size claims, and read zer
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import pydicom
@@ -13,14 +12,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from lpm.errors import FileError
+from lpm.files.dicom.deflated import full_size
 from lpm.files.dicom.headers import STRANGE
 
 _DEFERRED = 1024  # bytes: values of longer elements stay on disk
 _UNDEFINED = 0xFFFFFFFF  # length of what ends with a mark
 _PIXEL_DATA = 0x7FE00010
-_META = 2048  # bytes that hold the transfer syntax
-_CHUNK = 1 << 20  # bytes inflated at once
-_MOST_INFLATED = 1024**3
 _MOST_SIDE = 16_384  # pixels: of radiographs; a CT's are an eighth of it
 _MOST_SHRUNK = 8192  # times that a compressed frame is smaller than its pixels: a blank JPEG 2000 reaches 4,000
 
@@ -35,7 +32,7 @@ def check_sizes(path: Path) -> None:
         FileError: That.
     """
     try:
-        size = _size(path)
+        size = full_size(path)
         header = pydicom.dcmread(path, defer_size=_DEFERRED, force=True)
         held = _check_lengths(path, header, size)
         if "PixelData" in header:
@@ -44,23 +41,6 @@ def check_sizes(path: Path) -> None:
         raise
     except (*STRANGE, OSError) as error:
         raise FileError(path.name, f"cannot be read ({error})", "an intact image", "copy it again") from error
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; of one that is deflated as a whole, which is rare, those that it inflates to."""
-    with path.open("rb") as file:
-        start = file.read(_META)
-        if b"1.2.840.10008.1.2.1.99" not in start:
-            return path.stat().st_size
-        first = 144 + int.from_bytes(start[140:144], "little")  # behind preamble, mark and the group of file meta
-        file.seek(first)
-        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), first
-        while data := inflater.unconsumed_tail or file.read(_CHUNK):
-            size += len(inflater.decompress(data, _CHUNK))
-            if size > _MOST_INFLATED:
-                given = f"a deflated file of more than {_MOST_INFLATED / 1024**3:.0f} GiB"
-                raise FileError(path.name, given, "a smaller one", "export it uncompressed")
-        return size
 
 
 def _check_lengths(path: Path, header: Dataset, size: int) -> int:
