@@ -5,7 +5,7 @@
 
 `soak` samples the memory of the server and its helpers every five seconds: its last fifth must lie within 10 % of its
 second, and no temporary file may be left. `hostile` compares the time of a fit beside each hostile upload, sent again
-and again, with that of a fit alone.
+and again, with that of a fit alone. Each writes a section of docs/reliability.md, and OUT.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ import numpy as np
 import psutil
 
 import lpm
+from cells import Json, bars, stamp, stamped
+from cells import machine as in_words
 from lpm.files.atomic import write_text
 from lpm.geometry.meshes import sample_surface
+from marked import write_section
+from processes import machine
+from reliability import PAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "apps" / "viewer"))
@@ -40,6 +45,7 @@ from visitor import Visitor  # noqa: E402
 
 SAMPLED_S = 5.0
 N_ALONE = 3  # fits
+GROWN, SLOWER = 0.10, 1.3  # the bars
 _KEPT_MESSAGES = 3000  # of a client of ours: older ones are forgotten
 
 
@@ -234,8 +240,42 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     result = hostile() if given.what == "hostile" else soak(given.clients, given.minutes)
+    result |= {"machine": machine(), "stamp": stamp(), "clients": given.clients, "minutes": given.minutes}
     write_text(given.out, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+    told = hostile_section(result) if given.what == "hostile" else soak_section(result)
+    write_section(PAGE, given.what, f"{told}\n{in_words(result)} {stamped(result)}")
+
+
+def soak_section(found: Json) -> str:
+    memory, counts, growth = found["memory_mb"], found["counts"], found["growth"]
+    errors = sum(n for what, n in counts.items() if what.startswith("error"))
+    rows = [
+        (
+            "memory of the server and its helpers: last fifth of the time against the second",
+            f"within {GROWN:.0%}",
+            f"{growth:+.1%} ({memory['second_fifth']:.0f} MB, {memory['last_fifth']:.0f} MB)",
+            abs(growth) <= GROWN,
+        ),
+        ("temporary files left", "0", str(len(found["left"])), not found["left"]),
+        ("visits that ended in an error", "0", str(errors), errors == 0),
+    ]
+    did = ", ".join(f"{n:,} {what}" for what, n in counts.items() if not what.startswith("error"))
+    return f"{found['clients']} clients for {found['minutes']:g} minutes: {did}.\n\n{bars(rows)}"
+
+
+def hostile_section(found: Json) -> str:
+    most, slowest = found["most"], max(found["beside_s"], key=found["beside_s"].get)
+    rows = [
+        (
+            f"a fit beside {len(found['beside_s'])} kinds of hostile uploads, each again and again: times as long",
+            f"<= {SLOWER}",
+            f"{most:.2f} at most ({found['alone_s']:.1f} s alone; {found['beside_s'][slowest]:.1f} s beside {slowest})",
+            most <= SLOWER,
+        ),
+        ("temporary files left", "0", str(len(found["left"])), not found["left"]),
+    ]
+    return bars(rows)
 
 
 if __name__ == "__main__":
