@@ -107,12 +107,14 @@ def test_what_goes_wrong_is_told_and_the_next_file_is_taken(monkeypatch: pytest.
     assert page.ended.wait(WAIT_S)
     assert 'role="alert"><p class="bad">p.csv: no points; expected ten' in page.text
     page.error = None
-    page.ended.clear()
-    while page.job._is_busy:  # its thread ends a moment later than its words
-        pass
-    page.upload()
-    assert page.ended.wait(WAIT_S)
-    assert len(page.shown) == 1
+    for after_failure in (True, False):
+        page.ended.clear()
+        while page.job._is_busy:  # its thread ends a moment later than its words
+            pass
+        page.upload()
+        assert page.job._place.after_failure == after_failure
+        assert page.ended.wait(WAIT_S)
+    assert len(page.shown) == 2
 
 
 def test_radiographs_go_together_until_they_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

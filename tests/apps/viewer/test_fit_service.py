@@ -122,3 +122,12 @@ def test_few_are_read_at_a_time() -> None:
         assert [queue.may_read(place) for place in (first, second, third)] == [True, True, False]
         second.wait_to_fit()
         assert not queue.may_fit(first)
+
+
+def test_after_a_failure_a_file_is_read_when_none_is_ahead() -> None:
+    queue = FitQueue(readers=2)
+    with Place(queue, print, after_failure=True) as last, Place(queue, print) as fitted:
+        assert queue.may_read(last)
+        assert queue.may_read(fitted)
+        with Place(queue, print, after_failure=True) as behind:
+            assert not queue.may_read(behind)

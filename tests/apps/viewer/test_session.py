@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import tempfile
+import time
+import weakref
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -151,6 +153,22 @@ def test_what_one_client_brings_never_reaches_another(server: ViewServer, points
         other.heard("model.shape([0, 1])")
         assert not other.surfaces("/points")
         assert not any("private name" in text or "120 surface points" in text for text in other.texts())
+
+
+def test_lungs_of_who_has_left_are_forgotten(server: ViewServer) -> None:
+    server._shared.known.edit.result()  # which early visitors wait for, those who have left, too
+    known: list[weakref.ref[object]] = []
+    for n_visits in range(1, 10):
+        with Visitor(server.port) as visitor:
+            visitor.heard("total volume")
+            known += [weakref.ref(session) for session in server._sessions.values()]
+        until = time.monotonic() + 10.0
+        while server._sessions and time.monotonic() < until:
+            time.sleep(0.01)
+        alive = sum(each() is not None for each in known)
+        if n_visits > 3 and alive <= 2:  # one is in the hands of who forgets it, one's last lungs may be on their way
+            return
+    pytest.fail(f"{alive} of {n_visits} visits are in memory")
 
 
 @pytest.mark.slow

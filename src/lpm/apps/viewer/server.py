@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from concurrent.futures import Future
 from contextlib import ExitStack, redirect_stdout
@@ -69,6 +70,8 @@ class ViewServer:
         self._reading.enter_context(reading_apart(MOST_READING_S, MOST_MEMORY))
         self._sessions: dict[int, Session] = {}
         self._lock = threading.Lock()
+        gc.collect()
+        gc.freeze()  # libraries and the model stay: looking through them for what clients left takes a second
         threading.Thread(target=self._prepare, name="lpm-view-prepare", daemon=True).start()
         with with_access_control(self.access), redirect_stdout(StringIO()):  # viser prints addresses without the token
             self._server = viser.ViserServer(config.host, config.port, label="LPM", verbose=False)
@@ -109,6 +112,7 @@ class ViewServer:
             self._sessions.clear()
         self._shared.fits.end()
         self._reading.close()
+        gc.unfreeze()
 
     def _on_connect(self, client: ClientHandle) -> None:
         session = Session(client, self._shared)
@@ -122,6 +126,7 @@ class ViewServer:
             session = self._sessions.pop(client.client_id, None)
         if session is not None:
             session.close()
+            gc.collect()  # a page's parts know each other: its lungs would stay until Python happens to look
 
 
 def _attribute_edit(model: ModelBundle, mesher: Mesher) -> AttributeEdit | None:

@@ -32,7 +32,7 @@ class FitJob:
         self._radiographs: Mapping[str, Radiograph] = {}
         self._notes: list[str] = []
         self._name, self._place = "", Place(service.queue, self._wait)
-        self._is_busy = False
+        self._is_busy = self._has_failed = False
         self._uploads = UploadLimit(connection.client, service.budget, self._refuse)
         self._panel = FitPanel(gui, service.most_mb, self._on_upload, self._on_forget, self._on_stop)
 
@@ -47,7 +47,8 @@ class FitJob:
             if self._is_busy or self._connection.is_closed:
                 return
             self._is_busy = True
-            self._name, self._notes, self._place = name, [], Place(self._service.queue, self._wait)
+            self._name, self._notes = name, []
+            self._place = Place(self._service.queue, self._wait, after_failure=self._has_failed)
             self._panel.begin(name)
         upload = self._connection.upload(name, content)
         threading.Thread(target=self._run, args=(kind, upload, options), daemon=True).start()
@@ -58,9 +59,11 @@ class FitJob:
                 found = self._service.fit(self._place, Task(kind, path, options, self._radiographs), self._step)
                 self._step("drawing", 0.9)
                 self._finish(found)
+            self._has_failed = False
         except StoppedError as stopped:
             self._end([f"{self._name}: {stopped}"], failed=False)
         except Exception as error:  # the thread has nobody else to tell
+            self._has_failed = True
             self._end([self._connection.words_of(error)], failed=True)
         finally:
             self._is_busy = False

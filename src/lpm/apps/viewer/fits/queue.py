@@ -20,10 +20,12 @@ class Place:
     Args:
         queue: Queue that it is in.
         told: Told how many are ahead, whenever that changes while one waits.
+        after_failure: Whether the client's last file could not be fitted. The next is read when none is ahead: a file
+            that ends its process costs a new one, which others' fits would wait for.
     """
 
-    def __init__(self, queue: FitQueue, told: Callable[[int], None]) -> None:
-        self._queue, self._told = queue, told
+    def __init__(self, queue: FitQueue, told: Callable[[int], None], *, after_failure: bool = False) -> None:
+        self._queue, self._told, self.after_failure = queue, told, after_failure
         self._end: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self.reason: Exception | None = None
@@ -99,8 +101,8 @@ class FitQueue:
             self._changed.notify_all()
 
     def may_read(self, place: Place) -> bool:
-        """Whether few are ahead."""
-        return self._places.index(place) < self._readers
+        """Whether few are ahead; none, after a failure."""
+        return self._places.index(place) < (1 if place.after_failure else self._readers)
 
     def may_fit(self, place: Place) -> bool:
         """Whether nothing is fitted, and it is the first that was read: one that is still read holds up nobody."""
