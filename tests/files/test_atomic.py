@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -90,6 +91,18 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
                 (temporary / name).write_text(name)
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["c"]
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_folder_that_others_remove_meanwhile_does_not_come_back_in_part(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_folder(tmp_path / "fit") as temporary:
+            write_text(temporary / "first.txt", "1")
+            shutil.rmtree(temporary)
+            write_text(temporary / "last.txt", "2")
+
+    with pytest.raises(FileError, match=r"fit: cannot be written \(it was removed while it was written\)"):
+        write()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_name(

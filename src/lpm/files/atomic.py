@@ -60,7 +60,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         _remove_stale_once(path.parent)
-        yield temporary
+        with _kept(temporary):
+            yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
@@ -71,6 +72,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise FileError(str(path), f"cannot be written ({error})", hint="check free space and permissions") from error
     finally:
         remove(temporary)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Check that a folder is still the same at the end: one that others removed comes back with what was written last.
+
+    Raises:
+        OSError: It was removed.
+    """
+    if not hasattr(os, "O_DIRECTORY"):  # Windows removes no folder in which a file is open
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # while it is open, no other gets its number
+    try:
+        yield
+        if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise OSError("it was removed while it was written")
+    finally:
+        os.close(descriptor)
 
 
 @cache
