@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import lpm
+from lpm.batch.subjects import SubjectTable
 from lpm.fitting.corresponding import average_surfaces
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
@@ -28,7 +29,6 @@ from lpm.studies.alignment import align, normals_of
 from lpm.studies.cohort import Cohort, Lungs, find_fits
 from lpm.studies.design import Asked
 from lpm.studies.study import Study, StudyConfig, study_of
-from lpm.studies.table import SubjectTable
 from lpm.workflows.studying import StudyRun, run_study
 from marked import write_section
 

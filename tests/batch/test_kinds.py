@@ -69,9 +69,23 @@ def test_tables_that_are_refused(tmp_path: Path, kind: Kind, text: str, message:
 
 
 def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "cases.csv").write_bytes("case,path\nJürgen,a.nii\n".encode("cp1252"))
+    (tmp_path / "cases.csv").write_bytes(b"PK\x03\x04\x00\x00case")
     with pytest.raises(FileError, match=r"cases.csv: cannot be read .*expected a .csv in UTF-8"):
         find_cases([tmp_path / "cases.csv"], LABEL_MAPS)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("case;path\r\nJürgen;a.nii\r\n", "cp1252"),
+        ("case\tpath\r\nJürgen\ta.nii\r\n", "utf-16"),
+        ("sep=;\r\nCase;path;;\r\nJürgen;a.nii;;\r\n;;;\r\n", "utf-8-sig"),
+    ],
+)
+def test_tables_as_spreadsheets_save_them(text: str, encoding: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii")
+    (tmp_path / "cases.csv").write_bytes(text.encode(encoding))
+    assert named([tmp_path / "cases.csv"], LABEL_MAPS) == [("Jürgen", "a.nii")]
 
 
 @pytest.mark.parametrize(

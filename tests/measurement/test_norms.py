@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from lpm.errors import InputError, SchemaError
 from lpm.files.meshes import write_mesh
 from lpm.geometry.meshes import WorldMesh
 from lpm.measurement.measure import Measured, placed
+from lpm.measurement.norms.cohort import norm_of
 from lpm.measurement.norms.learning import learn_norm
 from lpm.measurement.norms.norm import Norm, read_norm, write_norm
 from lpm.measurement.norms.people import People, person_of, read_people
 from lpm.measurement.profiles import profile_measures, profiles
+from lpm.measurement.subjects import Subject
 
 N = 400
 
@@ -134,16 +137,16 @@ def test_a_person_of_whom_too_little_is_known(norm: Norm) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("name,age\na,50\n", "expected a column subject"),
+        ("name,age\na,50\n", "expected a column case or subject"),
         ("subject,weight\na,50\n", "any of age"),
         ("subject,age,age_years\na,50,50\n", "two columns of one kind"),
-        ("subject,age\na,fifty\n", "line 2, age: 'fifty'; expected a number"),
-        ("subject,age\na,nan\n", "a finite number"),
-        ("subject,sex\na,1\n", "line 2, sex: '1'; expected F or M"),
+        ("subject,age\na,fifty\n", r"subjects.csv, a, age: 'fifty'; expected a number"),
+        ("subject,age\na,inf\n", "a finite number"),
+        ("subject,sex\na,1\n", "a, sex: '1'; expected F or M"),
         ("subject,height\na,1.75\n", "metres"),
         ("subject,age\na,150\n", "0 to 120 years"),
-        ("subject,age\na,50\na,60\n", "subject 'a' again"),
-        ("subject,age\n,50\n", "each subject once"),
+        ("subject,age\na,50\na,60\n", "line 3: 'a' twice"),
+        ("subject,age\n,50\n", "line 2: names no subject"),
     ],
 )
 def test_tables_that_cannot_be_read(table: str, message: str, tmp_path: Path) -> None:
@@ -158,6 +161,38 @@ def test_a_table_of_subjects(tmp_path: Path) -> None:
     assert found.covariates == ("age", "sex", "height")
     assert found.rows == {"a": {"age": 50.0, "sex": 0.0, "height": 165.5}, "b": {"sex": 1.0, "height": 180.0}}
     assert person_of({"age": None, "sex": "M"}, "one") == {"sex": 1.0}
+
+
+def test_a_table_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
+    text = "Subject;Alter;AGE;height_cm\r\n7;x;61,5;170\r\np2.nii.gz;x;NA;165,5\r\n"
+    (tmp_path / "subjects.csv").write_bytes(text.encode("utf-16"))
+    found = read_people(tmp_path / "subjects.csv", ["007", "p2"])
+    assert found.rows == {"007": {"age": 61.5, "height": 170.0}, "p2": {"height": 165.5}}
+    assert "'7' is '007', 'p2.nii.gz' is 'p2'" in found.notes[0]
+
+
+def test_doubtful_subjects_are_left_out_of_a_norm() -> None:
+    rng = np.random.default_rng(0)
+    subjects = [Subject(f"s{index}", (Path(f"s{index}/labels.nii.gz"),)) for index in range(14)]
+    results = []
+    for index, one in enumerate(subjects):
+        left, right = (2500.0, 3000.0) if index else (20.0, 3000.0)
+        sizes = {"left_lung_volume_ml": left, "right_lung_volume_ml": right + rng.normal(0.0, 100.0)}
+        results.append(Measured(one.name, sizes))
+    results[5] = replace(results[4], subject="s5")
+    norm = norm_of(subjects, results, keep_doubtful=False)
+    assert norm.n_subjects == 12
+    assert [note for note in norm.notes if "doubtful" in note] == [
+        "s5 left out, doubtful: the same lungs as s4",
+        next(note for note in norm.notes if note.startswith("s0 left out, doubtful: left_lung collapsed or missing")),
+    ]
+    kept = norm_of(subjects, results, keep_doubtful=True)
+    assert kept.n_subjects == 14
+    assert kept.notes[0] == "s5 takes part, though doubtful: the same lungs as s4"
+    with pytest.raises(InputError, match=r"8 subjects, without 1 doubtful \(s0 left out.*--keep-doubtful takes them"):
+        norm_of([*subjects[:5], *subjects[6:10]], [*results[:5], *results[6:10]], keep_doubtful=False)
+    with pytest.raises(InputError, match="2 subjects called 's1'"):
+        norm_of([*subjects, subjects[1]], results, keep_doubtful=False)
 
 
 # --- Profiles ---------------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
+from lpm.batch.subjects import SubjectTable
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.studies.cohort import Cohort, Lungs
-from lpm.studies.table import SubjectTable
 
 CENTRES = {"left_lung": np.array([-75.0, 0.0, 0.0]), "right_lung": np.array([75.0, 4.0, -6.0])}
 RADII = np.array([50.0, 70.0, 110.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from made_cohorts import RADII, cohort, lungs, table
 
 from lpm.errors import InputError, LpmError, MisuseError
 from lpm.studies.alignment import align, rotations_onto, tops_of
+from lpm.studies.choice import named_fits
 from lpm.studies.cohort import Cohort
 from lpm.studies.design import Asked
 from lpm.studies.study import Study, StudyConfig, study_of
@@ -168,6 +170,39 @@ def test_who_is_left_out_is_listed() -> None:
     assert "s0 takes part, though doubtful: left_lung is small" in kept.notes
 
 
+def test_who_is_left_out_is_said_where_too_few_remain() -> None:
+    made = cohort(list(scales(8)), rng())
+    doubted = [
+        replace(one, doubts=("left_lung is small",)) if i in (1, 3) else one for i, one in enumerate(made.subjects)
+    ]
+    rows = table({"group": ["a", "b"] * 4}, ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "nobody"])
+    with pytest.raises(
+        InputError, match=r"b: 1\); left out: s1, s3 \(doubtful: left_lung is small; --keep-doubtful takes it\)"
+    ):
+        study_of(Cohort(tuple(doubted)), rows, Asked("group"), QUICK)
+    every = [replace(one, doubts=("left_lung is small",)) for one in made.subjects]
+    with pytest.raises(InputError, match=r"no subject with a fit that can be used; left out: s0, .* \(doubtful"):
+        study_of(Cohort(tuple(every)), rows, Asked("group"), QUICK)
+
+
+def test_states_that_the_table_does_not_say_leave_both_fits_of_a_pair_out() -> None:
+    rows = table({"p": sorted([*range(6)] * 2), "state": ["", "in", *["ex", "in"] * 5]})
+    study = study_of(cohort(list(scales(12)), rng()), rows, Asked("state", (), "p"), QUICK)
+    assert dict(study.left_out) == {"s0": "no state in the table", "s1": "the only fit of 0"}
+    assert [answer.question.name for answer in study.answers] == ["in - ex"]
+
+
+def test_what_cannot_be_asked_is_refused_before_fits_are_read(tmp_path: Path) -> None:
+    for name in ("001", "002", "003", "004", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "fit.json").write_text("unread", encoding="utf-8")
+    with pytest.raises(InputError, match=r"one group \(a\); left out: other \(not in the table\)"):
+        named_fits([tmp_path], table({"g": ["a"] * 4}, ["1", "2", "3", "4"]), Asked("g"))
+    named, unread = named_fits([tmp_path], table({"x": range(4)}, ["1", "2", "3", "4"]), Asked(None, ("x",)))
+    assert named == {name: tmp_path / name for name in ("001", "002", "003", "004")}
+    assert unread == ("other",)
+
+
 def test_lungs_far_from_all_others_and_copies_are_doubtful() -> None:
     found = list(scales(20))
     found[3] = np.array([3.0, 3.0, 3.0])
@@ -190,11 +225,14 @@ def test_lungs_far_from_all_others_and_copies_are_doubtful() -> None:
         ({"g": ["a", "b"] * 6, "x": [0, 1] * 6}, Asked("g", ("x",)), "x follows from g a, g b"),
         ({"x": [*range(11), "old"]}, Asked(None, ("x",)), "text: 'old' of s11; expected numbers"),
         ({"p": [1] * 3 + list(range(9))}, Asked(None, (), "p"), "'1' has 4 fits"),
-        ({"p": range(12)}, Asked(None, (), "p"), "0 whole pairs; expected at least 3"),
+        ({"p": range(12)}, Asked(None, (), "p"), "0 whole pairs, and 12 of one fit; expected at least 3"),
         ({"p": [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5], "g": ["a"] * 2 + ["a", "b"] * 5}, Asked("g", (), "p"), "states"),
         ({"x": [*range(2), *[""] * 10]}, Asked(None, ("x",)), "2 subjects with x; expected at least 3"),
         ({"x": [1, 2, 3, *[""] * 9], "y": [3, 1, 7, *[""] * 9]}, Asked(None, ("x", "y")), "3 subjects for 2 cov"),
         ({"g": ["a", "b"] * 6}, Asked("h"), "no column 'h'"),
+        ({"g": ["ill", "well", "Ill "] * 4}, Asked("g"), "'ill' and 'Ill ', which differ in capitals or blanks only"),
+        ({"p": sorted([*range(6)] * 2), "g": ["in", "ex", "In", "ex"] * 3}, Asked("g", (), "p"), "differ in capitals"),
+        ({"x": ["inf", *range(11)]}, Asked(None, ("x",)), "x that is not finite"),
     ],
 )  # fmt: skip
 def test_designs_that_cannot_be_tested_are_refused(
@@ -219,7 +257,7 @@ def test_questions_that_ask_for_nothing_are_misuse(asked: Asked, message: str) -
 
 def test_subjects_of_other_names_are_refused() -> None:
     rows = table({"g": ["a", "b"] * 3}, [f"p{i}" for i in range(6)])
-    with pytest.raises(InputError, match=r"subjects p0, p1, p2, ...; fits s0, s1, s2, ...; expected the names of"):
+    with pytest.raises(InputError, match=r"subjects p0, .* and 1 more; fits s0, .*; expected the names of the fits"):
         study_of(cohort(list(scales(6)), rng()), rows, Asked("g"), QUICK)
 
 

@@ -193,6 +193,7 @@ def breathe(expiration: FittedField, inspiration: FittedField) -> Breath:
     Raises:
         InputError: Fits that do not belong together, or exchanged: the lungs would shrink.
     """
+    _check_apart(expiration, inspiration)
     motion = Motion.between(expiration, inspiration)
     start = {name: mesh for name, mesh in corresponding(expiration, _FACES).meshes.items() if name in motion.smooth}
     end = {name: WorldMesh(motion.carried(mesh.vertices, name), mesh.faces) for name, mesh in start.items()}
@@ -201,3 +202,14 @@ def breathe(expiration: FittedField, inspiration: FittedField) -> Breath:
         given = f"expiration of {before:.0f} ml and inspiration of {after:.0f} ml"
         raise InputError("breathe", given, "an inspiration that is larger", "exchange the two fits")
     return Breath(motion, start, end)
+
+
+def _check_apart(expiration: FittedField, inspiration: FittedField) -> None:
+    """Refuse one fit in place of both states."""
+    own, other = (
+        np.concatenate([field.beta.numpy(), field.pose.translation_mm, field.pose.axis_scale])
+        for field in (expiration, inspiration)
+    )
+    if np.array_equal(own, other):
+        hint = "name the fits of two scans, or one alone: its other state is predicted"
+        raise InputError("breathe", "the same fit twice", "one in expiration and one in inspiration", hint)

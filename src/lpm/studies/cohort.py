@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lpm.batch.workers import LocalWorkers
-from lpm.calibration import count, number
+from lpm.calibration import count
 from lpm.errors import FileError, InputError
 from lpm.files.meshes import MESH_SUFFIXES, read_mesh
 from lpm.fitting.corresponding import average_surfaces
@@ -24,12 +24,12 @@ from lpm.fitting.written import read_fit, read_sureness
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import Indices, WorldMesh
+from lpm.measurement.doubts import doubts_of_fit
 from lpm.measurement.shapes import measure_shapes
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.gate import judge_sizes
 
 _FACES = count("studies.faces_each")
-_MISFIT_MM = number("studies.misfit_mm")
 _LOW, _HIGH = "_95_low", "_95_high"
 _WIDTH = NormalDist().inv_cdf(0.975) - NormalDist().inv_cdf(0.025)  # of a 95 % interval, in standard deviations
 _MESH, _FIT = "*_lung.ply", "fit.json"
@@ -68,12 +68,14 @@ class Cohort:
 
     Args:
         subjects: At least one.
+        unread: Names of fits that the table does not name, which were not read.
 
     Raises:
         InputError: Other structures or triangles than the first subject's, or a name twice.
     """
 
     subjects: tuple[Lungs, ...]
+    unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         first = self.subjects[0]
@@ -210,16 +212,8 @@ def _read(named: tuple[str, Path], model: ModelBundle, *, written: bool) -> Lung
         spread,
         {structure: sure[structure].at(meshes[structure].vertices) for structure in sure},
         tuple(summary.get("notes", ())),
-        tuple(_doubts(summary)),
+        tuple(doubts_of_fit(summary)),
     )
-
-
-def _doubts(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What the quality gate finds in a fit."""
-    yield from (finding.what for finding in judge_sizes(summary["volume_ml"]))
-    misfit = summary.get("residuals_mm", {}).get("median_absolute", 0.0)
-    if misfit > _MISFIT_MM:
-        yield f"half of its points lie {misfit:.1f} mm and more off the fitted surface"
 
 
 def _carried(fit: FittedField) -> dict[str, WorldMesh]:

@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from lpm.batch.subjects import SubjectTable, listed
 from lpm.calibration import count, number
 from lpm.errors import InputError, MisuseError
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
-from lpm.studies.table import SubjectTable
 from lpm.studies.testing import Model
 
 _LEAST = count("studies.least_subjects")
@@ -119,8 +119,7 @@ def design_of(asked: Asked, table: SubjectTable, fits: Sequence[str]) -> Design:
     asked.check(table)
     names = [name for name in table.rows if name in set(fits)]
     if not names:
-        given = f"subjects {', '.join(list(table.rows)[:3])}, ...; fits {', '.join(list(fits)[:3])}, ..."
-        raise InputError(table.source, given, "the names of the fits' folders", "rename the subjects in the table")
+        raise InputError(table.source, "no subject with a fit that can be used", "some")
     return _of_pairs(asked, table, names) if asked.pairs else _of_subjects(asked, table, names)
 
 
@@ -129,11 +128,7 @@ def _of_subjects(asked: Asked, table: SubjectTable, names: Sequence[str]) -> Des
     groups = table.text(asked.group) if asked.group else {}
     needed: dict[str, Mapping[str, object]] = {column: values for column, (values, _) in read.items()}
     needed |= {asked.group: groups} if asked.group else {}
-    left_out = {
-        name: f"no {', '.join(column for column in needed if name not in needed[column])} in the table"
-        for name in names
-        if any(name not in values for values in needed.values())
-    }
+    left_out = _incomplete(needed, names)
     kept = [name for name in names if name not in left_out]
     numbers = {column: np.array([values[name] for name in kept]) for column, (values, _) in read.items()}
     _check_numbers(numbers, table.source)
@@ -198,6 +193,7 @@ def _pairs(levels: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _check_groups(column: str, sizes: Mapping[str, int]) -> None:
+    _check_spelling(column, list(sizes))
     if len(sizes) < 2:
         given = f"one group ({', '.join(sizes) or 'none'})"
         raise InputError(f"column {column!r}", given, "two groups or more", "name another column")
@@ -207,6 +203,16 @@ def _check_groups(column: str, sizes: Mapping[str, int]) -> None:
     if tiny := [f"{level}: {size}" for level, size in sizes.items() if size < _LEAST]:
         given = f"too few subjects in a group ({', '.join(tiny)})"
         raise InputError(f"column {column!r}", given, f"at least {_LEAST} in each", "join groups, or add subjects")
+
+
+def _check_spelling(column: str, levels: Sequence[str]) -> None:
+    """Refuse groups or states that differ only in capitals or blanks."""
+    spelt: dict[str, str] = {}
+    for level in levels:
+        other = spelt.setdefault("".join(level.casefold().split()), level)
+        if other != level:
+            given = f"{other!r} and {level!r}, which differ in capitals or blanks only"
+            raise InputError(f"column {column!r}", given, "one spelling of each", "correct the cells")
 
 
 def _covariate_questions(numbers: Mapping[str, Floats]) -> tuple[list[Question], list[str]]:
@@ -252,32 +258,53 @@ def _inflated(design: Floats, numbers: Mapping[str, Floats]) -> list[str]:
 def _of_pairs(asked: Asked, table: SubjectTable, names: Sequence[str]) -> Design:
     pairs = table.text(str(asked.pairs))
     states = table.text(asked.group) if asked.group else {}
-    members: dict[str, list[str]] = {}
-    for name in names:
-        if name in pairs and (not asked.group or name in states):
-            members.setdefault(pairs[name], []).append(name)
-    if large := [pair for pair, own in members.items() if len(own) > 2]:
-        given = f"{large[0]!r} has {len(members[large[0]])} fits: {', '.join(members[large[0]])}"
-        raise InputError(f"column {asked.pairs!r}", given, "two of each", "keep two rows of each")
-    unpaired = dict.fromkeys(names, f"no {asked.pairs} or state in the table")
-    left_out = {name: f"the only fit of {pair}" for pair, own in members.items() if len(own) == 1 for name in own}
-    whole = {pair: own for pair, own in members.items() if len(own) == 2}
-    if len(whole) < _LEAST:
-        raise InputError(f"column {asked.pairs!r}", f"{len(whole)} whole pairs", f"at least {_LEAST}")
+    whole, left_out = _whole_pairs(
+        asked, {str(asked.pairs): pairs} | ({asked.group: states} if asked.group else {}), names
+    )
     first, second = _states(asked, states, whole)
     ordered = {pair: sorted(own, key=lambda name: states.get(name, first) != first) for pair, own in whole.items()}
     subjects = {own[0]: pair for pair, own in ordered.items()}
     ones = np.ones((len(ordered), 1))
     notes = [] if asked.group else ["differences are the second row of a pair in the table less the first"]
-    notes += _few_pairs(len(ordered))
     return Design(
         tuple(subjects),
         (_contrast((first, second), "pairs", Model(ones, np.ones((1, 1)), by_signs=True)),),
         subjects | {own[1]: pair for pair, own in ordered.items()},
         partners=tuple(own[1] for own in ordered.values()),
-        left_out={name: why for name, why in unpaired.items() if name not in pairs} | left_out,
-        notes=(f"{len(ordered)} pairs", *notes),
+        left_out=left_out,
+        notes=(f"{len(ordered)} pairs", *notes, *_few_pairs(len(ordered))),
     )
+
+
+def _whole_pairs(
+    asked: Asked, known: Mapping[str, Mapping[str, str]], names: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Pairs of two fits each, and why others are left out.
+
+    Args:
+        asked: Pairs, and states.
+        known: By column that is asked for, cells of the subjects.
+        names: Subjects.
+    """
+    left_out = _incomplete(known, names)
+    members: dict[str, list[str]] = {}
+    for name in (name for name in names if name not in left_out):
+        members.setdefault(known[str(asked.pairs)][name], []).append(name)
+    if large := [pair for pair, own in members.items() if len(own) > 2]:
+        given = f"{large[0]!r} has {len(members[large[0]])} fits: {listed(members[large[0]])}"
+        raise InputError(f"column {asked.pairs!r}", given, "two of each", "keep two rows of each")
+    left_out |= {name: f"the only fit of {pair}" for pair, own in members.items() if len(own) == 1 for name in own}
+    whole = {pair: own for pair, own in members.items() if len(own) == 2}
+    if len(whole) < _LEAST:
+        given = f"{len(whole)} whole pair{'s'[: len(whole) != 1]}, and {len(members) - len(whole)} of one fit"
+        raise InputError(f"column {asked.pairs!r}", given, f"at least {_LEAST} pairs", "fit more patients twice")
+    return whole, left_out
+
+
+def _incomplete(known: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> dict[str, str]:
+    """Subjects of whom the table does not say all that is asked for, and what it lacks."""
+    lacking = {name: [column for column, cells in known.items() if name not in cells] for name in names}
+    return {name: f"no {', '.join(columns)} in the table" for name, columns in lacking.items() if columns}
 
 
 def _states(asked: Asked, states: Mapping[str, str], whole: Mapping[str, Sequence[str]]) -> tuple[str, str]:
@@ -285,6 +312,7 @@ def _states(asked: Asked, states: Mapping[str, str], whole: Mapping[str, Sequenc
     if not asked.group:
         return "first", "second"
     found = list(dict.fromkeys(states[name] for own in whole.values() for name in own))
+    _check_spelling(asked.group, found)
     odd = next((pair for pair, own in whole.items() if {states[name] for name in own} != set(found)), None)
     if len(found) != 2 or odd is not None:
         given = f"states {', '.join(found)}" + (f"; {odd} has not one of each" if odd else "")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -13,24 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lpm.batch.subjects import SubjectTable, read_subject_table
 from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.lung_model import LungModel, load
-from lpm.preparation.gate import judge_cohort
 from lpm.records import StrictModel
 from lpm.studies.alignment import Aligned, Anchor, Size, align, heights_of, normals_of, tops_of
-from lpm.studies.cohort import Cohort, find_fits, read_cohort
-from lpm.studies.design import Asked, Design, Question, design_of
+from lpm.studies.choice import chosen, named_fits
+from lpm.studies.cohort import Cohort, read_cohort
+from lpm.studies.design import Asked, Design, Question
 from lpm.studies.direction import Direction, parting, predicting, separating
 from lpm.studies.measures import Effects, Values, effects, measured, values_of
 from lpm.studies.shape import Modes, modes_of
-from lpm.studies.table import SubjectTable, read_subject_table
 from lpm.studies.testing import Permutations, Tested, compared
 
-_OUTLINE = ("total_volume_ml", "height_mm", "width_mm", "depth_mm")
 _BASE_HEIGHT = number("studies.base_height")
 _FACES_DOWN = number("studies.facing_down")
 _POOLED = number("studies.pooled_freedom")
@@ -169,9 +167,9 @@ def study(
     """
     asked = Asked(columns.get("group"), tuple(columns.get("covariates", ())), columns.get("pairs"))
     rows = read_subject_table(Path(table))
-    asked.check(rows)
     folders = [fits] if isinstance(fits, str | Path) else list(fits)
-    cohort = read_cohort(find_fits([Path(each) for each in folders]), (model or load()).bundle, jobs)
+    named, unread = named_fits([Path(each) for each in folders], rows, asked)
+    cohort = replace(read_cohort(named, (model or load()).bundle, jobs), unread=unread)
     return study_of(cohort, rows, asked, config)
 
 
@@ -190,7 +188,7 @@ def study_of(cohort: Cohort, table: SubjectTable, asked: Asked, config: StudyCon
         MissingExtraError: scikit-learn is not installed, and a direction is asked for.
     """
     config = config or StudyConfig()
-    design, left_out, notes = _chosen(cohort, table, asked, config)
+    design, left_out, notes = chosen(cohort, table, asked, keep_doubtful=config.keep_doubtful)
     used = cohort.only(design.all_subjects)
     n, pairs = len(design.subjects), len(design.partners)
     members = np.tile(np.arange(n), 2) if pairs else np.arange(n)
@@ -207,46 +205,6 @@ def study_of(cohort: Cohort, table: SubjectTable, asked: Asked, config: StudyCon
     answers = tuple(parts.answer(each, config, rng) for each, rng in zip(design.questions, rngs, strict=True))
     notes = [*notes, *told, _how_aligned(anchor, config), *_how_weighted(own)]
     return Study(config, design, used, aligned, modes, answers, left_out, tuple(notes))
-
-
-def _chosen(
-    cohort: Cohort, table: SubjectTable, asked: Asked, config: StudyConfig
-) -> tuple[Design, dict[str, str], list[str]]:
-    """The design without subjects that are missing, unknown or doubtful; why they are; and notes."""
-    doubts = {one.name: "; ".join(one.doubts) for one in cohort.subjects if one.doubts}
-    usable = [name for name in cohort.names if config.keep_doubtful or name not in doubts]
-    design = design_of(asked, table, usable)
-    doubts |= {name: what for name, what in _unlike(cohort, design).items() if name not in doubts}
-    if not config.keep_doubtful and any(name in doubts for name in usable):
-        usable = [name for name in usable if name not in doubts]
-        design = design_of(asked, table, usable)
-    left_out = {name: "not in the table" for name in cohort.names if name not in table.rows}
-    left_out |= {name: "in the table, but there is no fit of it" for name in table.rows if name not in cohort.names}
-    kept = [f"{name} takes part, though doubtful: {what}" for name, what in doubts.items()]
-    if not config.keep_doubtful:
-        left_out |= {name: f"doubtful: {what}" for name, what in doubts.items() if name in table.rows}
-    return design, left_out | dict(design.left_out or {}), [*design.notes, *(kept if config.keep_doubtful else [])]
-
-
-def _unlike(cohort: Cohort, design: Design) -> dict[str, str]:
-    """Subjects that the quality gate finds far from all others of their group or state, or to be copies."""
-    n, found = len(design.subjects), {}
-    states = {name: str(place >= n) for place, name in enumerate(design.all_subjects)}
-    groups = states if design.partners else design.labels
-    for group in dict.fromkeys(groups.values()):
-        lungs = [one for one in cohort.subjects if groups.get(one.name) == group]
-        content = {one.name: _content(one.meshes) for one in lungs}
-        sizes = {
-            one.name: np.array([one.measures[name] for name in _OUTLINE if one.measures.get(name, 0.0) > 0.0])
-            for one in lungs
-        }
-        for name, finding in judge_cohort(content, sizes):
-            found[name] = finding.what
-    return found
-
-
-def _content(meshes: Mapping[str, WorldMesh]) -> str:
-    return hashlib.sha256(b"".join(np.round(mesh.vertices, 2).tobytes() for mesh in meshes.values())).hexdigest()
 
 
 def _how_aligned(anchor: Anchor, config: StudyConfig) -> str:

@@ -30,8 +30,17 @@ def train_breath(model: ModelBundle, given: Path, tell: Tell = silent) -> Breath
     folders, pairs = list(found_pairs(given)), []
     for number, (expiration, inspiration) in enumerate(folders):
         tell(f"pair {number + 1} of {len(folders)}", number / len(folders))
-        pairs.append(Pair.of(read_fit(expiration, model), read_fit(inspiration, model)))
+        pairs.append(_pair(model, expiration, inspiration))
     return learn_breath(model, pairs)
+
+
+def _pair(model: ModelBundle, expiration: Path, inspiration: Path) -> Pair:
+    """A pair of fits; an error says which."""
+    fields = read_fit(expiration, model), read_fit(inspiration, model)
+    try:
+        return Pair.of(*fields)
+    except InputError as error:
+        raise InputError(f"{expiration} and {inspiration}", error.given, error.expected, error.hint) from error
 
 
 def found_pairs(given: Path) -> Iterator[tuple[Path, Path]]:
@@ -50,11 +59,12 @@ def found_pairs(given: Path) -> Iterator[tuple[Path, Path]]:
         yield from ((_state(patient, "expiration"), _state(patient, "inspiration")) for patient in patients)
         return
     columns, rows = read_cells(given)
-    if missing := [state for state in _STATES if state not in columns]:
+    lower = [column.lower() for column in columns]
+    if missing := [state for state in _STATES if state not in lower]:
         raise InputError(str(given), f"no column {' and no column '.join(missing)}", "columns expiration, inspiration")
     for line, cells in rows:
-        row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-        if empty := [state for state in _STATES if not row.get(state)]:
+        row = dict(zip(lower, cells, strict=True))
+        if empty := [state for state in _STATES if not row[state]]:
             raise FileError(f"{given}, line {line}", f"no {' and no '.join(empty)}", "two folders of fits")
         yield given.parent / row["expiration"], given.parent / row["inspiration"]
 

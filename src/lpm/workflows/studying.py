@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lpm.batch.subjects import read_subject_table
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import write_mesh
@@ -19,11 +20,11 @@ from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
 from lpm.reports.provenance import provenance
 from lpm.reports.studies.page import findings, write_study_report
-from lpm.studies.cohort import find_fits, read_cohort
+from lpm.studies.choice import named_fits
+from lpm.studies.cohort import read_cohort
 from lpm.studies.design import Asked
 from lpm.studies.measures import Effects
 from lpm.studies.study import Answer, Study, StudyConfig, study_of
-from lpm.studies.table import read_subject_table
 from lpm.workflows.outcome import Tell, silent
 
 _OWN = {"study.json", "report.html", "measures.csv", "shape.csv", "direction"}
@@ -68,10 +69,9 @@ def run_study(run: StudyRun, out: Path, tell: Tell = silent) -> Study:
     import_extra("sklearn", "study", "lpm study")
     import_extra("pyvista", "study", "lpm study")
     table = read_subject_table(run.table)
-    run.asked.check(table)
-    found = find_fits(run.fits)
-    tell(f"reading {len(found)} fits", 0.0)
-    cohort = read_cohort(found, run.model, run.jobs)
+    named, unread = named_fits(run.fits, table, run.asked)
+    tell(f"reading {len(named)} fits", 0.0)
+    cohort = replace(read_cohort(named, run.model, run.jobs), unread=unread)
     tell("comparing", 0.6)
     study = study_of(cohort, table, run.asked, run.config)
     tell("writing the report", 0.9)

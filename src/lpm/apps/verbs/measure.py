@@ -134,7 +134,7 @@ def _people(
         other = "and --table" if table is not None else f"for {len(names)} subjects"
         raise MisuseError(options, other, "one subject's, or a --table")
     if table is not None:
-        return read_people(table).rows
+        return read_people(table, names).rows
     return {names[0]: person_of(said, names[0])} if given else {}
 
 

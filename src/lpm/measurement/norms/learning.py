@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+from lpm.batch.subjects import listed
 from lpm.calibration import count, number
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
@@ -19,7 +20,6 @@ _SKEWED = number("measurement.norm_skewed")
 _FEW = count("measurement.norm_few")
 _FLAT = 1e-9  # of the largest value: less spread is that of rounding
 _SINGULAR = 1e6  # condition of the scaled design from which covariates say the same
-_NAMED = 5  # subjects that a note names
 
 Values = Mapping[str, Mapping[str, float]]
 
@@ -66,11 +66,11 @@ def _subjects(values: Values, people: People | None) -> tuple[list[str], list[st
     partly = [n for n in values if n in people.rows and any(c not in people.rows[n] for c in people.covariates)]
     known = [name for name in values if name not in {*without, *partly}]
     if not known:
-        hint = "the column subject holds the names that lpm measure prints"
+        hint = f"call the subjects as lpm measure does: {listed(values)}"
         raise InputError("norm", f"no subject with {', '.join(people.covariates)} in the table", "some", hint)
     others = [name for name in people.rows if name not in values]
     said = {"not in the table, left out": without, "with empty cells, left out": partly, "in the table only": others}
-    return known, [f"{len(found)} {why}: {_listed(found)}" for why, found in said.items() if found]
+    return known, [*people.notes, *(f"{len(found)} {why}: {listed(found)}" for why, found in said.items() if found)]
 
 
 def _covariates(names: Sequence[str], people: People | None) -> tuple[dict[str, Floats], list[str]]:
@@ -106,7 +106,7 @@ def _measures(
     if not whole:
         raise InputError("norm", "no measure that all subjects have", "subjects of the same structures")
     found = {name: _measure(np.array([row[name] for row in rows]), design, spread) for name in whole}
-    return found, [f"{len(lost)} measures that some subjects lack, left out: {_listed(lost)}"] if lost else []
+    return found, [f"{len(lost)} measures that some subjects lack, left out: {listed(lost)}"] if lost else []
 
 
 def _measure(values: Floats, design: Floats, spread: Floats) -> MeasureNorm:
@@ -131,8 +131,3 @@ def _line(values: Floats, design: Floats, spread: Floats, *, is_log: bool) -> Me
 
 def _range(column: Floats) -> CovariateRange:
     return CovariateRange(mean=float(column.mean()), low=float(column.min()), high=float(column.max()))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

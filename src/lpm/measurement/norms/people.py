@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lpm.batch.table import read_cells
+from lpm.batch.subjects import SubjectTable, read_subject_table
 from lpm.calibration import span
 from lpm.errors import InputError
+from lpm.files.clouds.text import is_number, with_points
 
-_SUBJECT = ("subject", "case")
 _COLUMNS = {
     "age": "age",
     "age_years": "age",
@@ -37,43 +37,48 @@ class People:
     Args:
         covariates: Those that the table has columns of, in the order of `COVARIATES`.
         rows: By subject, what is known of it.
+        notes: What was assumed of it.
     """
 
     covariates: tuple[str, ...]
     rows: Mapping[str, Person]
+    notes: tuple[str, ...] = ()
 
 
-def read_people(path: Path) -> People:
-    """Read a table of subjects: a column ``subject`` (or ``case``), and any of ``age``, ``sex``, ``height``.
+def read_people(path: Path, subjects: Iterable[str] = ()) -> People:
+    """Read a table of subjects: a column ``case`` or ``subject``, and any of ``age``, ``sex``, ``height``.
 
     Args:
-        path: A .csv in UTF-8. Ages in years, sexes F or M, body heights in cm; empty cells are unknown. Further
-            columns are ignored.
+        path: A .csv. Ages in years, sexes F or M, body heights in cm; empty cells are unknown. Further columns are
+            ignored.
+        subjects: Names of the subjects that it is about; they may be spelt a little otherwise in it.
 
     Raises:
         FileError: It cannot be read.
         InputError: No column of subjects, none of the covariates, two of one kind, a subject twice, or a cell that
-            cannot be read; its line is named.
+            cannot be read; its subject is named.
     """
-    columns, rows = read_cells(path)
-    lower = [column.lower() for column in columns]
-    subject = next((name for name in _SUBJECT if name in lower), None)
-    known = [(index, _COLUMNS[column]) for index, column in enumerate(lower) if column in _COLUMNS]
-    if subject is None or not known:
-        given = f"columns {', '.join(columns) or 'none'}"
-        raise InputError(str(path), given, "a column subject, and any of age (years), sex (F, M), height (cm)")
-    kinds = [kind for _, kind in known]
+    table, notes = read_subject_table(path).called_as(subjects)
+    columns = {column: _COLUMNS[column.lower()] for column in table.columns if column.lower() in _COLUMNS}
+    if not columns:
+        given = f"columns {', '.join(table.columns) or 'none'} beside the subjects'"
+        raise InputError(str(path), given, "any of age (years), sex (F, M), height (cm)")
+    kinds = list(columns.values())
     if len(set(kinds)) < len(kinds):
         raise InputError(str(path), f"two columns of one kind among {', '.join(columns)}", "one of each")
-    found: dict[str, Person] = {}
-    for line, cells in rows:
-        where = f"{path}, line {line}"
-        row = {column: cell.strip() for column, cell in zip(lower, cells, strict=False)}
-        name = row.get(subject, "")
-        if not name or name in found:
-            raise InputError(where, f"subject {name!r}{' again' if name else ''}", "each subject once")
-        found[name] = person_of({kind: row.get(lower[index], "") for index, kind in known}, where)
-    return People(tuple(each for each in COVARIATES if each in kinds), found)
+    cells = {kind: _pointed(table, column) for column, kind in columns.items()}
+    found = {
+        name: person_of({kind: own.get(name) for kind, own in cells.items()}, f"{path}, {name}") for name in table.rows
+    }
+    return People(tuple(each for each in COVARIATES if each in kinds), found, tuple(notes))
+
+
+def _pointed(table: SubjectTable, column: str) -> dict[str, str]:
+    """Cells of a column by subject, those that are known, with decimal points in place of decimal commas."""
+    cells = table.text(column)
+    numbers = {name: cell for name, cell in cells.items() if is_number(cell)}
+    pointed, _ = with_points(f"{table.source}, column {column!r}", [[cell] for cell in numbers.values()])
+    return cells | {name: cell for name, (cell,) in zip(numbers, pointed, strict=True)}
 
 
 def person_of(given: Mapping[str, str | float | None], subject: str) -> Person:

@@ -22,6 +22,9 @@ def population(
         typer.Option("--table", help="A .csv with columns subject, and any of age (years), sex (F, M), height (cm)."),
     ] = None,
     labels: Annotated[str | None, typer.Option("--labels", help="Of label maps, as in `lpm measure`.")] = None,
+    keep_doubtful: Annotated[
+        bool, typer.Option("--keep-doubtful", help="Take subjects that the quality gate doubts.")
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 1,
 ) -> None:
     """Learn a norm: measures and profiles of a cohort's lungs, by age, sex and body height where a table has them.
@@ -29,24 +32,24 @@ def population(
     Example: lpm population fits --table subjects.csv --out norm.json, then lpm measure fits/new --norm norm.json
     """
     from lpm.measurement.measure import Beside, measure_subjects
-    from lpm.measurement.norms.learning import learn_norm
+    from lpm.measurement.norms.cohort import norm_of
     from lpm.measurement.norms.norm import write_norm
     from lpm.measurement.norms.people import read_people
     from lpm.measurement.subjects import find_subjects
 
-    people = None if table is None else read_people(table)
     structures = parse_labels(labels) if labels else None
     subjects = find_subjects(files)
-    results, failed = {}, []
+    people = None if table is None else read_people(table, [one.name for one in subjects])
+    results = []
     with progress() as bar:
         task = bar.add_task("measure", total=len(subjects))
         for one in measure_subjects(subjects, structures=structures, beside=Beside(along_height=True), jobs=jobs):
             bar.advance(task)
-            if one.error:
-                failed.append(one.subject)
-                bar.console.print(f"{plain(one.subject)}: {plain(one.error)}", soft_wrap=True)
-            results[one.subject] = one.values
-    norm = learn_norm({name: values for name, values in results.items() if values}, people)
+            results.append(one)
+            for said in (*one.flags, *([one.error] if one.error else [])):
+                bar.console.print(f"{plain(one.subject)}: {plain(said)}", soft_wrap=True)
+    failed = [one.subject for one in results if one.error]
+    norm = norm_of(subjects, results, people, keep_doubtful=keep_doubtful)
     write_norm(out, norm)
     depends = f", by {', '.join(norm.covariates)}" if norm.covariates else ""
     screen.print(f"{len(norm.measures)} measures of {norm.n_subjects} subjects{depends}: written to {out}")
