@@ -386,6 +386,12 @@ def breath_one_state(lungs: Path, work: Path) -> Json:
     return run_script("breath_one_state.py", work / "breath_one_state.raw.json", *given)
 
 
+def correspondence(lungs: Path, work: Path) -> Json:
+    """Meshes in correspondence of all lungs, and of the fits of `breath`."""
+    given = ("--lungs", lungs, "--breath", work / "breath", "--work", work / "correspondence")
+    return run_script("correspondence.py", work / "correspondence.raw.json", *given)
+
+
 def xray(lungs: Path, work: Path) -> Json:
     """Lungs from the radiographs of the test subjects."""
     out = work / "xray_evaluation"
@@ -438,6 +444,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "does_it_help": does_it_help,
     "breath": breath,
     "breath_one_state": breath_one_state,
+    "correspondence": correspondence,
     "xray": xray,
     "xray_field": xray_field,
     "xray_real": xray_real,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from breath_tables import breath, breath_one_state
+from breath_tables import breath, breath_one_state, correspondence
 from cells import Json, bars, machine, mean_interval, stamped
 from joint_tables import golden, joint
 from lpm.apps.viewer.debounce import REST_S
@@ -337,6 +337,7 @@ SECTIONS = (
     ("lobes", "Lobes of unseen lungs", lobes),
     ("breath", "Lungs that breathe", breath),
     ("breath_one_state", "Inspiration from expiration", breath_one_state),
+    ("correspondence", "Meshes in correspondence", correspondence),
     ("does_it_help", "Do more lungs help, and do generated ones?", does_it_help),
     ("xray", "Lungs from radiographs", xray),
     ("xray_field", "The lung field of real X-rays", xray_field),
