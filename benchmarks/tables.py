@@ -22,7 +22,10 @@ from xray_tables import xray, xray_field, xray_real
 
 
 def write_page(work: Path, page: Path) -> None:
-    """Write the page from the steps that have run; of one that has not, the page keeps what it said, as stale."""
+    """Write the page from the steps that have run; of one that has not, the page keeps what it said.
+
+    That is marked as stale if it does not say when it was measured.
+    """
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     before = dict(part.partition("\n\n")[::2] for part in text.split("\n## ")[1:])
     parts = [
@@ -37,18 +40,21 @@ def _body(path: Path, section: Callable[[Json], str], before: str) -> str:
     if path.exists():
         data = json.loads(path.read_text(encoding="utf-8"))
         return f"{section(data).strip()}\n\n{stamped(data)}"
-    kept = before.removeprefix(STALE).strip()
+    kept = before.strip()
+    if STAMPED in kept or kept.startswith(STALE):
+        return kept
     return f"{STALE}\n\n{kept}" if kept and kept != NOT_MEASURED else NOT_MEASURED
 
 
+STAMPED = "\nMeasured on "
 NOT_MEASURED = "Not measured yet."
 STALE = "**STALE:** not measured again when this page was written; text and figures are those of an earlier page."
 INTRODUCTION = """# Benchmarks
 
 Written by `python benchmarks/run.py --lungs FOLDER` from what it measured; no number in the sections is typed.
 `make benchmarks` repeats every section, but that beside DeepSDF only if `LPM_DEEPSDF_PYTHON` names a Python that has
-DeepSDFStruct. Each section ends with the commit and the date at which it was measured; one that does not was measured
-before stamps were kept, and one that was left out of the last run is marked STALE.
+DeepSDFStruct. Each section ends with the commit and the date at which it was measured; one that was measured before
+stamps were kept is marked STALE.
 The lungs are 39 real ones (docs/model-card.md says where they come from), 29 to train on and 10 to test on, split by
 subject. Choices were made by cross-validation inside the 29; the ten test lungs decided nothing. Distances
 are from points to triangles, in mm; brackets are 95 % bootstrap intervals of the mean over the ten. The figures of

@@ -43,7 +43,17 @@ def test_every_section_says_when_it_was_measured(write_page, tmp_path: Path) -> 
     assert section(page, "Speed").rstrip().endswith("Measured on 2030-01-02 at commit 0123456789.")
 
 
-def test_a_section_that_was_not_measured_again_is_marked(write_page, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_section_that_says_when_it_was_measured_is_kept_as_it_is(write_page, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page, stamp = tmp_path / "page.md", {"commit": "0123456789", "date": "2030-01-02"}
+    (tmp_path / "speed.json").write_text(json.dumps(SPEED | {"stamp": stamp}))
+    write_page(tmp_path, page)
+    measured = page.read_text()
+    (tmp_path / "speed.json").unlink()
+    write_page(tmp_path, page)
+    assert page.read_text() == measured
+
+
+def test_a_section_without_a_date_that_was_not_measured_again_is_marked(write_page, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     page = tmp_path / "page.md"
     (tmp_path / "speed.json").write_text(json.dumps(SPEED))
     write_page(tmp_path, page)
