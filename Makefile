@@ -51,6 +51,7 @@ lint: setup      ## ruff and mypy.
 
 docs: setup      ## Build the documentation into runs/site; every warning is an error.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/lpm export --page docs/_static/lungs.html  # on the front; it is not kept
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs runs/site
 	@echo open runs/site/index.html
 

@@ -7,6 +7,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import latex2mathml.converter
@@ -232,6 +233,13 @@ def block_equation(writer: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def with_lungs(app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
+    """Show lungs that one can move on the front, where `make docs` has made them."""
+    if page == "index" and (Path(app.srcdir) / "_static" / "lungs.html").is_file():
+        frame = '<iframe src="_static/lungs.html#section-1" title="Lungs that you can move" loading="lazy"></iframe>'
+        context["body"] = context["body"].replace("</h1>", f'</h1>\n<div class="moving-lungs">{frame}</div>', 1)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add all of it to Sphinx."""
     app.add_directive("calibrated", CalibratedNumbers)
@@ -240,5 +248,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("keys", Keys)
     app.add_directive("modules", Modules)
     app.add_html_math_renderer("mathml", (inline_equation, None), (block_equation, None))
+    app.connect("html-page-context", with_lungs)
     app.connect("autodoc-process-docstring", as_literal, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,6 +17,7 @@ from lpm.apps.verbs.demo import demo
 from lpm.apps.verbs.download import download
 from lpm.apps.verbs.evaluate import evaluate
 from lpm.apps.verbs.evaluate_xray import evaluate_xray
+from lpm.apps.verbs.export import export
 from lpm.apps.verbs.fit.ct import fit_ct
 from lpm.apps.verbs.fit.joint import fit_joint
 from lpm.apps.verbs.fit.mask import fit_mask
@@ -61,6 +62,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train-breath": train_breath,
     "generate": generate,
     "view": view,
+    "export": export,
     "xray": xray,
     "evaluate-xray": evaluate_xray,
     "evaluate": evaluate,

@@ -9,7 +9,10 @@ from typing import Any
 
 from lpm.files.outputs.inputs import keeping
 
-OUTPUTS = ("out", "csv_file", "json_file", "profiles", "picture", "preview", "dicom_seg", "rtstruct", "dicom_stl")
+OUTPUTS = (
+    *("out", "csv_file", "json_file", "profiles", "picture", "preview", "dicom_seg", "rtstruct", "dicom_stl"),
+    *("glb", "page"),
+)
 _TEXTS = ("model", "labels", "values")  # arguments that may name a file
 
 

@@ -24,7 +24,7 @@ from lpm.geometry.welding import welded
 MESH_SUFFIXES = (".ply", ".stl", ".obj", ".glb", ".vtp")
 READ_SUFFIXES = (*MESH_SUFFIXES, ".vtk")
 # glTF is in metres, y up, z to the front
-_GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
+GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
 
 _VTP_COUNT = re.compile(rb'NumberOf(Components|Points|Polys|Verts|Lines|Strips|Cells)\s*=\s*"\s*([+-]?\d+)')
 _MOST_INFLATED = 1032  # times that zlib makes data smaller, at most
@@ -118,7 +118,7 @@ def _write_vtp(path: Path, mesh: WorldMesh, space: Space) -> None:
 def _write_glb(path: Path, mesh: WorldMesh) -> None:
     """Vertices stay RAS mm; the node that holds them stands them up and scales them."""
     scene = trimesh.Scene()
-    scene.add_geometry(mesh.to_trimesh(), node_name="RAS mm", transform=_GLTF_FROM_RAS_MM)
+    scene.add_geometry(mesh.to_trimesh(), node_name="RAS mm", transform=GLTF_FROM_RAS_MM)
     scene.export(str(path))
 
 
@@ -157,7 +157,7 @@ def _as_stored(path: Path) -> WorldMesh:
         if size_m > _MOST_GLTF_M:
             hint = "export it in metres with +y up, or as .ply"
             raise FileError(str(path), f"{size_m:.4g} m: in mm?", "metres, as glTF has them", hint)
-        loaded.apply_transform(np.linalg.inv(_GLTF_FROM_RAS_MM))
+        loaded.apply_transform(np.linalg.inv(GLTF_FROM_RAS_MM))
     return WorldMesh(in_space(np.asarray(loaded.vertices), space_of(path)), np.asarray(loaded.faces))
 
 

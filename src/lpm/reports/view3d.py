@@ -63,6 +63,7 @@ class Part:
         opacity: 1 for solid.
         shown: Whether it is visible from the start.
         frames: (n, 3) each: where the points are as it moves, in order; empty for what rests.
+        ends: (n, 3) each: where the points are at the ends of the view's sliders, in order; empty for what rests.
     """
 
     name: str
@@ -73,6 +74,24 @@ class Part:
     opacity: float = 1.0
     shown: bool = True
     frames: Sequence[Floats] = ()
+    ends: Sequence[Floats] = ()
+
+
+@dataclass(frozen=True)
+class ViewSlider:
+    """A slider that moves parts along straight lines; several add up.
+
+    Args:
+        name: Name of what it changes, with its unit.
+        rest: Its value where nothing moves.
+        ends: Its lowest and highest value, or the one of them that there is beside `rest`.
+        plays: Whether a button lets it go there and back.
+    """
+
+    name: str
+    rest: float
+    ends: Sequence[float]
+    plays: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +106,7 @@ class View3D:
         still: A .png of the same for browsers that show no 3D.
         frames: Names of the frames through which parts move: shown beside a slider.
         swings: Whether playing goes there and back; else from the last frame to the first.
+        sliders: That move parts.
     """
 
     parts: Sequence[Part]
@@ -96,6 +116,7 @@ class View3D:
     still: Path | None = None
     frames: Sequence[str] = ()
     swings: bool = True
+    sliders: Sequence[ViewSlider] = ()
 
 
 def light(mesh: WorldMesh) -> WorldMesh:
@@ -141,7 +162,8 @@ def write_view(view: View3D, number: int, still: str = "") -> str:
     return (
         f'<figure class="view3d"><div class="stage">{sides}{scale}<p class="no3d">{_NO_SCRIPT}</p>'
         f'<img class="still"{source} alt="{escape(view.caption)}"></div>'
-        f'<div class="controls">{_toggles(view)}{_choice(view)}{_player(view)}{_buttons()}</div>{legends}'
+        f'<div class="controls">{_toggles(view)}{_choice(view)}{_player(view)}{_buttons()}</div>'
+        f"{_sliders(view)}{legends}"
         f"<figcaption><b>Figure {number}.</b> {escape(view.caption)} <span class='hint'>{_HINT}</span></figcaption>"
         f'<script type="application/json">{data}</script></figure>'
     )
@@ -186,6 +208,22 @@ def _player(view: View3D) -> str:
     )
 
 
+def _sliders(view: View3D) -> str:
+    """A slider each, with its value, and a button that lets all rest."""
+    if not view.sliders:
+        return ""
+    rows = "".join(_slider(index, slider) for index, slider in enumerate(view.sliders))
+    return f'<div class="sliders">{rows}<button type="button" class="rest">rest</button></div>'
+
+
+def _slider(index: int, slider: ViewSlider) -> str:
+    low, high = min(slider.rest, *slider.ends), max(slider.rest, *slider.ends)
+    play = '<button type="button" class="breathe" aria-pressed="false">play</button>' if slider.plays else ""
+    ends = f'min="{low:.6g}" max="{high:.6g}" step="any" value="{slider.rest:.6g}"'
+    shown = f'<input type="range" data-slider="{index}" {ends}><output></output>'
+    return f"<label><span>{escape(slider.name)}</span>{shown}{play}</label>"
+
+
 def _buttons() -> str:
     views = "".join(f'<button type="button" data-view="{name}">{name}</button>' for name in _VIEWS)
     return f'<div class="buttons">{views}<button type="button" class="save">save picture</button></div>'
@@ -208,7 +246,10 @@ def _data(view: View3D) -> dict[str, Any]:
         raise InputError("3D view", "no parts", "at least one")
     if any(len(part.frames) not in (0, len(view.frames)) for part in view.parts):
         raise InputError("3D view", "parts with other numbers of frames", f"{len(view.frames)}, as the view has")
-    points = np.concatenate([each for part in view.parts for each in (part.points, *part.frames)])
+    n_ends = sum(len(slider.ends) for slider in view.sliders)
+    if any(len(part.ends) not in (0, n_ends) for part in view.parts):
+        raise InputError("3D view", "parts with other numbers of ends", f"{n_ends}, as the sliders have")
+    points = np.concatenate([each for part in view.parts for each in (part.points, *part.frames, *part.ends)])
     middle = (points.min(axis=0) + points.max(axis=0)) / 2.0
     return {
         "label": f"3D view of {', '.join(part.name for part in view.parts)}",
@@ -216,6 +257,7 @@ def _data(view: View3D) -> dict[str, Any]:
         "sized": view.sized,
         "frames": list(view.frames),
         "swings": view.swings,
+        "sliders": [{"rest": each.rest, "ends": list(each.ends)} for each in view.sliders],
         "colorings": [{"name": each.name, "colors": each.stops} for each in view.colorings],
         "parts": [_part(part, middle, view.colorings) for part in view.parts],
     }
@@ -223,11 +265,12 @@ def _data(view: View3D) -> dict[str, Any]:
 
 def _part(part: Part, middle: Floats, colorings: Sequence[Coloring]) -> dict[str, Any]:
     """Positions in 65,535 steps of the part's box: some thousandths of a millimetre."""
-    centered, moved = part.points - middle, [frame - middle for frame in part.frames]
+    centered, moved = part.points - middle, [frame - middle for frame in (*part.frames, *part.ends)]
     whole = np.concatenate([centered, *moved])
     low = whole.min(axis=0)
     step = np.maximum(np.ptp(whole, axis=0) / _STEPS, 1e-9)
     kind = np.dtype("<u2" if len(part.points) <= _STEPS else "<u4")
+    texts = [_text(np.rint((each - low) / step).astype("<u2")) for each in moved]
     return {
         "name": part.name,
         "color": part.color,
@@ -236,7 +279,8 @@ def _part(part: Part, middle: Floats, colorings: Sequence[Coloring]) -> dict[str
         "low": low.tolist(),
         "step": step.tolist(),
         "positions": _text(np.rint((centered - low) / step).astype("<u2")),
-        "frames": [_text(np.rint((frame - low) / step).astype("<u2")) for frame in moved],
+        "frames": texts[: len(part.frames)],
+        "ends": texts[len(part.frames) :],
         "faces": None if part.faces is None else _text(part.faces.astype(kind)),
         "index_bytes": kind.itemsize,
         "values": {each.name: _text(_levels(part, each)) for each in colorings if each.name in part.values},

@@ -6,6 +6,7 @@ const VIEWS = { front: [0, 1, 0], back: [0, -1, 0], "patient's left": [-1, 0, 0]
   above: [0, -0.001, 1], below: [0, 0.001, -1] }; // the front is on top
 const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]];
 const INDICES = { 2: Uint16Array, 4: Uint32Array }; // by bytes
+const BREATH_MS = 4000, BREATH_STEP_MS = 40; // as an adult at rest breathes
 const FRAME_MS = 150; // of a breath that plays: ten frames there and back in three seconds
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -27,6 +28,8 @@ class Part {
     this.geometry = new THREE.BufferGeometry();
     this.geometry.setAttribute("position", new THREE.BufferAttribute(this.places(data.positions), 3));
     this.frames = (data.frames || []).map((frame) => this.places(frame));
+    this.rest = this.geometry.getAttribute("position").array.slice();
+    this.ends = (data.ends || []).map((end) => this.places(end));
     this.object = data.faces ? this.surface() : this.cloud();
     this.object.visible = data.shown;
   }
@@ -37,9 +40,22 @@ class Part {
   }
 
   moveTo(frame) {
-    if (!this.frames.length) return;
+    if (this.frames.length) this.place(this.frames[frame]);
+  }
+
+  slide(weights) {
+    if (!this.ends.length) return;
+    const moved = this.rest.slice();
+    weights.forEach((weight, number) => {
+      const end = this.ends[number];
+      if (weight) for (let i = 0; i < moved.length; i++) moved[i] += weight * (end[i] - this.rest[i]);
+    });
+    this.place(moved);
+  }
+
+  place(points) {
     const positions = this.geometry.getAttribute("position");
-    positions.array.set(this.frames[frame]);
+    positions.array.set(points);
     positions.needsUpdate = true;
     if (this.data.faces) this.geometry.computeVertexNormals();
     this.geometry.computeBoundingSphere();
@@ -123,6 +139,7 @@ class View3D {
       button.addEventListener("click", () => this.look(button.dataset.view));
     for (const button of find("button.save")) button.addEventListener("click", () => this.save());
     if (this.data.frames.length) this.bindPlayer();
+    if (this.data.sliders.length) this.bindSliders();
     window.addEventListener("beforeprint", () => this.still());
     if (this.data.colorings.length) this.colorBy(find("select")[0].value);
   }
@@ -134,6 +151,42 @@ class View3D {
     this.slider.addEventListener("input", () => this.show(Number(this.slider.value)));
     this.playButton.addEventListener("click", () => (this.timer ? this.pause() : this.play()));
     this.show(0);
+  }
+
+  bindSliders() {
+    this.sliders = [...this.figure.querySelectorAll("input[data-slider]")];
+    for (const input of this.sliders) input.addEventListener("input", () => this.slide());
+    this.figure.querySelector("button.rest").addEventListener("click", () => {
+      this.data.sliders.forEach((slider, number) => { this.sliders[number].value = slider.rest; });
+      this.slide();
+    });
+    for (const button of this.figure.querySelectorAll("button.breathe"))
+      button.addEventListener("click", () => this.breathe(button));
+    this.slide();
+  }
+
+  slide() {
+    const weights = this.data.sliders.flatMap((slider, number) => {
+      const value = Number(this.sliders[number].value);
+      this.sliders[number].parentElement.querySelector("output").textContent = String(Number(value.toPrecision(4)));
+      return slider.ends.map((end) => Math.max(0, (value - slider.rest) / (end - slider.rest)));
+    });
+    for (const part of this.parts) part.slide(weights);
+    this.draw();
+  }
+
+  breathe(button) {
+    const input = button.parentElement.querySelector("input"), started = performance.now();
+    const slider = this.data.sliders[input.dataset.slider];
+    const plays = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(plays));
+    button.textContent = plays ? "pause" : "play";
+    window.clearInterval(this.breath);
+    if (plays) this.breath = window.setInterval(() => {
+      const share = (1 - Math.cos((performance.now() - started) * 2 * Math.PI / BREATH_MS)) / 2;
+      input.value = slider.rest + share * (slider.ends[0] - slider.rest);
+      this.slide();
+    }, BREATH_STEP_MS);
   }
 
   show(frame) {
