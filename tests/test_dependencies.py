@@ -57,7 +57,7 @@ EXTRAS = {extra: {name_of(each) for each in needs} for extra, needs in PROJECT["
 
 def own_modules() -> set[str]:
     ours = {path.stem for folder in ("tests", "benchmarks", "slicer") for path in (ROOT / folder).rglob("*.py")}
-    return {"lpm", "lpmlib", "slicer", "qt"} | {name.lower().replace("_", "-") for name in ours}
+    return {"lpm", "lpmlib", "slicer", "qt", "ctk"} | {name.lower().replace("_", "-") for name in ours}
 
 
 def imported(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import ctk
 import numpy as np
 import qt
 import vtk
@@ -16,10 +17,10 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
 
 import slicer
-from LPMLib import commands, environment, results
+from LPMLib import commands, environment, morphs, results
 from LPMLib.running import Running
 
 KINDS = {
@@ -59,6 +60,7 @@ class LPMWidget(ScriptedLoadableModuleWidget):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = LPMLogic(said=self._say)
+        self.sliders: list = []
         self.timer = qt.QTimer()
         self.timer.setInterval(_POLL_MS)
         self.timer.connect("timeout()", self._poll)
@@ -68,6 +70,8 @@ class LPMWidget(ScriptedLoadableModuleWidget):
             (self.ui.segmentButton, self._segment),
             (self.ui.fitButton, self._fit),
             (self.ui.fitXrayButton, self._fit_xray),
+            (self.ui.slidersButton, self._sliders),
+            (self.ui.restButton, self._rest),
             (self.ui.stopButton, self._stop),
         ):
             button.connect("clicked(bool)", lambda _checked, act=action: self._try(act))
@@ -103,6 +107,8 @@ class LPMWidget(ScriptedLoadableModuleWidget):
         self.ui.setupButton.enabled = not busy
         self.ui.stopButton.enabled = busy
         self.ui.sigmaCheck.enabled = self.logic.has_sigma
+        self.ui.slidersButton.enabled = not busy
+        self.ui.restButton.enabled = bool(self.sliders)
 
     def _say(self, line: str) -> None:
         self.ui.log.appendPlainText(line)
@@ -138,6 +144,29 @@ class LPMWidget(ScriptedLoadableModuleWidget):
         )
         self.logic.fit_xray(self._command(), pictures, self._options)
 
+    def _sliders(self) -> None:
+        self.logic.make_sliders(self._command(), self._show_sliders, self.ui.modelEdit.text.strip())
+
+    def _show_sliders(self, moving: morphs.Morphs) -> None:
+        layout = self.ui.slidersPanel.layout()
+        for slider in self.sliders:
+            layout.removeRow(slider)
+        self.sliders = []
+        for each in moving.sliders:
+            slider = ctk.ctkSliderWidget()
+            slider.minimum, slider.maximum, slider.value = each.low, each.high, each.rest
+            slider.singleStep = (each.high - each.low) / 100.0
+            slider.connect("valueChanged(double)", lambda _value: self._slide())
+            layout.addRow(each.name, slider)
+            self.sliders.append(slider)
+
+    def _slide(self) -> None:
+        self.logic.move([slider.value for slider in self.sliders])
+
+    def _rest(self) -> None:
+        for slider, each in zip(self.sliders, self.logic.moving.sliders):
+            slider.value = each.rest
+
     def _stop(self) -> None:
         self.logic.stop()
 
@@ -157,6 +186,8 @@ class LPMLogic(ScriptedLoadableModuleLogic):
         self._then: Callable[[], None] = lambda: None
         self._fit_folder: Path | None = None
         self._models: dict = {}
+        self._moving_models: dict = {}
+        self.moving: morphs.Morphs | None = None
         self._environment = environment.outside_slicer(slicer.util.startupEnvironment())
 
     @property
@@ -260,6 +291,49 @@ class LPMLogic(ScriptedLoadableModuleLogic):
         for node in nodes:
             node.GetDisplayNode().SetScalarVisibility(shown)
 
+    def make_sliders(self, lpm: list[str], ready: Callable[[morphs.Morphs], None], model: str = "") -> None:
+        """Begin to make lungs that sliders move: those of the last fit, where its size is known, else the average ones.
+
+        Args:
+            lpm: How `lpm` is called.
+            ready: Called with the sliders once the lungs are shown.
+            model: As in `commands.export_command`.
+        """
+        out, fit = self._folder() / "sliders.glb", self._fit_folder if self.has_sigma else None
+
+        def show() -> None:
+            self.moving = morphs.read_morphs(out)
+            self._show_moving(self.moving)
+            ready(self.moving)
+
+        self._begin([commands.export_command(lpm, fit, out, model)], show)
+
+    def _show_moving(self, moving: morphs.Morphs) -> None:
+        for node in self._moving_models.values():
+            slicer.mrmlScene.RemoveNode(node)
+        self._moving_models = {}
+        for structure, surface in moving.surfaces.items():
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", structure.replace("_", " ") + ", sliders")
+            node.SetAndObservePolyData(_poly_data(surface))
+            node.CreateDefaultDisplayNodes()
+            node.GetDisplayNode().SetColor(*results.COLORS.get(structure, results.OTHER_COLOR))
+            node.GetDisplayNode().SetVisibility2D(True)
+            self._moving_models[structure] = node
+        for node in self._models.values():
+            node.GetDisplayNode().SetVisibility(False)
+        slicer.util.resetThreeDViews()
+
+    def move(self, values: Sequence[float]) -> None:
+        """Move the lungs to a value of each slider."""
+        if self.moving is None:
+            return
+        weights = self.moving.weights(values)
+        for structure, node in self._moving_models.items():
+            points = node.GetPolyData().GetPoints()
+            points.SetData(numpy_to_vtk(self.moving.surfaces[structure].moved(weights), deep=True))
+            points.Modified()
+            node.GetPolyData().Modified()
+
     def _add_sigma(self, structure: str, node) -> np.ndarray:
         points = vtk_to_numpy(node.GetPolyData().GetPoints().GetData())
         sigma = results.sigma_at(self._fit_folder, structure, points)
@@ -340,6 +414,16 @@ class LPMLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def _venv() -> Path:
         return Path(slicer.app.slicerUserSettingsFilePath).parent / "LPM-venv"
+
+
+def _poly_data(surface: morphs.Surface) -> vtk.vtkPolyData:
+    points, faces, data = vtk.vtkPoints(), vtk.vtkCellArray(), vtk.vtkPolyData()
+    points.SetData(numpy_to_vtk(surface.points_mm, deep=True))
+    of_three = np.insert(surface.faces.astype(np.int64), 0, 3, axis=1)
+    faces.ImportLegacyFormat(numpy_to_vtkIdTypeArray(of_three.ravel(), deep=True))
+    data.SetPoints(points)
+    data.SetPolys(faces)
+    return data
 
 
 class LPMTest(ScriptedLoadableModuleTest):

@@ -69,6 +69,12 @@ class Node:
     def AddColumn(self, column: Any) -> None:
         self.columns.append(column)
 
+    def SetAndObservePolyData(self, data: vtkPolyData) -> None:
+        self.data = data
+
+    def CreateDefaultDisplayNodes(self) -> None:
+        pass
+
     def CreateClosedSurfaceRepresentation(self) -> None:
         pass
 
@@ -112,7 +118,8 @@ def load_model(path: str) -> Node:
 def install(monkeypatch: Any, folder: Path) -> list[Node]:
     """Put the stand-in where `import slicer` and `import qt` find it; returns the nodes that are added later."""
     added: list[Node] = []
-    slicer, qt, base = (types.ModuleType(name) for name in ("slicer", "qt", "slicer.ScriptedLoadableModule"))
+    names = ("slicer", "qt", "ctk", "slicer.ScriptedLoadableModule")
+    slicer, qt, ctk, base = (types.ModuleType(name) for name in names)
 
     class Base:
         def __init__(self, *_: object) -> None:
@@ -143,10 +150,10 @@ def install(monkeypatch: Any, folder: Path) -> list[Node]:
         layoutManager=Anything,
         applicationLogic=Anything,
     )
-    slicer.mrmlScene = types.SimpleNamespace(AddNewNodeByClass=add)
+    slicer.mrmlScene = types.SimpleNamespace(AddNewNodeByClass=add, RemoveNode=added.remove)
     slicer.vtkMRMLLayoutNode = types.SimpleNamespace(SlicerLayoutFourUpTableView=1)
     slicer.vtkMRMLDisplayNode = types.SimpleNamespace(UseManualScalarRange=0)
     qt.QSettings = lambda: types.SimpleNamespace(value=settings.get, setValue=settings.__setitem__)
-    for name, module in (("slicer", slicer), ("qt", qt), ("slicer.ScriptedLoadableModule", base)):
+    for name, module in zip(names, (slicer, qt, ctk, base), strict=True):
         monkeypatch.setitem(sys.modules, name, module)
     return added

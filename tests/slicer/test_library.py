@@ -15,7 +15,15 @@ from slicer_folder import MODULE
 
 from lpm.apps.cli import app
 from lpm.fitting.written import Sureness
-from LPMLib.commands import FitOptions, Radiographs, fit_command, fit_xray_command, measure_command, segment_command
+from LPMLib.commands import (
+    FitOptions,
+    Radiographs,
+    export_command,
+    fit_command,
+    fit_xray_command,
+    measure_command,
+    segment_command,
+)
 from LPMLib.environment import SetupError, find_python, outside_slicer, package_beside, script_of, setup_commands
 from LPMLib.results import measures_of, shown_range, sigma_at
 from LPMLib.running import Running
@@ -78,6 +86,7 @@ COMMANDS = [
     *(fit_command([], kind, Path("x"), OUT, FitOptions(complete=True, model="m")) for kind in ("volume", "markups")),
     fit_command([], "segmentation", Path("x.seg.nrrd"), OUT, FitOptions(report=False)),
     fit_xray_command([], Radiographs(Path("pa.png"), Path("lat.png"), 0.4, ap=True), OUT, FitOptions()),
+    export_command([], OUT, Path("sliders.glb"), "model"),
     measure_command([], OUT, Path("measures.json")),
 ]
 

@@ -20,13 +20,17 @@ from slicer_folder import MODULE
 from slicer_stub import FLIP, Node, install
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
+import lpm
 from lpm.files.points import read_points
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import PhantomLungs, to_labels
 from lpm.geometry.surfaces import extract_surface
 from lpm.geometry.volumes import Volume
+from lpm.motion.glb import sliding_glb
+from lpm.motion.sliders import SliderOptions, average_field, sliding_lungs
 from LPMLib.commands import FitOptions, Radiographs
 from LPMLib.environment import SetupError
+from LPMLib.morphs import read_morphs
 
 LUNGS = PhantomLungs(center_mm=(15.0, -70.0, 240.0))  # far from the origin: a turned axis shows
 LPM = [sys.executable, "-m", "lpm.apps.start"]
@@ -103,6 +107,32 @@ def test_a_scan_gets_lungs_over_it_a_table_and_colours(scene: list[Node], module
     logic.show_sigma(False)
     assert right.display.got["SetScalarVisibility"] is False
     assert any("finding the lungs" in line for line in said)
+
+
+def test_sliders_move_lungs(scene: list[Node], module: ModuleType, tmp_path: Path) -> None:
+    model = lpm.load().bundle
+    lungs = sliding_lungs(average_field(model), SliderOptions(600, n_shapes=2, knobs=False))
+    (tmp_path / "sliders.glb").write_bytes(sliding_glb(lungs))
+    moving = read_morphs(tmp_path / "sliders.glb")
+    assert [(each.name, each.low, each.rest, each.high) for each in moving.sliders][1] == (
+        "shape 2, sd",
+        -2.0,
+        0.0,
+        2.0,
+    )
+    logic = module.LPMLogic()
+    logic.moving = moving
+    logic._show_moving(moving)
+    logic.move([0.0, -1.0])
+    for node, (name, rest) in zip(scene, lungs.rest.items(), strict=True):
+        assert node.GetPolyData().GetNumberOfPolys() == len(rest.faces)
+        expected = rest.vertices + 0.5 * lungs.ends[2].moved_mm[name]
+        np.testing.assert_allclose(points_of(node), expected, atol=1e-3)
+    logic._show_moving(moving)
+    assert len(scene) == 2
+    (tmp_path / "x.glb").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"x\.glb is no \.glb"):
+        read_morphs(tmp_path / "x.glb")
 
 
 @pytest.mark.slow

@@ -112,6 +112,18 @@ def fit_xray_command(lpm: Sequence[str], pictures: Radiographs, out: Path, optio
     return [*lpm, "fit", "xray", *pictures.arguments(), "--out", str(out), *options.arguments("xray")]
 
 
+def export_command(lpm: Sequence[str], fit: Path | None, out: Path, model: str = "") -> list[str]:
+    """From a fit, or the average lungs, to lungs with sliders.
+
+    Args:
+        lpm: How `lpm` is called.
+        fit: Folder of a fit; None for the average lungs.
+        out: A .glb.
+        model: A folder or hf:owner/repository; empty for the bundled model.
+    """
+    return [*lpm, "export", *([model] if model else []), "--glb", str(out), *(["--fit", str(fit)] if fit else [])]
+
+
 def measure_command(lpm: Sequence[str], fit: Path, out: Path) -> list[str]:
     """From a fit to its measures, as JSON."""
     return [*lpm, "measure", str(fit), "--json", str(out)]

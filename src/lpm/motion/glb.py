@@ -31,7 +31,11 @@ def sliding_glb(lungs: SlidingLungs) -> bytes:
     arrays, ends = GlbArrays(), lungs.ends
     primitives = [_primitive(arrays, lungs, name, number) for number, name in enumerate(lungs.rest)]
     names = [end.name for end in ends]
-    whole = {"primitives": primitives, "weights": [0.0] * len(ends), "extras": {"targetNames": names}}
+    whole = {
+        "primitives": primitives,
+        "weights": [0.0] * len(ends),
+        "extras": {"targetNames": names, "sliders": _sliders(lungs)},
+    }
     node = {"mesh": 0, "name": "lungs", "matrix": GLTF_FROM_RAS_MM.T.ravel().tolist()}
     materials = [{**matt(_COLOURS.get(name, _OTHER)), "name": name} for name in lungs.rest]
     scene = {
@@ -43,6 +47,14 @@ def sliding_glb(lungs: SlidingLungs) -> bytes:
         "animations": [_animation(arrays, names, end) for end in ends if end.name.startswith(_BREATH)],
     }
     return arrays.packed({key: part for key, part in scene.items() if part != []})
+
+
+def _sliders(lungs: SlidingLungs) -> list[dict[str, Any]]:
+    """What each slider is called, and its values at rest and at its ends, for programs that show them."""
+    return [
+        {"name": each.name, "rest": each.rest, "ends": [{"target": end.name, "at": end.at} for end in each.ends]}
+        for each in lungs.sliders
+    ]
 
 
 def _primitive(arrays: GlbArrays, lungs: SlidingLungs, name: str, number: int) -> dict[str, Any]:
