@@ -293,14 +293,14 @@ def load(source: str | Path = BUNDLED) -> LungModel:
     """Load a model: the one that comes with the package, one that `lpm train` wrote, or one from the Hugging Face Hub.
 
     Args:
-        source: Folder with `bundle.json` and `weights.safetensors`, or ``hf:owner/repository`` (extra ``hub``);
-            default the bundled `lungs-v1` (docs/model-card.md).
+        source: Folder with `bundle.json` and `weights.safetensors`, or ``hf:owner/repository@revision#digest``
+            (extra ``hub``; the last two may be left out); default the bundled `lungs-v1` (docs/model-card.md).
 
     Returns:
         The model; its lungs are in RAS mm.
 
     Raises:
-        FileError: A file is missing or damaged.
+        FileError: A file is missing or damaged, or has another digest.
         MissingExtraError: A repository was asked for, and huggingface_hub is not installed.
         SchemaError: Written by a newer version.
     """

@@ -37,7 +37,9 @@ def test_a_repository_is_a_model(cache: Path) -> None:
     assert cache in fetch_repository("hf:someone/lungs@main").parents
 
 
-@pytest.mark.parametrize("name", ["hf:lungs", "hf:a/b/c", "hf:/lungs", "hf:someone/"])
+@pytest.mark.parametrize(
+    "name", ["hf:lungs", "hf:a/b/c", "hf:/lungs", "hf:someone/", "hf:a/b@", "hf:a/b#12", "hf:a/b@x#" + 16 * "g"]
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="hf:owner/repository"):
         lpm.load(name)

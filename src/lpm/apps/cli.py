@@ -30,6 +30,7 @@ from lpm.apps.verbs.motion.map_points import map_points
 from lpm.apps.verbs.motion.train_breath import train_breath
 from lpm.apps.verbs.partition import partition
 from lpm.apps.verbs.prepare import prepare
+from lpm.apps.verbs.publish import publish
 from lpm.apps.verbs.segment import segment
 from lpm.apps.verbs.train import train
 from lpm.apps.verbs.view import view
@@ -63,6 +64,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "generate": generate,
     "view": view,
     "export": export,
+    "publish": publish,
     "xray": xray,
     "evaluate-xray": evaluate_xray,
     "evaluate": evaluate,
