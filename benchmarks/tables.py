@@ -14,8 +14,10 @@ from joint_tables import golden, joint
 from lpm.apps.viewer.debounce import REST_S
 from lpm.evaluation.tables import markdown
 from lpm.files.atomic import write_text
+from marked import write_section
 from population_tables import population
 from preparation_tables import prepare, segmentation, throughput
+from results import summary
 from rival_tables import deepsdf, pyssam
 from structure_tables import does_it_help, lobes
 from xray_tables import xray, xray_field, xray_real
@@ -33,6 +35,8 @@ def write_page(work: Path, page: Path) -> None:
         for name, title, section in SECTIONS
     ]
     write_text(page, "\n\n".join([INTRODUCTION, *parts]) + "\n")
+    if (page.parent / "results.md").is_file():  # its summary keeps step
+        write_section(page.parent / "results.md", "results", summary(page.read_text(encoding="utf-8")))
 
 
 def _body(path: Path, section: Callable[[Json], str], before: str) -> str:
