@@ -83,5 +83,5 @@ _READERS = {".json": _of_json, ".csv": _of_csv, ".html": _of_page, ".dcm": _of_d
 
 
 def differing(found: dict[str, str], wanted: dict[str, str], but: Sequence[str] = ()) -> list[str]:
-    """Files that are not as they should be: of another content, or too many."""
-    return [name for name, value in found.items() if wanted.get(name) != value and Path(name).name not in but]
+    """Files that are not as they should be: of another content, or too many; but those of some names, or folders."""
+    return [name for name, value in found.items() if wanted.get(name) != value and not set(Path(name).parts) & set(but)]

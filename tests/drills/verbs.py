@@ -17,7 +17,7 @@ class Verb:
         name: Name in the table.
         command: Arguments; OUT stands for what it writes.
         again: What goes on after a kill; the same command with this added.
-        growing: Names of files that are whole at any time, and complete at the end.
+        growing: Names of files that are whole at any time, and complete at the end; or of folders of such files.
         replaces: Whether an earlier result gives way; it is drilled with one in place, too.
         workers: Worker processes.
     """
@@ -66,7 +66,13 @@ VERBS = (
         "--resume",
         ("checkpoint.safetensors", "epochs.csv"),
     ),
-    Verb("train, atlas, --jobs 2", "train cohort --config atlas.toml --jobs 2 --out OUT", workers=2),
+    Verb(
+        "train, atlas, --jobs 2",
+        "train cohort --config atlas.toml --jobs 2 --out OUT",
+        "--resume",
+        ("registration",),
+        workers=2,
+    ),
     Verb("generate", "generate --n 3 --labels-mm 8 --no-report --out OUT"),
     Verb("generate, --jobs 2", "generate --n 10 --labels-mm 8 --no-report --out OUT --jobs 2", workers=2),
     Verb("evaluate", "evaluate model cohort --out OUT --points 200 --baselines mean --prior-only", replaces=True),
