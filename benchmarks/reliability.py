@@ -26,7 +26,7 @@ def write_drills(data: Json) -> None:
     outcomes, disks = data["outcomes"], data["disks"]
     kills = [one for one in outcomes if _kind(one) in _DRILLS[:3]]
     drilled = len({one["verb"] for one in outcomes})
-    verbs = "all commands that write" if drilled == data["n_verbs"] else f"{drilled} of {data['n_verbs']} commands"
+    verbs = f"{drilled} commands" if drilled == data["n_verbs"] else f"{drilled} of {data['n_verbs']} commands"
     rows = [(f"{len(kills)} kills over {verbs}: {words}", "0", *_met(kills, what)) for what, words in _ENDS.items()]
     others = [one for one in outcomes if one not in kills]
     rows.append((f"{len(others)} other drills: neither as undisturbed nor an error in words", "0", *_met(others, "")))
