@@ -44,9 +44,10 @@ drills: setup    ## Stop every command that writes KILLS times in all, fill disk
 	$(PYTEST) -m drill tests/drills
 	$(BIN)/python tests/drills/campaign.py --kills $(KILLS)
 
-lint: setup      ## ruff and mypy.
+lint: setup      ## ruff, codespell and mypy.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 docs: setup      ## Build the documentation into runs/site; every warning is an error.

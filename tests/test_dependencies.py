@@ -26,6 +26,7 @@ CALLED = {  # what the package is called where its module is called otherwise
     "vtkmodules": "pyvista",
 }
 NOT_IMPORTED = {  # used in another way
+    "codespell": "make lint",
     "furo": "the theme that docs/conf.py names",
     "lungmask": "by the segmenter, its modules in a loop",
     "mypy": "make lint",
