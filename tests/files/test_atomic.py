@@ -100,7 +100,7 @@ def test_a_folder_that_others_remove_meanwhile_does_not_come_back_in_part(tmp_pa
             shutil.rmtree(temporary)
             write_text(temporary / "last.txt", "2")
 
-    with pytest.raises(FileError, match=r"fit: cannot be written \(it was removed while it was written\)"):
+    with pytest.raises(FileError, match=r"cannot be written \(its folder was removed while it was written\)"):
         write()
     assert list(tmp_path.iterdir()) == []
 

@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise FileError(str(path), "is no regular file", "the name of a file, new or to be replaced")
     temporary = temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         _remove_stale_once(path.parent)
         yield temporary
         _sync(temporary)
@@ -58,10 +58,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = path.resolve()  # "." has no name, and a link stays one: the folder that it names is replaced
     temporary = temporary_beside(path)
     try:
-        temporary.mkdir(parents=True)
+        _make(path.parent)
+        temporary.mkdir()
         _remove_stale_once(path.parent)
-        with _kept(temporary):
-            yield temporary
+        yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
@@ -74,23 +74,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
-@contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """Check that a folder is still the same at the end: one that others removed comes back with what was written last.
+def _make(folder: Path) -> None:
+    """Create a folder, but not within a temporary one that others removed: a part of that would come back.
 
     Raises:
-        OSError: It was removed.
+        OSError: One was removed, or the disk refuses.
     """
-    if not hasattr(os, "O_DIRECTORY"):  # Windows removes no folder in which a file is open
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # while it is open, no other gets its number
-    try:
-        yield
-        if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), folder.stat()):
-            raise OSError("it was removed while it was written")
-    finally:
-        os.close(descriptor)
+    if any(is_temporary(each.name) and not each.is_dir() for each in (folder, *folder.parents)):
+        raise OSError("its folder was removed while it was written")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 @cache
