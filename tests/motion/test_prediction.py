@@ -14,10 +14,13 @@ from lpm.errors import FileError, InputError
 from lpm.fitting.corresponding import corresponding
 from lpm.fitting.discrepancy.residual import ResidualConfig, ResidualField
 from lpm.fitting.fitted_field import FittedField
+from lpm.fitting.partition.parts import atlas_of
 from lpm.fitting.pose import Pose
 from lpm.geometry.frames import Floats
+from lpm.geometry.grids import grid_nodes
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.bundle import ModelBundle
+from lpm.model.partition import Partition, StructureParts, template_box
 from lpm.motion import breath as motion_of_breath
 from lpm.motion import prediction
 from lpm.motion.prediction import BreathModel, Pair, learn_breath, predict_breath, read_breath_model
@@ -69,6 +72,30 @@ def test_lungs_grow_as_those_did_that_were_learned_from(tiny_atlas: ModelBundle,
     assert np.abs(tops).max() < 5.0  # the tops rest, whatever the scans' shift
     assert [region.structure for region in found.breath.regions()] == ["left_lung"] * 3 + ["right_lung"] * 3
     assert all(low < end[name].volume_ml < high for name, (low, high) in found.volume_95_ml.items())
+
+
+def divided(model: ModelBundle) -> ModelBundle:
+    """The model, whose left lung has a lower and an upper part, apart at the middle of its template's height."""
+    box = template_box(atlas_of(model, "test"), 0)
+    low, high = (float(each[2]) for each in (box.lower, box.upper))
+    height = torch.linspace(low, high, 33).expand(3, 3, 33) - 0.5 * (low + high)
+    parts = StructureParts(("lower", "upper"), 0, torch.stack([height.clamp(min=0.0), -height.clamp(max=0.0)]), box)
+    return replace(model, partition=Partition({"left_lung": parts}))
+
+
+def test_parts_grow_as_the_motion_says_within_them(tiny_atlas: ModelBundle, breath: BreathModel) -> None:
+    model = divided(tiny_atlas)
+    assert predict_breath(field(tiny_atlas, 1.0), breath).breath.parts() == []
+    found = predict_breath(field(model, 1.0), replace(breath, model=model.digest)).breath
+    lower, upper = found.parts()
+    assert [(each.structure, each.name) for each in (lower, upper)] == [("left_lung", "lower"), ("left_lung", "upper")]
+    height, own = grid_nodes(found.field.grid)[..., 2], found.field.structure == 1
+    box = template_box(atlas_of(model, "test"), 0)
+    middle = 0.5 * float(box.lower[2] + box.upper[2]) * model.manifest.scale_mm + 11.0  # the pose lifts by 11 mm
+    for part, inside in ((lower, own & (height < middle)), (upper, own & (height > middle))):
+        assert part.growth == pytest.approx(found.field.volume_change[inside].mean(), rel=1e-3)
+        assert part.along_mm[2] == pytest.approx(found.field.displacement_mm[inside][:, 2].mean(), abs=0.1)
+    assert lower.beside_apices_mm > 2.0 * upper.beside_apices_mm  # what is stretched about its top moves most below
 
 
 def test_the_uncertainty_is_that_of_left_out_pairs(tiny_atlas: ModelBundle) -> None:

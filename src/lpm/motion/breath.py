@@ -34,11 +34,13 @@ class Breath:
         motion: From expiration to inspiration.
         expiration: Meshes in expiration by structure, RAS mm.
         inspiration: The same triangles in inspiration.
+        source: Fit of the first state, whose model may know of parts.
     """
 
     motion: Motion | SmoothMotion
     expiration: Mapping[str, WorldMesh]
     inspiration: Mapping[str, WorldMesh]
+    source: FittedField
 
     def at(self, share: float) -> dict[str, WorldMesh]:
         """Lungs on the way, by structure, RAS mm: every vertex moves evenly along a straight line.
@@ -89,15 +91,15 @@ class Breath:
 
     def parts(self) -> list[Region]:
         """Parts of each lung, such as lobes: how far they move, and grow; none where the model was taught no parts."""
-        if not isinstance(self.motion, Motion) or self.motion.source.model.partition is None:
+        if self.source.model.partition is None:
             return []
-        field, source, found = self.field, self.motion.source, []
+        field, model, found = self.field, self.source.model, []
         nodes = grid_nodes(field.grid)
-        for index, (name, parts) in enumerate(part_names(source.model, list(self.expiration)).items(), start=1):
+        for index, (name, parts) in enumerate(part_names(model, list(self.expiration)).items(), start=1):
             own = field.structure == index
-            if len(parts) < 2 or not own.any():
+            if len(parts) < 2:
                 continue
-            which = beyond_parts_mm(source.model, source, name, nodes[own]).argmin(axis=1)
+            which = beyond_parts_mm(model, self.source, name, nodes[own]).argmin(axis=1)
             moved, growth = field.displacement_mm[own], field.volume_change[own]
             found += [
                 _region(name, part, moved[which == n], growth[which == n], self._rest_mm)
@@ -197,11 +199,16 @@ def breathe(expiration: FittedField, inspiration: FittedField) -> Breath:
     motion = Motion.between(expiration, inspiration)
     start = {name: mesh for name, mesh in corresponding(expiration, _FACES).meshes.items() if name in motion.smooth}
     end = {name: WorldMesh(motion.carried(mesh.vertices, name), mesh.faces) for name, mesh in start.items()}
-    before, after = (sum(mesh.volume_ml for mesh in meshes.values()) for meshes in (start, end))
+    before, after = volume_of(start), volume_of(end)
     if before >= after:
         given = f"expiration of {before:.0f} ml and inspiration of {after:.0f} ml"
         raise InputError("breathe", given, "an inspiration that is larger", "exchange the two fits")
-    return Breath(motion, start, end)
+    return Breath(motion, start, end, expiration)
+
+
+def volume_of(lungs: Mapping[str, WorldMesh]) -> float:
+    """Volume of all structures together, ml."""
+    return float(sum(mesh.volume_ml for mesh in lungs.values()))
 
 
 def _check_apart(expiration: FittedField, inspiration: FittedField) -> None:

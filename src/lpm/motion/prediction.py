@@ -23,8 +23,9 @@ from lpm.fitting.fitted_field import FittedField
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
+from lpm.geometry.thickness import vertex_normals
 from lpm.model.bundle import ModelBundle
-from lpm.motion.breath import Breath, breathe
+from lpm.motion.breath import Breath, breathe, volume_of
 from lpm.motion.carrying import SmoothMotion
 from lpm.motion.smooth import USUAL, Basis, SmoothDisplacement
 from lpm.population.attributes import attributes_of
@@ -118,7 +119,7 @@ class Pair:
     @property
     def growth(self) -> float:
         """By which factor the volume grows."""
-        return _total(self.inspiration) / _total(self.expiration)
+        return volume_of(self.inspiration) / volume_of(self.expiration)
 
     @property
     def displacement_mm(self) -> dict[str, Floats]:
@@ -161,14 +162,16 @@ def _mean_of(model: ModelBundle, pairs: Sequence[Pair]) -> BreathModel:
 def _left_out(model: ModelBundle, pairs: Sequence[Pair], index: int) -> tuple[dict[str, Floats], float]:
     """How far the others' prediction of a pair is off: by structure (v,) along normals, and the share of the volume."""
     others, pair = _mean_of(model, [*pairs[:index], *pairs[index + 1 :]]), pairs[index]
-    smooth = predicted_motion(model, others, pair.expiration, _total(pair.inspiration))
+    smooth = predicted_motion(model, others, pair.expiration, volume_of(pair.inspiration))
     found = {name: smooth[name](mesh.vertices) for name, mesh in pair.expiration.items()}
     off = {name: pair.inspiration[name].vertices - found[name] for name in found}
     shift, root = np.concatenate(list(off.values())).mean(axis=0), np.sqrt(abs(np.log(pair.growth)))
-    along = {name: np.einsum("ij,ij->i", each - shift, _normals(pair.inspiration[name])) for name, each in off.items()}
+    along = {
+        name: np.einsum("ij,ij->i", each - shift, vertex_normals(pair.inspiration[name])) for name, each in off.items()
+    }
     volumes = {name: WorldMesh(found[name], mesh.faces).volume_ml for name, mesh in pair.expiration.items()}
     last = list(found)[-1]
-    share = volumes[last] / sum(volumes.values()) - pair.inspiration[last].volume_ml / _total(pair.inspiration)
+    share = volumes[last] / sum(volumes.values()) - pair.inspiration[last].volume_ml / volume_of(pair.inspiration)
     return {name: each / root for name, each in along.items()}, share
 
 
@@ -202,7 +205,7 @@ def predicted_motion(
 
 def _shared_out(model: ModelBundle, lungs: Mapping[str, WorldMesh], total_ml: float) -> dict[str, float]:
     """Volumes of the lungs: shares as before, a part of the way towards the training subjects' mean."""
-    shares = {name: mesh.volume_ml / _total(lungs) for name, mesh in lungs.items()}
+    shares = {name: mesh.volume_ml / volume_of(lungs) for name, mesh in lungs.items()}
     name, pair = _SHARES
     attributes = attributes_of(model)
     if set(lungs) == set(pair) and name in attributes.names:
@@ -241,18 +244,6 @@ def _among_neighbours(model: ModelBundle, name: str, values: Floats) -> Floats:
     return np.asarray(np.maximum(mean + functions @ weights, low))
 
 
-def _normals(mesh: WorldMesh) -> Floats:
-    """(v, 3) unit normals of vertices, outward."""
-    found = np.zeros_like(mesh.vertices)
-    for corner in mesh.faces.T:
-        np.add.at(found, corner, mesh.face_normals * mesh.face_areas[:, None])
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.finfo(float).tiny))
-
-
-def _total(lungs: Mapping[str, WorldMesh]) -> float:
-    return float(sum(mesh.volume_ml for mesh in lungs.values()))
-
-
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class PredictedBreath:
@@ -288,7 +279,7 @@ def predict_breath(field: FittedField, breath: BreathModel, total_ml: float | No
     if unknown := [name for name in field.structures if name not in breath.displacement_mm]:
         raise InputError("breath model", f"knows no {', '.join(unknown)}", f"{', '.join(breath.displacement_mm)}")
     lungs = corresponding(field, _FACES).meshes
-    before, usual = _total(lungs), float(np.exp(np.log(breath.growth).mean()))
+    before, usual = volume_of(lungs), float(np.exp(np.log(breath.growth).mean()))
     after = before * usual if total_ml is None else total_ml
     if not 0 < after < np.inf or after == before:
         raise InputError("breath", f"{after:g} ml", f"another volume than the fit's {before:.0f} ml, above 0")
@@ -308,4 +299,4 @@ def predict_breath(field: FittedField, breath: BreathModel, total_ml: float | No
     half = float(stdtrit(len(breath.growth) - 1, 0.975)) * breath.share_sd * after
     volumes = {name: (mesh.volume_ml - half, mesh.volume_ml + half) for name, mesh in end.items()}
     sd = {name: root * breath.sd_mm[name] for name in end}
-    return PredictedBreath(Breath(SmoothMotion(smooth), lungs, end), sd, volumes, tuple(notes))
+    return PredictedBreath(Breath(SmoothMotion(smooth), lungs, end, field), sd, volumes, tuple(notes))

@@ -15,7 +15,7 @@ from lpm.fitting.corresponding import corresponding
 from lpm.fitting.fitted_field import FittedField
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
-from lpm.motion.breath import Breath
+from lpm.motion.breath import Breath, volume_of
 from lpm.motion.carrying import Motion
 from lpm.motion.smooth import SmoothDisplacement
 
@@ -136,7 +136,7 @@ def breathe_series(fields: Sequence[FittedField], times: Times) -> Series:
         InputError: Fits that do not belong together, or of other structures.
     """
     meshes = [corresponding(field, _FACES).meshes for field in fields]
-    volumes = [sum(mesh.volume_ml for mesh in lungs.values()) for lungs in meshes]
+    volumes = [volume_of(lungs) for lungs in meshes]
     smallest, largest = int(np.argmin(volumes)), int(np.argmax(volumes))
     found = [Motion.between(fields[smallest], field) for index, field in enumerate(fields) if index != smallest]
     names = list(found[0].smooth)
@@ -150,7 +150,7 @@ def breathe_series(fields: Sequence[FittedField], times: Times) -> Series:
         {name: WorldMesh(motion.carried(mesh.vertices, name), mesh.faces) for name, mesh in start.items()}
         for motion in motions
     ]
-    breath = Breath(motions[largest], states[smallest], states[largest])
+    breath = Breath(motions[largest], states[smallest], states[largest], fields[smallest])
     return Series(times, states, breath, _notes(volumes, smallest, largest))
 
 

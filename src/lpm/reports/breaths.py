@@ -16,7 +16,7 @@ from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
-from lpm.motion.breath import Breath, Region
+from lpm.motion.breath import Breath, Region, volume_of
 from lpm.reports.document import Cell, Figure, Notes, Section, Table, Text, write_report
 from lpm.reports.scenes import FRONTAL, Layer, solid, structure_color, window_of
 from lpm.reports.stills import draw_frame, draw_still
@@ -108,7 +108,7 @@ def notes_of(phases: Sequence[Meshes], regions: Sequence[Region]) -> list[str]:
         phases: Lungs from the smallest to the largest.
         regions: Thirds of the lungs.
     """
-    volumes = [sum(mesh.volume_ml for mesh in lungs.values()) for lungs in phases]
+    volumes = [volume_of(lungs) for lungs in phases]
     notes = [] if (np.diff(volumes) > 0).all() else ["the volume does not grow from each phase to the next"]
     smaller = [name for name in phases[0] if phases[-1][name].volume_ml < phases[0][name].volume_ml]
     notes += [f"{name}: smaller in inspiration than in expiration" for name in smaller]
@@ -126,9 +126,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _lead(breath: Breath, regions: Sequence[Region]) -> str:
-    before, after = (
-        sum(mesh.volume_ml for mesh in lungs.values()) for lungs in (breath.expiration, breath.inspiration)
-    )
+    before, after = volume_of(breath.expiration), volume_of(breath.inspiration)
     base, apex = (_mean([r.beside_apices_mm for r in regions if r.name == third]) for third in ("base", "apex"))
     return (
         f"From the smallest to the largest, the lungs grow from {before:,.0f} to {after:,.0f} ml, by "

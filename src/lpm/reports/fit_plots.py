@@ -16,20 +16,15 @@ from lpm.errors import InputError
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
-from lpm.measurement.norms.norm import Reference
-from lpm.measurement.profiles import LEVELS_PERCENT, section_name
 from lpm.reports.plots import ERROR_MAP, ERROR_NORM, error_layer
 from lpm.reports.scenes import (
     BELOW,
     FRONTAL,
-    GREY,
     OBLIQUE,
     OBLIQUE_RIGHT,
     Layer,
-    bare,
     draw_grid,
     mapped,
-    new_figure,
     save_png,
     solid,
     structure_color,
@@ -172,39 +167,3 @@ def _colored(mesh: WorldMesh, values: Floats, norm: Normalize) -> Layer:
 def _bar(figure: Figure, norm: Normalize, colors: Colormap, label: str) -> None:
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=figure.axes, shrink=0.6, pad=0.02, extend="max")
     bar.set_label(label)
-
-
-def draw_profiles(values: Mapping[str, float], reference: Reference, path: Path) -> None:
-    """Draw the area of horizontal sections along the height of each lung, over what a norm expects.
-
-    Args:
-        values: Measures by name, those along the height among them.
-        reference: What the norm expects of the person.
-        path: A .png.
-
-    Raises:
-        InputError: The norm knows no lung of the subject.
-        FileError: Not a .png, or the disk refuses.
-    """
-    known = [
-        name.removesuffix("_section_05_cm2") for name in reference.norm.measures if name.endswith("_section_05_cm2")
-    ]
-    lungs = [name for name in known if section_name(name, LEVELS_PERCENT[0]) in values]
-    if not lungs:
-        raise InputError("profiles", f"structures {', '.join(known) or 'none'} in the norm", "those of the subject")
-    figure = new_figure(3.2 * len(lungs), 3.6)
-    panels = figure.subplots(1, len(lungs), sharex=True, sharey=True, squeeze=False).ravel()
-    for index, (axes, lung) in enumerate(zip(panels, lungs, strict=True)):
-        names = [section_name(lung, percent) for percent in LEVELS_PERCENT]
-        low, middle, high = np.array([reference.band(name) for name in names]).T
-        axes.fill_betweenx(LEVELS_PERCENT, np.maximum(low, 0.0), high, color=GREY, alpha=0.25, lw=0, label="norm, 95 %")
-        axes.plot(middle, LEVELS_PERCENT, color=GREY, lw=1.0, ls="--", label="norm, middle")
-        axes.plot(
-            [values[name] for name in names], LEVELS_PERCENT, color=structure_color(index), lw=2.0, label="this lung"
-        )
-        bare(axes)
-        axes.set_title(lung.replace("_", " "))
-        axes.set_xlabel("area of the section, cm²")
-    panels[0].set_ylabel("height of the lung, %")
-    panels[0].legend(frameon=False, fontsize=7)
-    save_png(figure, path)

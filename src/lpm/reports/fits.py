@@ -17,9 +17,11 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.measurement.names import heading
+from lpm.measurement.norms.norm import Reference
 from lpm.measurement.table import AttributeTable
 from lpm.reports.document import Block, Cell, Figure, Notes, Section, Table, Text, write_report
 from lpm.reports.fit_plots import SIGMA_MAP, plot_sigma
+from lpm.reports.norms.standing import section_of_norm
 from lpm.reports.plots import plot_lungs
 from lpm.reports.scenes import Layer, mapped, solid, structure_color
 from lpm.reports.slices import plot_slices
@@ -43,12 +45,14 @@ class Seen:
         scan: CT or label map.
         views: Radiographs with the outlines of the lungs, as `draw_views` draws them.
         provenance: Rows of the last section; see `lpm.reports.provenance`.
+        norm: What a norm expects of the patient.
     """
 
     points_mm: Floats | None = None
     scan: Volume | None = None
     views: Path | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    norm: Reference | None = None
 
 
 def write_fit_report(path: Path, fit: Fit, seen: Seen) -> None:
@@ -61,12 +65,14 @@ def write_fit_report(path: Path, fit: Fit, seen: Seen) -> None:
 
     Raises:
         FileError: Not a .html, or the disk refuses.
+        InputError: A norm of other structures.
     """
     with temporary_folder() as folder:
         sections = [
             Section("What to know first", [Notes(fit.notes), Text(_RELIANCE)]),
             Section("The lungs", [view_of(fit, seen, folder), _volumes(fit), *_measures(fit)]),
             *_evidence(fit, seen, folder),
+            *([] if seen.norm is None or not fit.sized else [section_of_norm(fit.lungs, seen.norm, folder)]),
             Section("What the figures mean", [Text(_meaning(fit))]),
         ]
         write_report(path, f"Lungs from {_short(fit)}", _lead(fit), sections, seen.provenance)

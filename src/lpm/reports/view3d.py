@@ -202,9 +202,9 @@ def _player(view: View3D) -> str:
     if not view.frames:
         return ""
     return (
-        '<label class="player"><button type="button" class="play" aria-pressed="false">play</button>'
+        '<span class="player"><button type="button" class="play" aria-pressed="false">play</button>'
         f'<input type="range" class="frame" min="0" max="{len(view.frames) - 1}" value="0" step="1" '
-        f'aria-label="frame"><output>{escape(view.frames[0])}</output></label>'
+        f'aria-label="frame"><output>{escape(view.frames[0])}</output></span>'
     )
 
 

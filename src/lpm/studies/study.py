@@ -198,9 +198,8 @@ def study_of(cohort: Cohort, table: SubjectTable, asked: Asked, config: StudyCon
     own = used.sigma_mm
     measures, told = measured(used, design, aligned.sizes_mm, without_size=config.size == "remove")
     places = aligned.along(normals_of(used.meshes(aligned.mean)))
-    parts = _Parts(
-        design, aligned, measures, _mode_values(modes, places, own, design), _differences(places, own, design)
-    )
+    shape = _mode_values(modes, places, own, design)
+    parts = _Parts(design, aligned, measures, shape, values_of((), places, own, design))
     rngs = np.random.default_rng(config.seed).spawn(len(design.questions))
     answers = tuple(parts.answer(each, config, rng) for each, rng in zip(design.questions, rngs, strict=True))
     notes = [*notes, *told, _how_aligned(anchor, config), *_how_weighted(own)]
@@ -217,10 +216,6 @@ def _how_weighted(own: Floats | None) -> list[str]:
     if own is None:
         return ["the fits do not say how sure they are of each place: in maps and shape parameters all count the same"]
     return []
-
-
-def _differences(places: Floats, own: Floats | None, design: Design) -> Values:
-    return values_of((), places, own, design)
 
 
 def _mode_values(modes: Modes, places: Floats, own: Floats | None, design: Design) -> Values:

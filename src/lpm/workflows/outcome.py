@@ -15,6 +15,7 @@ from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.measurement.norms.norm import Reference
 from lpm.model.bundle import ModelBundle
 from lpm.reports.fits import Seen, draw_fit_figures, write_fit_report
 from lpm.reports.xray_pictures import draw_views
@@ -73,9 +74,9 @@ class Outcome:
     radiographs: Mapping[str, Radiograph] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
-    def seen(self, views: Path | None = None) -> Seen:
+    def seen(self, views: Path | None = None, norm: Reference | None = None) -> Seen:
         """The evidence as a report shows it; `views` is a drawing of the radiographs, if there is one."""
-        return Seen(self.points_mm, self.scan, views, self.provenance)
+        return Seen(self.points_mm, self.scan, views, self.provenance, norm)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class OutcomeFiles:
         report: Whether also ``report.html``.
         figures: Whether also pictures for papers, in ``figures``.
         corresponding: Whether also meshes with the same triangles for every fit of the model.
+        norm: What a norm expects of the patient, for the report.
     """
 
     meshes: MeshFiles = field(default_factory=MeshFiles)
@@ -95,6 +97,7 @@ class OutcomeFiles:
     report: bool = True
     figures: bool = False
     corresponding: bool = False
+    norm: Reference | None = None
 
 
 def write_outcome(out: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell = silent) -> dict[str, WorldMesh]:
@@ -129,5 +132,5 @@ def _write(folder: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell) -> d
         draw_fit_figures(fit, outcome.seen(views), folder / "figures")
     if files.report:
         tell("drawing the report", 0.9)
-        write_fit_report(folder / "report.html", fit, outcome.seen(views))
+        write_fit_report(folder / "report.html", fit, outcome.seen(views, files.norm))
     return parts

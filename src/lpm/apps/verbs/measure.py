@@ -102,7 +102,7 @@ def measure(
     if profiles is not None:
         write_text(profiles, as_profiles(results))
     if picture is not None and beside.norm is not None and not results[0].error:
-        from lpm.reports.fit_plots import draw_profiles
+        from lpm.reports.norms.standing import draw_profiles
 
         draw_profiles(results[0].values, beside.norm.reference(beside.people.get(subjects[0].name, {})), picture)
     if json_file is not None and str(json_file) != "-":

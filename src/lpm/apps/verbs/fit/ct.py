@@ -14,19 +14,24 @@ from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_wit
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
     ONE_BY_ONE,
+    AgeOption,
     AlsoOption,
     CompleteOption,
     CorrespondingOption,
     FacesOption,
     FiguresOption,
+    HeightOption,
     MeshOption,
+    NormOption,
     PartsOption,
     PointsOnMaskOption,
     ReportOption,
     SeedOption,
+    SexOption,
     SpaceOption,
     SpacingOption,
     begin,
+    expected,
     finish,
     found_model,
     mesh_files,
@@ -56,6 +61,10 @@ def fit_ct(
     corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    norm: NormOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    height: HeightOption = None,
     dicom_seg: DicomSegOption = None,
     rtstruct: RtstructOption = None,
     dicom_stl: DicomStlOption = None,
@@ -81,11 +90,22 @@ def fit_ct(
 
     config = CtFitConfig(segmenter=segmenter, fill=fill, gas=gas, mask=MaskFitConfig(n_points=n, complete=complete))
     search = fit_config(prior_only=prior_only)
-    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
+    person = {"age": age, "sex": sex, "height": height}
+    reference = expected(norm, person, report=report)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding, reference)
     if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
         from lpm.workflows.batch.fits import CtFits, FitCases
 
-        refuse_with_many({"--also": also, **dicom_options(dicom_seg, rtstruct, dicom_stl)}, ONE_BY_ONE)
+        refuse_with_many(
+            {
+                "--also": also,
+                "--age": age,
+                "--sex": sex,
+                "--height": height,
+                **dicom_options(dicom_seg, rtstruct, dicom_stl),
+            },
+            ONE_BY_ONE,
+        )
         work = FitCases(CtFits(config, series), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit ct", inputs, CTS, work, out, many)
         return

@@ -19,20 +19,25 @@ from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_wit
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
     ONE_BY_ONE,
+    AgeOption,
     AlsoOption,
     CompleteOption,
     CorrespondingOption,
     FacesOption,
     FiguresOption,
+    HeightOption,
     LabelsOption,
     MeshOption,
+    NormOption,
     PartsOption,
     PointsOnMaskOption,
     ReportOption,
     SeedOption,
+    SexOption,
     SpaceOption,
     SpacingOption,
     begin,
+    expected,
     finish,
     found_model,
     mesh_files,
@@ -64,6 +69,10 @@ def fit_mask(
     corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    norm: NormOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    height: HeightOption = None,
     dicom_seg: DicomSegOption = None,
     rtstruct: RtstructOption = None,
     dicom_stl: DicomStlOption = None,
@@ -89,11 +98,22 @@ def fit_mask(
 
     search = fit_config(prior_only=prior_only)
     meaning = MaskFitConfig(structures=parse_labels(values) if values else None, n_points=n, complete=complete)
-    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
+    person = {"age": age, "sex": sex, "height": height}
+    reference = expected(norm, person, report=report)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding, reference)
     if (many := Many(jobs, dask, resume)).takes(inputs, LABEL_MAPS):
         from lpm.workflows.batch.fits import FitCases, MaskFits
 
-        refuse_with_many({"--also": also, **dicom_options(dicom_seg, rtstruct, dicom_stl)}, ONE_BY_ONE)
+        refuse_with_many(
+            {
+                "--also": also,
+                "--age": age,
+                "--sex": sex,
+                "--height": height,
+                **dicom_options(dicom_seg, rtstruct, dicom_stl),
+            },
+            ONE_BY_ONE,
+        )
         work = FitCases(MaskFits(meaning), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit mask", inputs, LABEL_MAPS, work, out, many)
         return

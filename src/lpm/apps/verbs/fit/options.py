@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lpm.files.meshes import MeshFiles
     from lpm.fitting.fit import Fit
     from lpm.geometry.meshes import WorldMesh
+    from lpm.measurement.norms.norm import Reference
     from lpm.workflows.outcome import Outcome, OutcomeFiles
 
 MeshOption = Annotated[
@@ -82,7 +83,12 @@ ReportOption = Annotated[
 FiguresOption = Annotated[
     bool, typer.Option("--figures", help="Pictures for papers, as PNG in OUT/figures (extra pictures).")
 ]
-
+NormOption = Annotated[
+    Path | None, typer.Option("--norm", help="A norm of `lpm population`: the report says where the lungs stand in it.")
+]
+AgeOption = Annotated[str | None, typer.Option("--age", help="Of the patient, in years, for the norm.")]
+SexOption = Annotated[str | None, typer.Option("--sex", help="Of the patient, F or M, for the norm.")]
+HeightOption = Annotated[str | None, typer.Option("--height", help="Of the patient's body, cm, for the norm.")]
 
 ONE_BY_ONE = "fit its patient by itself"
 
@@ -117,6 +123,32 @@ def found_model(model: str | None, *, figures: bool) -> Path:
     folder = find_model(model or BUNDLED).resolve()
     loaded(folder)
     return folder
+
+
+def expected(norm: Path | None, person: Mapping[str, str | None], *, report: bool) -> Reference | None:
+    """What a norm expects of a patient, for the report.
+
+    Args:
+        norm: Written by `lpm population`; None for no norm.
+        person: Age, sex and body height as the options give them.
+        report: Whether there is a report.
+
+    Raises:
+        FileError: The norm cannot be read.
+        InputError: The norm needs more than is said of the patient.
+        MisuseError: Something is said of the patient without a norm, or a norm without a report.
+    """
+    from lpm.measurement.norms.norm import read_norm
+    from lpm.measurement.norms.people import person_of
+
+    given = [f"--{name}" for name, value in person.items() if value is not None]
+    if norm is None:
+        if given:
+            raise MisuseError(" ".join(given), "without a norm", "--norm NORM beside it", "lpm population makes norms")
+        return None
+    if not report:
+        raise MisuseError("--norm", "beside --no-report", "a report", "lpm measure --norm writes tables")
+    return read_norm(norm).reference(person_of(person, "the patient"), str(norm))
 
 
 def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFiles:

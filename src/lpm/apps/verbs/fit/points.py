@@ -11,18 +11,23 @@ from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_wit
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
     ONE_BY_ONE,
+    AgeOption,
     AlsoOption,
     CorrespondingOption,
     FacesOption,
     FiguresOption,
+    HeightOption,
     MeshOption,
+    NormOption,
     PartsOption,
     PointsSpaceOption,
     ReportOption,
     SeedOption,
+    SexOption,
     SpaceOption,
     SpacingOption,
     begin,
+    expected,
     finish,
     found_model,
     mesh_files,
@@ -57,6 +62,10 @@ def fit_points(
     corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    norm: NormOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    height: HeightOption = None,
     jobs: JobsOption = None,
     dask: DaskOption = None,
     resume: ResumeOption = False,
@@ -73,11 +82,16 @@ def fit_points(
     from lpm.workflows.outcome import FitRun, OutcomeFiles
 
     search, space = fit_config(prior_only=prior_only), space_named(points_space)
-    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
+    person = {"age": age, "sex": sex, "height": height}
+    reference = expected(norm, person, report=report)
+    files = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding, reference)
     if (many := Many(jobs, dask, resume)).takes(inputs, POINTS):
         from lpm.workflows.batch.fits import FitCases, PointFits
 
-        refuse_with_many({"--also": also, "--grid": grid}, f"{ONE_BY_ONE}; a table of cases may have a column grid")
+        refuse_with_many(
+            {"--also": also, "--age": age, "--sex": sex, "--height": height, "--grid": grid},
+            f"{ONE_BY_ONE}; a table of cases may have a column grid",
+        )
         work = FitCases(PointFits(n, space), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit points", inputs, POINTS, work, out, many)
         return

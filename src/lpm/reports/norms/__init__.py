@@ -1,0 +1,1 @@
+"""Where lungs stand in a norm."""
