@@ -52,6 +52,21 @@ def test_measure_fails_where_a_file_does(phantom_labels: Volume, tmp_path: Path,
     assert "1 of 4 subjects failed: a" in said
 
 
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        (["--age", "61"], 2, "--age: without a norm; expected --norm NORM beside it"),
+        (["--norm", "none.json", "--no-report"], 2, "--norm: beside --no-report; expected a report"),
+        (["--norm", "none.json"], 1, "none.json: cannot be read"),
+    ],
+)
+def test_a_norm_for_a_report_is_checked_before_the_fit(
+    given: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run(["fit", "mask", "x.nii.gz", *given, "--out", str(tmp_path / "fit")]) == status
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_generate_writes_a_data_set(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "lungs"
     given = ["generate", "--n", "1", "--model", str(model), "--out", str(out), "--labels-mm", "8"]

@@ -106,6 +106,14 @@ def test_options_that_do_not_go_with_the_number_of_fits(work: Path, capsys: pyte
     assert "learned from fits of another model" in capsys.readouterr().err
 
 
+def test_one_fit_is_no_pair(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lpm(work, "breathe", f"{work}/exp", f"{work}/exp", "--out", f"{work}/no") == 1
+    assert "breathe: the same fit twice" in capsys.readouterr().err
+    (work / "same.csv").write_text("Expiration;Inspiration\r\nexp;exp\r\n")
+    assert lpm(work, "train-breath", f"{work}/same.csv", "--out", f"{work}/no.npz") == 1
+    assert f"{work}/exp and {work}/exp: the same fit twice" in " ".join(capsys.readouterr().err.split())
+
+
 def test_pairs_are_named_by_folders_or_a_table(tmp_path: Path) -> None:
     for state in ("exp", "insp"):
         (tmp_path / "pairs" / "p1" / state).mkdir(parents=True)
