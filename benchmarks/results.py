@@ -90,7 +90,7 @@ def summary(text: str) -> str:
     missed = [(section, row) for section, row in every if row[3] == "missed"]
     machines = sorted({re.sub(r"(Python \d+\.\d+)\.\d+", r"\1", each) for each in _MACHINE.findall(text)})
     lead = f"{len(missed)} of {len(every)} bars are missed. Machine: {'; '.join(machines)}; no GPU."
-    parts = [lead, "### Missed", _missed(missed), "### Beside other methods", _beside(sections), "### All bars"]
+    parts = [lead, "## Missed", _missed(missed), "## Beside other methods", _beside(sections), "## All bars"]
     return "\n\n".join([*parts, _counts(sections)])
 
 

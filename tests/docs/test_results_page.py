@@ -68,7 +68,7 @@ def test_misses_come_first_with_their_stamps(results: ModuleType) -> None:
     assert f"| speed | <= 2 s | 3 s | {link} | 2030-01-02, 0123456 |" in text
     assert "| ratio | < 1 | 2 | [Beside DeepSDF" in text
     assert "earlier (stale) |" in text
-    assert text.index("### Missed") < text.index("### Beside other methods") < text.index("### All bars")
+    assert text.index("## Missed") < text.index("## Beside other methods") < text.index("## All bars")
     assert f"| {link} | 1 of 2 | 2030-01-02, 0123456 |" in text
 
 
