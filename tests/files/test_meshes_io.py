@@ -162,3 +162,15 @@ def test_a_legacy_vtk_that_is_cut_off(tmp_path: Path, mesh: WorldMesh, kept: flo
     (tmp_path / "x.vtk").write_text(text[: round(kept * len(text))])
     with pytest.raises(FileError, match=r"of \d+ numbers; expected an intact file"):
         read_mesh(tmp_path / "x.vtk")
+
+
+@pytest.mark.parametrize("suffix", ["stl_ascii", "obj", "ply"])
+def test_decimal_commas_of_a_mesh_are_named(tmp_path: Path, suffix: str) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=1, radius=50.0)
+    options = {"encoding": "ascii"} if suffix == "ply" else {}
+    content = ball.export(file_type=suffix, **options)
+    text = content if isinstance(content, str) else content.decode("ascii")
+    path = tmp_path / f"left_lung.{suffix.removesuffix('_ascii')}"
+    path.write_text(text.replace(".", ","))
+    with pytest.raises(FileError, match=r"decimal commas \(.*\); expected decimal points"):
+        read_mesh(path)

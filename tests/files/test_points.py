@@ -282,3 +282,61 @@ def test_records_with_named_fields(tmp_path: Path, cloud: np.ndarray) -> None:
         records[axis] = values
     np.save(tmp_path / "x.npy", records)
     np.testing.assert_array_equal(read_points(tmp_path / "x.npy").points_mm, cloud)
+
+
+def test_inches_are_named_beside_centimetres(lung_points: dict[str, np.ndarray]) -> None:
+    both = np.concatenate(list(lung_points.values()))
+    with pytest.raises(InputError, match=r"multiply by 25.4, they look like inches"):
+        check_extent(both / 25.4, "cloud")
+    with pytest.raises(InputError, match=r"multiply by 100, they look like decimetres"):
+        check_extent(both / 100.0, "cloud")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("in", 25.4), ("inch", 25.4), ("dm", 100.0)])
+def test_units_in_the_names_of_columns(tmp_path: Path, cloud: np.ndarray, unit: str, factor: float) -> None:
+    header = ",".join(f"{axis} [{unit}]" for axis in "xyz")
+    np.savetxt(tmp_path / "x.csv", cloud / factor, delimiter=",", header=header, comments="")
+    found = read_points(tmp_path / "x.csv")
+    np.testing.assert_allclose(found.points_mm, cloud, atol=1e-9)
+    assert found.notes == (f"coordinates are in {unit}, by their columns' names, and were taken to mm",)
+
+
+def test_a_unit_that_is_no_length(tmp_path: Path, cloud: np.ndarray) -> None:
+    np.savetxt(tmp_path / "x.csv", cloud, delimiter=",", header="x [px],y [px],z [px]", comments="")
+    with pytest.raises(InputError, match=r"coordinates in px, by their columns' names; expected one of mm, cm"):
+        read_points(tmp_path / "x.csv")
+
+
+def test_minus_signs_of_typeset_text(tmp_path: Path, cloud: np.ndarray) -> None:
+    text = "".join(f"{x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in cloud).replace("-", "\u2212")
+    (tmp_path / "x.xyz").write_text(text, encoding="utf-8")
+    np.testing.assert_allclose(read_points(tmp_path / "x.xyz").points_mm, cloud, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(tmp_path: Path, cloud: np.ndarray, encoding: str) -> None:
+    text = "x,y,z\n" + "".join(f"{x:.6f},{y:.6f},{z:.6f}\n" for x, y, z in cloud)
+    (tmp_path / "x.csv").write_bytes(text.encode(encoding))
+    np.testing.assert_allclose(read_points(tmp_path / "x.csv").points_mm, cloud, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", ["-5.379,00", "-5'379.00", "-5\u202f379,00"])
+def test_marks_between_thousands(tmp_path: Path, number: str) -> None:
+    (tmp_path / "x.csv").write_text("x;y;z\n" + f"{number};{number};{number}\n" * 12, encoding="utf-8")
+    with pytest.raises(InputError, match=r"marks between thousands\?; .* Try: save it without such marks"):
+        read_points(tmp_path / "x.csv")
+
+
+def test_all_numbers_in_one_line(tmp_path: Path, cloud: np.ndarray) -> None:
+    (tmp_path / "x.txt").write_text(" ".join(f"{value:.6f}" for value in cloud.ravel()))
+    with pytest.raises(InputError, match=r"1 lines of .* numbers; expected a line for each point") as caught:
+        read_points(tmp_path / "x.txt")
+    points = np.loadtxt(tmp_path / "x.txt")
+    eval(caught.value.hint.split(": ")[1], {"np": np, "name": tmp_path / "y.txt", "points": points})  # noqa: S307
+    np.testing.assert_allclose(read_points(tmp_path / "y.txt").points_mm, cloud, atol=1e-5)
+
+
+def test_an_unknown_separator(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("x|y|z\n" + "1.5|2.5|3.5\n" * 12)
+    with pytest.raises(InputError, match=r"at least 3\. Try: part them with commas, semicolons, tabs or blanks"):
+        read_points(tmp_path / "x.csv")

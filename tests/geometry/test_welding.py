@@ -114,3 +114,12 @@ def test_a_body_that_touches_itself_is_one() -> None:
     assert found.is_closed
     assert found.n_pieces == 1
     assert found.volume_ml == pytest.approx(mesh.volume_ml)
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_surface_that_is_stored_twice_is_one(is_turned: bool) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=50.0)
+    again = ball.faces[:, ::-1] if is_turned else ball.faces
+    found = welded(WorldMesh(ball.vertices, np.concatenate([ball.faces, again])))
+    assert found.is_closed
+    assert abs(found.enclosed_volume) == pytest.approx(ball.volume)

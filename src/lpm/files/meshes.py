@@ -27,6 +27,9 @@ READ_SUFFIXES = (*MESH_SUFFIXES, ".vtk")
 GLTF_FROM_RAS_MM = 0.001 * np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1000]])
 
 _VTP_COUNT = re.compile(rb'NumberOf(Components|Points|Polys|Verts|Lines|Strips|Cells)\s*=\s*"\s*([+-]?\d+)')
+_TEXT_SUFFIXES = (".stl", ".obj", ".ply", ".vtk")
+_HEAD = 65536  # bytes in which a text shows its numbers
+_DECIMAL_COMMAS = re.compile(rb"(?m)^[ \t]*(?:vertex|v)?[ \t]*[-+]?\d+,\d+[ \t]+[-+]?\d+,\d+[ \t]+[-+]?\d+,\d+")
 _MOST_INFLATED = 1032  # times that zlib makes data smaller, at most
 _MOST_COMPONENTS = 64  # numbers of an array for each point
 _MOST_GLTF_M = 10.0  # no part of a person is longer
@@ -135,12 +138,22 @@ def read_mesh(path: Path) -> WorldMesh:
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(READ_SUFFIXES)}")
     if not path.is_file():
         raise FileError(str(path), "no such file", f"a mesh ({', '.join(READ_SUFFIXES)})")
+    _refuse_decimal_commas(path)
     try:
         return welded(_as_stored(path))
     except (MissingExtraError, FileError):
         raise
     except Exception as error:
         raise FileError(str(path), f"cannot be read as a mesh ({error})", "an intact triangle mesh") from error
+
+
+def _refuse_decimal_commas(path: Path) -> None:
+    """Refuse text of an .stl, .obj, .ply or .vtk whose numbers have commas, as a program of another language writes."""
+    with path.open("rb") as file:
+        found = _DECIMAL_COMMAS.search(file.read(_HEAD))
+    if found and path.suffix.lower() in _TEXT_SUFFIXES:
+        given = f"decimal commas ({found[0].decode('ascii').strip()})"
+        raise FileError(str(path), given, "decimal points", "export it with decimal points, or replace the commas")
 
 
 def _as_stored(path: Path) -> WorldMesh:

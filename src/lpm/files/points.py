@@ -35,6 +35,8 @@ _MOST = 2.0  # of the whole's extent: the whole in mm, at most
 _USUAL = (0.3, 1.4)  # of the whole's extent: the whole, usually, by which another unit is guessed
 _MOST_CM = 0.11  # of the whole's extent in mm: the whole in cm, at most
 _WRITTEN = (".ply", ".xyz", ".txt", ".csv", ".npy", ".npz")
+_UNITS = {"metres": 1000.0, "decimetres": 100.0, "inches": 25.4, "centimetres": 10.0, "microns": 0.001}
+_TYPICAL = 0.5  # of the most usual extent: an adult's lungs, one or both
 _STRAY = 0.05  # of the points, at most, that can be stray ones
 
 
@@ -162,10 +164,14 @@ def _are_plump(points: Floats) -> bool:
 
 
 def _unit_hint(extent: float, usual_mm: tuple[float, float]) -> str:
-    for unit, factor in (("metres", 1000.0), ("centimetres", 10.0), ("microns", 0.001)):
-        if usual_mm[0] <= extent * factor <= usual_mm[1]:
-            return f"multiply by {factor:g}, they look like {unit}"
-    return "give the points in millimetres (metres x 1000, centimetres x 10, microns x 0.001)"
+    """The units in which an extent is a usual one, the likeliest first."""
+    usual = {unit: factor for unit, factor in _UNITS.items() if usual_mm[0] <= extent * factor <= usual_mm[1]}
+    if not usual:
+        return "give the points in millimetres (metres x 1000, inches x 25.4, centimetres x 10, microns x 0.001)"
+    typical_mm = _TYPICAL * usual_mm[1]
+    likely = sorted(usual.items(), key=lambda item: abs(np.log(extent * item[1] / typical_mm)))
+    others = "".join(f"; by {factor:g}, if they are {unit}" for unit, factor in likely[1:])
+    return f"multiply by {likely[0][1]:g}, they look like {likely[0][0]}{others}"
 
 
 def write_points(path: Path, points_mm: Floats) -> None:

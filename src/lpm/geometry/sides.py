@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lpm.calibration import number
+from lpm.calibration import number, several
 from lpm.geometry.frames import Floats
 from lpm.geometry.masks import Mask, averaged, pieces
 from lpm.geometry.meshes import WorldMesh
@@ -25,6 +25,10 @@ _HEART = number("geometry.heart_shift")
 _SHARE = number("geometry.right_share_spread")
 _MIRRORED = number("geometry.mirrored_score")
 _LEFT_LUNG, _RIGHT_LUNG = "left_lung", "right_lung"
+_DEEP = number("geometry.deeper_than_high")
+_FORWARD = several("geometry.forward_weights")
+_TURNED = number("geometry.turned_score")
+_END = 0.05  # of a lung's volume: its lowest and its highest part
 _LEAST_SHARE = number("geometry.second_lung")
 _WAIST = number("geometry.waist")
 # share of a piece on its smaller side: one lung reaches past the middle by less, two lungs that touch by more
@@ -170,6 +174,43 @@ def looks_mirrored(labels: Volume, values: Mapping[str, tuple[int, ...]]) -> boo
         return False
     share = float(right.sum() / (left.sum() + right.sum()))
     return (share - 0.5) / _SHARE - shift / _HEART < -_MIRRORED
+
+
+def turned_doubts(labels: Volume, values: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Doubts whether two whole lungs lie as their coordinates say; none of lungs that end at the image's top or bottom.
+
+    Lungs are higher than deep; they reach lowest at their backs, and their apices lie behind their middle.
+
+    Args:
+        labels: Upright, the left lung on the left.
+        values: Label values of the left and the right lung.
+    """
+    masks = [np.isin(labels.voxels, values[name]) for name in (_LEFT_LUNG, _RIGHT_LUNG)]
+    slices = np.flatnonzero((masks[0] | masks[1]).any(axis=(0, 1)))
+    if not len(slices) or slices[0] == 0 or slices[-1] == labels.voxels.shape[2] - 1:
+        return []
+    if not all(mask.any() for mask in masks):
+        return []
+    rows = np.flatnonzero((masks[0] | masks[1]).any(axis=(0, 2)))
+    depth_mm, height_mm = (
+        float(np.ptp(at)) * step for at, step in zip((rows, slices), labels.spacing_mm[1:], strict=True)
+    )
+    if depth_mm > _DEEP * height_mm:
+        return ["the lungs are deeper than high: the axes seem to be exchanged (y up?)"]
+    low, top = np.mean([_forward(mask) for mask in masks], axis=0)
+    if low * _FORWARD[0] + top * _FORWARD[1] < _TURNED:
+        return []
+    return ["front and back seem to be exchanged, and left and right with them (LPS taken for RAS?)"]
+
+
+def _forward(lung: Mask) -> tuple[float, float]:
+    """How far the lowest and the highest parts of a lung lie in front of its middle, in its depth."""
+    counts = lung.sum(axis=0).astype(np.float64)
+    rows, share = np.arange(len(counts)), counts.sum(axis=0).cumsum() / counts.sum()
+    middle, depth = np.average(rows, weights=counts.sum(axis=1)), np.ptp(np.flatnonzero(counts.any(axis=1))) + 1
+    ends = (counts[:, share <= max(_END, share[share > 0][0])], counts[:, share >= 1.0 - _END])
+    low, top = ((np.average(rows, weights=end.sum(axis=1)) - middle) / depth for end in ends)
+    return float(low), float(top)
 
 
 def _heart_shift(left: Mask, right: Mask) -> float | None:

@@ -26,7 +26,8 @@ def welded(mesh: WorldMesh) -> WorldMesh:
     """Close a surface whose vertices only need to be told apart by place.
 
     Vertices in the same place are merged, and vertices or edges that join bodies which only touch there are split, so
-    that each body is a piece of its own. Triangles that face another way than their neighbours are turned.
+    that each body is a piece of its own. Triangles that face another way than their neighbours are turned; of a
+    surface that is stored twice one is left.
 
     Args:
         mesh: As a file holds it.
@@ -34,6 +35,7 @@ def welded(mesh: WorldMesh) -> WorldMesh:
     Returns:
         A closed mesh, the mesh itself if it is one; if merging does not close it, with vertices of one place merged.
     """
+    mesh = _once(mesh)
     apart = _bodies_apart(mesh)
     if apart is not None:
         return apart
@@ -64,6 +66,15 @@ def merged(mesh: WorldMesh, apart_mm: float) -> WorldMesh:
     turned = np.take_along_axis(faces, (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3, axis=1)
     faces = _different(turned)[0]
     return WorldMesh(handed_over(places), faces) if len(faces) else mesh
+
+
+def _once(mesh: WorldMesh) -> WorldMesh:
+    """A mesh whose every triangle is stored twice, facing one way or both, with each of them once."""
+    places, own = _different(mesh.vertices)
+    corners, number = _different(np.sort(own[mesh.faces], axis=1))
+    if 2 * len(corners) != len(mesh.faces) or (np.bincount(number) != 2).any():
+        return mesh
+    return WorldMesh(handed_over(places), own[mesh.faces][np.unique(number, return_index=True)[1]])
 
 
 def _different(rows: NDArray[N]) -> tuple[NDArray[N], Indices]:

@@ -17,12 +17,21 @@ from lpm.files.segments.names import whole_lung
 from lpm.files.segments.organ_folder import organ_subject, organs_beside
 from lpm.files.volumes import VOLUME_SUFFIXES, is_volume_name, volume_stem
 from lpm.geometry.arrays import read_only_arrays
+from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh
-from lpm.geometry.sides import is_exchanged, large_bodies, looks_like_two, split_mesh
+from lpm.geometry.sides import (
+    is_exchanged,
+    large_bodies,
+    looks_like_two,
+    looks_mirrored,
+    split_mesh,
+    turned_doubts,
+)
 from lpm.measurement.labels import surfaces_of_labels
 from lpm.measurement.lobes import lobe_volumes_ml
 from lpm.measurement.structure import Box, box_of
 from lpm.preparation.gate import implausible_total
+from lpm.preparation.label_maps.sides import side_by_shape
 from lpm.records import parse_json
 from lpm.structures import DEFAULT_STRUCTURES
 
@@ -31,6 +40,8 @@ _SHAPE = "shape"
 _SCRAPS_ML = number("measurement.scraps_ml")
 _AGREE_MM = number("measurement.ends_agree_mm")
 _MOST_PIECES = 10_000  # of a mesh that is looked into
+_MIRRORED = "possibly mirrored: the heart seems to lie on the right, beside the smaller lung"
+_COARSE_MM = 4.0  # how lungs lie shows on a coarse grid
 _POINTS = 2000  # vertices, at least, that tell a mesh's extent
 
 
@@ -146,7 +157,8 @@ def read_shapes(subject: Subject, structures: Mapping[str, tuple[int, ...]] | No
         files = [path for path in subject.files if path.stem not in parts]
         meshes = {_structure_of(path): read_mesh(path) for path in files}
         lobes = {f"{name}_volume_ml": ml for name, ml in parts.items()}
-        return replace(checked_shapes(meshes, subject.name), lobes_ml=lobes)
+        shapes = checked_shapes(meshes, subject.name)
+        return replace(shapes, flags=(*shapes.flags, *_turned(shapes.meshes)), lobes_ml=lobes)
     read = read_labels(subject.files[0])
     with read.explaining():
         found = surfaces_of_labels(read.volume, read.meaning(structures, subject.name), subject.name)
@@ -276,7 +288,10 @@ def _check_closed(mesh: WorldMesh, subject: str) -> None:
     if mesh.is_closed:
         return
     edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), axis=1)
-    n_open = int((np.unique(edges, axis=0, return_counts=True)[1] % 2).sum())
+    counts = np.unique(edges, axis=0, return_counts=True)[1]
+    if not (n_open := int((counts % 2).sum())):
+        given = f"triangles that bound no body ({int((counts > 2).sum())} edges of more than two triangles)"
+        raise InputError(subject, given, "a closed surface", "give a label map, or mend it where parts meet")
     given = f"an open mesh, which has no volume ({n_open} edges of one triangle only)"
     raise InputError(subject, given, "a closed one", "close its holes; a label map gives closed meshes")
 
@@ -284,3 +299,18 @@ def _check_closed(mesh: WorldMesh, subject: str) -> None:
 def _exchanged(meshes: Mapping[str, WorldMesh]) -> list[str]:
     is_odd = is_exchanged({name: float(mesh.centroid[0]) for name, mesh in meshes.items()})
     return ["the left lung lies on the patient's right"] if is_odd else []
+
+
+def _turned(meshes: Mapping[str, WorldMesh]) -> list[str]:
+    """Doubts whether lungs of meshes lie as their coordinates and names say, as of label maps."""
+    lungs = {name: mesh for name in DEFAULT_STRUCTURES if (mesh := meshes.get(name)) is not None}
+    if not lungs or _exchanged(lungs):
+        return []
+    labels = labels_of(lungs, spacing_mm=_COARSE_MM)
+    if len(lungs) == 1:
+        (name,) = lungs
+        side = side_by_shape(labels.with_voxels(labels.voxels > 0))
+        is_other = side is not None and not name.startswith(side)
+        return [f"the {name.replace('_', ' ')} has the shape of a {side} lung"] if is_other else []
+    mirrored = looks_mirrored(labels, DEFAULT_STRUCTURES)
+    return [*([_MIRRORED] if mirrored else []), *turned_doubts(labels, DEFAULT_STRUCTURES)]

@@ -12,7 +12,17 @@ import numpy as np
 
 from lpm.errors import InputError
 from lpm.files.clouds.cloud import Cloud
-from lpm.files.clouds.text import Rows, comments_and_lines, decoded, is_number, is_whole, rows_of, split, with_points
+from lpm.files.clouds.text import (
+    Rows,
+    comments_and_lines,
+    decoded,
+    is_grouped,
+    is_number,
+    is_whole,
+    rows_of,
+    split,
+    with_points,
+)
 from lpm.files.mesh_space import Space
 
 MIN_POINTS = 10  # fewer fix neither place nor size
@@ -26,8 +36,9 @@ _AXES: tuple[tuple[tuple[str, ...], Space | None], ...] = (
     (("l", "p", "s"), "LPS"),
 )
 _INDICES = ({"i", "j", "k"}, {"row", "column", "slice"}, {"row", "col", "slice"})
-_NAME = re.compile(r"(.+?)[ _]*[\[(]?(mm|cm|m|um|µm)[\])]?")
-MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001}
+_NAME = re.compile(r"(.+?)[ _]*[\[(]?(mm|cm|dm|m|um|µm|inch|in)[\])]?")
+_IN_BRACKETS = re.compile(r"(.+?)[ _]*[\[(](.+)[\])]")
+MILLIMETRES = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "in": 25.4, "inch": 25.4}
 _SPACE = re.compile(r"\b(ras|lps)\b|\bcoordinatesystem *= *([012]|ijk)\b", re.IGNORECASE)
 _SLICER_SPACES = {"0": "RAS", "1": "LPS", "2": "IJK"}  # of .fcsv, by number
 
@@ -116,6 +127,7 @@ def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
     if set(others) in _INDICES:
         hint = "take them to mm with the scan's affine: nibabel.affines.apply_affine"
         raise InputError(str(path), f"columns {list(header)}: voxel indices", "columns x, y, z in mm", hint)
+    _refuse_unit(path, header)
     is_plain = not header and path.suffix.lower() in (".xyz", ".txt")
     if (
         len(set(others)) < len(others)
@@ -130,6 +142,14 @@ def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
     return _Columns(side=side, notes=(f"columns {', '.join(others)} were taken as x, y, z",) if others else ())
 
 
+def _refuse_unit(path: Path, header: Sequence[str]) -> None:
+    """Refuse coordinates whose columns name a unit that is no length."""
+    named = [match for name in header if (match := _IN_BRACKETS.fullmatch(name))]
+    if axes_named([match[1] for match in named]) is not None:
+        given = f"coordinates in {named[0][2]}, by their columns' names"
+        raise InputError(str(path), given, f"one of {', '.join(MILLIMETRES)}", "take them to mm")
+
+
 def _refuse_counted(path: Path, body: Rows) -> None:
     """Refuse a first column that numbers or labels points."""
     if all(is_whole(row[0]) for row in body) and not all(is_whole(cell) for row in body for cell in row[1:4]):
@@ -141,8 +161,9 @@ def _check_shape(path: Path, header: Sequence[str], body: Rows, separator: str) 
     """Refuse coordinates that run along lines, and lines with more cells than there are columns."""
     if len(body) < MIN_POINTS <= min(len(row) for row in body):
         given = f"{len(body)} lines of {len(body[0])} numbers"
-        turned = "points.T" if len(body) == 3 else "points.T[:, :3]"
-        raise InputError(str(path), given, "a line for each point", f"transpose it: np.savetxt(name, {turned})")
+        turned = {1: "points.reshape(-1, 3)", 3: "points.T"}.get(len(body), "points.T[:, :3]")
+        how = "if x, y, z of a point follow each other" if len(body) == 1 else "transpose it"
+        raise InputError(str(path), given, "a line for each point", f"{how}: np.savetxt(name, {turned})")
     longest = max(range(len(body)), key=lambda i: len(body[i]))
     cells = body[longest]
     if separator == "," and len(cells) > (len(header) or 3) and any(map(_could_be_decimals, _runs(cells))):
@@ -173,11 +194,15 @@ def _could_be_decimals(run: Sequence[str]) -> bool:
 def _check_widths(path: Path, rows: Rows, width: int) -> None:
     for number, row in enumerate(rows, start=1):
         if len(row) < width:
-            raise InputError(str(path), f"point {number} has {len(row)} values", f"at least {width}")
+            hint = "part them with commas, semicolons, tabs or blanks" if len(row) == 1 else ""
+            raise InputError(str(path), f"point {number} has {len(row)} values", f"at least {width}", hint)
 
 
 def _numbers(path: Path, rows: Rows) -> tuple[Any, list[str]]:
     for number, row in enumerate(rows, start=1):
+        if any(is_grouped(cell) and not is_number(cell) for cell in row):
+            given = f"point {number} reads {' '.join(row)!r}: marks between thousands?"
+            raise InputError(str(path), given, "three numbers", "save it without such marks")
         if not all(is_number(cell) for cell in row):
             raise InputError(str(path), f"point {number} reads {' '.join(row)!r}", "three numbers", "x y z in mm")
     rows, notes = with_points(str(path), rows)

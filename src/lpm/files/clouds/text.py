@@ -16,20 +16,28 @@ _SEP = re.compile(r'"?sep=(.)"?\s*')  # Excel's own first line
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_GROUPED = re.compile(r"[-+]?\d{1,3}([.,'\u2019\u00a0\u202f ]\d{3})+([.,]\d+)?")
+_MINUS = "\u2212"  # of typeset text, and of Excel in some languages
 _BLANK_BETWEEN_NUMBERS = re.compile(r'\d"?\s+"?[-+]?[.,]?\d')
 _COMMA_AND_BLANK = re.compile(r"\s*,\s+")
 
 
 def decoded(content: bytes) -> str:
-    """Text of UTF-8, of UTF-16 as Excel writes it, or else of Windows' Western code page.
+    """Text of UTF-8, of UTF-16 as Excel writes it, or else of Windows' Western code page; minus signs are hyphens.
 
     Raises:
         UnicodeError: None of them: no text.
     """
+    return _text(content).replace(_MINUS, "-")
+
+
+def _text(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     if content[1:2] == b"\0" != content[:1]:
         return content.decode("utf-16-le")
+    if content[:8:2] == bytes(4) and b"\0" not in content[1:8:2]:
+        return content.decode("utf-16-be")
     if b"\0" in content:
         raise UnicodeError("it holds zero bytes, which no text does")
     try:
@@ -99,6 +107,11 @@ def split(lines: Iterable[str], separator: str) -> Rows:
 def is_number(cell: str) -> bool:
     """Whether a cell holds a number, with a decimal point or a decimal comma."""
     return bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell))
+
+
+def is_grouped(cell: str) -> bool:
+    """Whether a cell holds a number with marks between thousands."""
+    return bool(_GROUPED.fullmatch(cell))
 
 
 def is_whole(cell: str) -> bool:

@@ -11,17 +11,19 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.files.points import check_extent
 from lpm.geometry.arrays import handed_over
-from lpm.geometry.sides import looks_mirrored
+from lpm.geometry.sides import looks_mirrored, turned_doubts
 from lpm.geometry.volumes import Volume, canonical
 from lpm.preparation.label_maps.drawn import DrawnSlices, drawn_slices
 from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of, side_by_side
 from lpm.preparation.label_maps.one_lung import doubt_about
 from lpm.preparation.label_maps.one_value import ToldApart, told_apart, told_apart_in_slices
+from lpm.preparation.label_maps.others import notes_on_others, refuse_background
 from lpm.preparation.label_maps.spread import Spread
 from lpm.preparation.label_maps.values import whole_labels
 from lpm.structures import DEFAULT_STRUCTURES
 
 _MIRRORED = "possibly mirrored: the heart seems to lie on the right, beside the smaller lung; check the header"
+_ASTRAY = number("preparation.lung_astray")
 _UNEVEN = number("preparation.collapsed_share")  # a lung that has less is none, or collapsed
 _PLACES = 40  # along each axis of an image where voxels are looked at for their extent
 
@@ -69,6 +71,10 @@ def found_structures(labels: Volume, said: Values | None, subject: str) -> Struc
     found = numbered(upright, meaning.values, tuple(said or DEFAULT_STRUCTURES))
     if set(meaning.values) <= set(DEFAULT_STRUCTURES):
         _check_unit(found.labels, subject)
+        refuse_background(found.labels, subject)
+        claimed = {value for own in meaning.values.values() for value in own}
+        others = [value for value in spread.present if value not in claimed]
+        notes = (*notes, *notes_on_others(upright, found.labels.voxels > 0, others, subject))
         found = _lungs(found, spread, meaning, said, subject)
     return Structures(found.labels, found.values, (*notes, *meaning.notes, *found.notes), found.doubt, found.drawn)
 
@@ -118,11 +124,18 @@ def _lungs(found: Structures, spread: Spread, meaning: Meaning, said: Values | N
             return both
         _refuse_mixed(subject, are_beside=are_beside)
     if is_pair:
-        _refuse_exchanged(found, spread, meaning.values, subject)
-        odd = () if found.drawn is not None or not looks_mirrored(found.labels, found.values) else (_MIRRORED,)
+        _refuse_exchanged(found, spread, meaning, subject, is_told=said is not None)
+        odd = (*_odd(found.labels, found.values, found.drawn), *_astray(spread, left, right))
         return Structures(found.labels, found.values, odd, drawn=found.drawn)
     doubt = doubt_about(found.labels.with_voxels(found.labels.voxels > 0), spread, meaning, subject)
     return Structures(found.labels, found.values, (doubt,) if doubt else (), doubt, found.drawn)
+
+
+def _astray(spread: Spread, left: tuple[int, ...], right: tuple[int, ...]) -> list[str]:
+    """A note if more of a lung lies on the other side than any lung's reaches across."""
+    share = 1.0 - spread.apart(left, right)
+    what = "interpolated labels, or a lung that reaches across the middle?"
+    return [f"{share:.0%} of a lung lies on the side of the other one: {what}"] if share > _ASTRAY else []
 
 
 def _refuse_mixed(subject: str, *, are_beside: bool) -> None:
@@ -169,23 +182,34 @@ def _both(found: Structures, told: ToldApart, meaning: Meaning, said: Values | N
     ml = [float(np.count_nonzero(told.sides == side)) * labels.voxel_ml for side in (1, 2)]
     how = "told apart by their side" if told.how == "apart" else f"they touch, cut apart over {told.cut_cm2:.0f} cm2"
     note = f"value {values} holds both lungs: {how} (left {ml[0]:,.0f} ml, right {ml[1]:,.0f} ml)"
-    odd = (_MIRRORED,) if found.drawn is None and looks_mirrored(labels, DEFAULT_STRUCTURES) else ()
+    odd = _odd(labels, DEFAULT_STRUCTURES, found.drawn)
     return Structures(labels, dict(DEFAULT_STRUCTURES), (note, *odd), drawn=drawn_slices(labels))
 
 
-def _refuse_exchanged(found: Structures, spread: Spread, values: Values, subject: str) -> None:
+def _odd(labels: Volume, values: Values, drawn: DrawnSlices | None) -> list[str]:
+    """Doubts whether two lungs lie as the header says; a few slices do not tell."""
+    if drawn is not None:
+        return []
+    return [*([_MIRRORED] if looks_mirrored(labels, values) else []), *turned_doubts(labels, values)]
+
+
+def _refuse_exchanged(found: Structures, spread: Spread, meaning: Meaning, subject: str, *, is_told: bool) -> None:
     """Refuse a left lung that lies on the patient's right.
 
     Raises:
         InputError: It does.
     """
-    left, right = values[LEFT_LUNG], values[RIGHT_LUNG]
+    left, right = meaning.values[LEFT_LUNG], meaning.values[RIGHT_LUNG]
     if spread.center_mm(left) <= spread.center_mm(right):
         return
     exchanged = f"--labels left_lung={'+'.join(map(str, right))},right_lung={'+'.join(map(str, left))}"
     tool = ", as lungmask numbers them" if (left, right) == ((1,), (2,)) else ""
     hint = f"exchange the values ({exchanged}{tool}) or mend the affine"
+    if meaning.is_sure and not is_told and min(*left, *right) > 1:
+        hint = "mend the affine or the header: the numbers of its lobes say which lung is which"
     by_place = {LEFT_LUNG: found.values[RIGHT_LUNG], RIGHT_LUNG: found.values[LEFT_LUNG]}
     if found.drawn is None and looks_mirrored(found.labels, by_place):
         hint = "mend the affine or the header: the heart seems to lie on the right as well, as in a mirror"
+    elif found.drawn is None and turned_doubts(found.labels, by_place):
+        hint = "mend the affine or the header: front and back seem to be exchanged as well (LPS taken for RAS?)"
     raise InputError(subject, "the left lung lies on the patient's right", "left at smaller R than right", hint)

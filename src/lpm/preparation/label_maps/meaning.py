@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lpm.calibration import number
 from lpm.errors import InputError
+from lpm.preparation.label_maps.others import refuse_grey
 from lpm.preparation.label_maps.spread import Spread
 from lpm.structures import DEFAULT_STRUCTURES, PRESETS
 
 Values = Mapping[str, tuple[int, ...]]
 LEFT_LUNG, RIGHT_LUNG = DEFAULT_STRUCTURES
 _APART = number("preparation.lungs_apart")
+_ASTRAY = number("preparation.lung_astray")
 _LEAST_SHARE = 0.1  # of both lungs: a smaller one than any that is not collapsed
+_LEAST_LOBE = 0.03  # of all lobes: the middle one has about 0.08
 _LOBES = 4  # of five, at least, that a map of lobes has: the middle one may have been removed
 _DETECTED = {
     "totalsegmentator": "lobes as TotalSegmentator numbers them",
@@ -64,6 +68,7 @@ def meaning_of(spread: Spread, said: Values | None, subject: str) -> Meaning:
             return Meaning(_among(preset, present), True, (_taken(words, name), *_ignored(present, preset)))
     if _default_stands_out(spread):
         return Meaning(_among(DEFAULT_STRUCTURES, present), False, _ignored(present, DEFAULT_STRUCTURES))
+    refuse_grey([spread.box_mm([value]) for value in present], present, subject)
     raise InputError(subject, f"label values {_listed(present)}", "left_lung=1, right_lung=2", _advice(spread))
 
 
@@ -102,7 +107,8 @@ def _listed(values: list[int]) -> str:
 def is_preset(spread: Spread, preset: Values) -> bool:
     """Whether a map has nearly all lobes of a tool, the left ones on the left of the right ones.
 
-    Exchanged sides are the tool's still where nothing but its lobes is there; they are refused later.
+    Exchanged sides are the tool's still where nothing but its lobes is there, or each has a lobe's size; they are
+    refused later.
     """
     lobes = {value for values in preset.values() for value in values}
     present = set(spread.present)
@@ -111,14 +117,22 @@ def is_preset(spread: Spread, preset: Values) -> bool:
     left, right = preset[LEFT_LUNG], preset[RIGHT_LUNG]
     if min(spread.ml(left), spread.ml(right)) < _LEAST_SHARE * spread.ml(lobes):
         return False  # numbers of other organs
-    return spread.apart(left, right) >= _APART or (present <= lobes and spread.apart(right, left) >= _APART)
+    are_all = present <= lobes or all(spread.ml([value]) > _LEAST_LOBE * spread.ml(lobes) for value in lobes & present)
+    return spread.apart(left, right) >= _APART or (are_all and spread.apart(right, left) >= 1.0 - _ASTRAY)
 
 
 def _default_stands_out(spread: Spread) -> bool:
-    """Whether 1 and 2 are two lungs side by side, in either order, or one of them is most of what is there."""
+    """Whether 1 and 2 are two lungs side by side, in either order, or one of them is most of what is there.
+
+    Lungs are the largest organs: what is larger than both and does not lie around them is one of a map without lungs.
+    """
     left, right = (set(values) & set(spread.present) for values in DEFAULT_STRUCTURES.values())
     if left and right:
-        return side_by_side(spread, left, right)
+        both, others = left | right, set(spread.present) - left - right
+        low, high = spread.box_mm(both)
+        around = {value for value in others if (box := spread.box_mm([value]))[0] <= low and high <= box[1]}
+        are_largest = all(spread.ml([value]) < spread.ml(both) for value in others - around)
+        return are_largest and side_by_side(spread, left, right)
     return spread.ml(left | right) > 0.5 * spread.ml(spread.present)
 
 
@@ -128,10 +142,27 @@ def side_by_side(spread: Spread, one: Collection[int], other: Collection[int]) -
 
 
 def _advice(spread: Spread) -> str:
-    """The two largest values that lie side by side are likely the lungs."""
+    """Lobes of one lung of a tool; else the largest values that lie side by side are likely of the lungs."""
+    if preset := _lobes_of_one(spread):
+        return f"--labels {preset}, if these are its lobes of one lung"
     first, *others = sorted(spread.present, key=lambda value: -spread.ml([value]))
     second = next((value for value in others if side_by_side(spread, [first], [value])), None)
     if second is None:
         return "name the values of the lungs, as in --labels left_lung=1+2,right_lung=3+4+5"
     left, right = sorted((first, second), key=lambda value: spread.center_mm([value]))
-    return f"name the values of the lungs; the two largest lie like --labels left_lung={left},right_lung={right}"
+    told = f"--labels left_lung={left},right_lung={right}"
+    if len(others) == 1:
+        return f"name the values of the lungs; the two lie like {told}"
+    return f"name all values of the lungs; if they are the two largest that lie side by side: {told}"
+
+
+def _lobes_of_one(spread: Spread) -> str | None:
+    """The tool whose lobes of one lung are the most of a map, while it has none of the other's."""
+    present, found = set(spread.present), dict[float, str]()
+    for name in (each for each in _DETECTED if min(min(own) for own in PRESETS[each].values()) > 1):
+        for own, other in itertools.permutations(PRESETS[name].values(), 2):
+            mine = set(own) & present
+            largest_ml = max((spread.ml([value]) for value in present - mine), default=0.0)
+            if len(mine) > 1 and not set(other) & present and spread.ml(mine) > largest_ml:
+                found[spread.ml(mine)] = name
+    return found[max(found)] if found else None
