@@ -174,3 +174,14 @@ def test_lungs_that_end_at_the_image_s_top_are_not_doubted() -> None:
     labels = as_labels(bent_lungs())
     cut = labels.with_voxels(np.ascontiguousarray(labels.voxels[::-1, ::-1, : labels.voxels.shape[2] // 2] > 0) * 1)
     assert not any("front and back" in note for note in found_structures(cut, None, "x").notes)
+
+
+def test_a_view_of_the_heart_between_both_lungs_is_not_inverted(labels: Volume) -> None:
+    """Lungs of one value fill most of its border to the sides."""
+    middle = np.argwhere(labels.voxels > 0).mean(axis=0).astype(int)
+    box = tuple(slice(at - half, at + half) for at, half in zip(middle, (16, 12, 10), strict=True))
+    view = labels.with_voxels(np.ascontiguousarray(labels.voxels[box] > 0).astype(np.uint8))
+    try:
+        found_structures(view, None, "x")
+    except InputError as error:
+        assert "inverted" not in str(error)  # noqa: PT017

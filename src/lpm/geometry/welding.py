@@ -70,6 +70,9 @@ def merged(mesh: WorldMesh, apart_mm: float) -> WorldMesh:
 
 def _once(mesh: WorldMesh) -> WorldMesh:
     """A mesh whose every triangle is stored twice, facing one way or both, with each of them once."""
+    off = np.abs(mesh.corners.sum(axis=1) - mesh.corners[0].sum(axis=0)).max(axis=1)
+    if np.count_nonzero(off <= 1e-9 * np.abs(mesh.corners[0]).max()) != 2:
+        return mesh  # the first triangle is not stored twice: all that is looked at of most meshes
     places, own = _different(mesh.vertices)
     corners, number = _different(np.sort(own[mesh.faces], axis=1))
     if 2 * len(corners) != len(mesh.faces) or (np.bincount(number) != 2).any():
