@@ -184,6 +184,9 @@ def test_lungs_that_touch_are_told_from_one_lung() -> None:
     for name in ("shape", "left_lung"):
         with pytest.raises(InputError, match="ml with a waist between left and right: lungs that touch"):
             checked_shapes({name: fused}, "someone")
+    beside = extract_surface(to_mask(Ellipsoid((-220.0, 0.0, 0.0), (50.0, 80.0, 110.0)), 4.0), 0.5)
+    found = checked_shapes({"left_lung": beside, "right_lung": fused}, "someone")  # lungs may have waists of their own
+    assert set(found.meshes) == {"left_lung", "right_lung"}
 
 
 def test_bodies_that_are_no_lungs_are_refused(lungs: dict[str, WorldMesh]) -> None:

@@ -255,12 +255,12 @@ def _told_apart(meshes: Mapping[str, WorldMesh], subject: str) -> tuple[dict[str
             scraps_ml = sum(abs(part.volume_ml) for part in mesh.pieces()) - sum(abs(body.volume_ml) for body in bodies)
             told = [] if name == _SHAPE else [f"{name} held both lungs, which were told apart"]
             return lungs, [*told, *_scraps("the mesh", mesh.n_pieces - 2, scraps_ml)]
-        _check_bodies(bodies, name, subject)
+        _check_bodies(bodies, name, subject, is_alone=len(meshes) == 1)
     return dict(meshes), []
 
 
-def _check_bodies(bodies: Sequence[WorldMesh], name: str, subject: str) -> None:
-    """Refuse what is neither one lung nor, without a side, two."""
+def _check_bodies(bodies: Sequence[WorldMesh], name: str, subject: str, *, is_alone: bool) -> None:
+    """Refuse what is neither one lung nor, without a side, two; a lung beside another may have a waist of its own."""
     volumes = ", ".join(f"{abs(body.volume_ml):.0f}" for body in bodies)
     what = f"{subject}, {name}"
     if name == _SHAPE and len(bodies) > 2:
@@ -269,7 +269,7 @@ def _check_bodies(bodies: Sequence[WorldMesh], name: str, subject: str) -> None:
     if len(bodies) > 1 and _are_side_by_side(bodies[0], bodies[1]):
         given = f"bodies of {volumes} ml side by side: both lungs?"
         raise InputError(what, given, "one lung", f"keep the one that is the {name.replace('_', ' ')}")
-    if len(bodies) == 1 and bodies[0].is_closed and looks_like_two(bodies[0]):
+    if len(bodies) == 1 and is_alone and bodies[0].is_closed and looks_like_two(bodies[0]):
         given = f"one piece of {volumes} ml with a waist between left and right: lungs that touch?"
         raise InputError(what, given, "a body for each lung", "cut them apart, or give 1 and 2 in a label map")
 
