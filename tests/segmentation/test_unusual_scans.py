@@ -233,3 +233,15 @@ def test_a_heart_on_the_right_is_doubted() -> None:
     affine[:3, 0] *= -1
     assert any("the heart seems to lie on the right" in note for note in found_in(Volume(ct.voxels, affine)).notes)
     assert not any("heart" in note for note in found_in(ct).notes)
+
+
+def test_a_turned_header_is_doubted_where_the_skin_is_out_of_view_and_the_lungs_are_not(
+    chest: tuple[Volume, Volume],
+) -> None:
+    ct, _ = cropped(chest, (1, 2), margin=3)
+    affine = ct.world_from_voxel.copy()
+    affine[:3, 2] *= -1
+    for volume, is_turned in ((ct, False), (Volume(ct.voxels, affine), True)):
+        notes = found_in(volume).notes
+        assert any("the skin is out of view, the lungs are not" in note for note in notes)
+        assert any("apices seem to lie below" in note for note in notes) == is_turned

@@ -115,7 +115,7 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     added = {name: (_ml(filled, name) - _ml(labels, name)) * share**3 for name in hidden} if policy.filler else None
     upright = scan.upright.with_voxels(filled.voxels)
     uneven = _uneven(scan.upright.with_voxels(labels.voxels))
-    is_usual = not (uneven or view.notes or any(pocket.is_pneumothorax for pocket in pockets))
+    is_usual = not (uneven or view.cuts_lungs or any(pocket.is_pneumothorax for pocket in pockets))
     doubts = orientation_doubts(sized, labels, is_usual=is_usual)
     gas = [pocket.note(policy.gas, share) for pocket in pockets]
     remarks = (*turned, *([] if view.sides else _size(share)), *view.notes, *gas, *uneven, *doubts)
