@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise FileError(str(path), "is no regular file", "the name of a file, new or to be replaced")
     temporary = temporary_beside(path)
     try:
-        _make(path.parent)
+        _create(path.parent)
         _remove_stale_once(path.parent)
         yield temporary
         _sync(temporary)
@@ -58,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = path.resolve()  # "." has no name, and a link stays one: the folder that it names is replaced
     temporary = temporary_beside(path)
     try:
-        _make(path.parent)
+        _create(path.parent)
         temporary.mkdir()
         _remove_stale_once(path.parent)
         yield temporary
@@ -74,7 +74,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
-def _make(folder: Path) -> None:
+def _create(folder: Path) -> None:
     """Create a folder, but not within a temporary one that others removed: a part of that would come back.
 
     Raises:

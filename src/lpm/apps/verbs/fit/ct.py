@@ -10,10 +10,9 @@ from lpm.apps.dicom_options import (
     dicom_results,
     lungs_of_fit,
 )
-from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
-    ONE_BY_ONE,
     AgeOption,
     AlsoOption,
     CompleteOption,
@@ -35,6 +34,7 @@ from lpm.apps.verbs.fit.options import (
     finish,
     found_model,
     mesh_files,
+    refuse_of_one,
     tell,
 )
 from lpm.apps.verbs.segment import CtsArgument, FillOption, GasOption, SegmenterOption, SeriesOption
@@ -96,16 +96,7 @@ def fit_ct(
     if (many := Many(jobs, dask, resume)).takes(inputs, CTS):
         from lpm.workflows.batch.fits import CtFits, FitCases
 
-        refuse_with_many(
-            {
-                "--also": also,
-                "--age": age,
-                "--sex": sex,
-                "--height": height,
-                **dicom_options(dicom_seg, rtstruct, dicom_stl),
-            },
-            ONE_BY_ONE,
-        )
+        refuse_of_one(also, person, dicom_options(dicom_seg, rtstruct, dicom_stl))
         work = FitCases(CtFits(config, series), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit ct", inputs, CTS, work, out, many)
         return

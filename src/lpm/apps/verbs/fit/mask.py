@@ -15,10 +15,9 @@ from lpm.apps.dicom_options import (
     dicom_results,
     lungs_of_fit,
 )
-from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
-    ONE_BY_ONE,
     AgeOption,
     AlsoOption,
     CompleteOption,
@@ -41,6 +40,7 @@ from lpm.apps.verbs.fit.options import (
     finish,
     found_model,
     mesh_files,
+    refuse_of_one,
     tell,
 )
 
@@ -104,16 +104,7 @@ def fit_mask(
     if (many := Many(jobs, dask, resume)).takes(inputs, LABEL_MAPS):
         from lpm.workflows.batch.fits import FitCases, MaskFits
 
-        refuse_with_many(
-            {
-                "--also": also,
-                "--age": age,
-                "--sex": sex,
-                "--height": height,
-                **dicom_options(dicom_seg, rtstruct, dicom_stl),
-            },
-            ONE_BY_ONE,
-        )
+        refuse_of_one(also, person, dicom_options(dicom_seg, rtstruct, dicom_stl))
         work = FitCases(MaskFits(meaning), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit mask", inputs, LABEL_MAPS, work, out, many)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from lpm.apps.many import refuse_with_many
 from lpm.apps.terminal import plain, say, screen
 from lpm.errors import MisuseError
 
@@ -90,7 +91,7 @@ AgeOption = Annotated[str | None, typer.Option("--age", help="Of the patient, in
 SexOption = Annotated[str | None, typer.Option("--sex", help="Of the patient, F or M, for the norm.")]
 HeightOption = Annotated[str | None, typer.Option("--height", help="Of the patient's body, cm, for the norm.")]
 
-ONE_BY_ONE = "fit its patient by itself"
+_ONE_BY_ONE = "fit its patient by itself"
 
 
 def begin(out: Path, *, figures: bool) -> None:
@@ -149,6 +150,24 @@ def expected(norm: Path | None, person: Mapping[str, str | None], *, report: boo
     if not report:
         raise MisuseError("--norm", "beside --no-report", "a report", "lpm measure --norm writes tables")
     return read_norm(norm).reference(person_of(person, "the patient"), str(norm))
+
+
+def refuse_of_one(
+    also: Sequence[Path] | None, person: Mapping[str, str | None], more: Mapping[str, object], hint: str = ""
+) -> None:
+    """Refuse what belongs to one patient where many are fitted.
+
+    Args:
+        also: Further evidence of the patient.
+        person: Age, sex and body height as the options give them.
+        more: Values of other such options by name, empty or None where they were not given.
+        hint: What to do instead, beside a fit of that patient alone.
+
+    Raises:
+        MisuseError: One of them was given.
+    """
+    said = {f"--{name}": value for name, value in person.items()}
+    refuse_with_many({"--also": also, **said, **more}, _ONE_BY_ONE + hint)
 
 
 def mesh_files(mesh_format: str, mesh_space: str, faces: int | None) -> MeshFiles:

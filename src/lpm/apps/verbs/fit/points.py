@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
+from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle
 from lpm.apps.verbs.fit.options import (
-    ONE_BY_ONE,
     AgeOption,
     AlsoOption,
     CorrespondingOption,
@@ -32,6 +31,7 @@ from lpm.apps.verbs.fit.options import (
     found_model,
     mesh_files,
     options_named,
+    refuse_of_one,
     space_named,
     tell,
 )
@@ -88,10 +88,7 @@ def fit_points(
     if (many := Many(jobs, dask, resume)).takes(inputs, POINTS):
         from lpm.workflows.batch.fits import FitCases, PointFits
 
-        refuse_with_many(
-            {"--also": also, "--age": age, "--sex": sex, "--height": height, "--grid": grid},
-            f"{ONE_BY_ONE}; a table of cases may have a column grid",
-        )
+        refuse_of_one(also, person, {"--grid": grid}, "; a table of cases may have a column grid")
         work = FitCases(PointFits(n, space), found_model(model, figures=figures), search, spacing_mm, seed, files)
         work_on_many("fit points", inputs, POINTS, work, out, many)
         return
