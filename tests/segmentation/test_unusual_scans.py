@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from lpm.errors import InputError
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
 from lpm.geometry.volumes import Volume
@@ -224,6 +225,11 @@ def test_a_header_that_turns_the_patient_is_doubted(
     notes = found_in(Volume(ct.voxels, affine)).notes
     assert any(note.startswith(doubt) for note in notes)
     assert not any("seem" in note for note in found_in(ct).notes)
+
+
+def test_more_lung_than_any_body_holds_is_refused(chest: tuple[Volume, Volume]) -> None:
+    with pytest.raises(InputError, match=r"ct: [\d,]+ ml look like lung; expected at most 11,000 ml"):
+        found_in(scaled(chest[0], 1.8))
 
 
 def test_a_heart_on_the_right_is_doubted() -> None:

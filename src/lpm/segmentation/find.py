@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from lpm.calibration import number
+from lpm.calibration import number, span
+from lpm.errors import InputError
 from lpm.geometry.sides import have_waist
 from lpm.geometry.volumes import Volume, as_stored
 from lpm.segmentation.axes import axes_doubts
@@ -20,6 +21,7 @@ from lpm.structures import DEFAULT_STRUCTURES, GasPolicy, SegmenterName
 
 _SMALL_SHARE = number("segmentation.small_share")
 _UNEVEN_SHARE = number("segmentation.uneven_share")
+_, _MOST_ML = span("preparation.total_ml")
 
 
 class Filler(Protocol):
@@ -98,7 +100,7 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
         subject: Case name for messages.
 
     Raises:
-        InputError: No lung was found, or the header's axes are exchanged.
+        InputError: No lung was found, or more than any body holds, or the header's axes are exchanged.
         MissingExtraError: The segmenter is an extra that is not installed.
         FileError: The segmenter lacks its weights.
     """
@@ -106,6 +108,7 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     turned = axes_doubts(sized, subject)
     labels = chosen.segment(scan, subject)
     labels = sized.upright.with_voxels(labels.voxels)
+    _check_most(scan.upright.with_voxels(labels.voxels), subject)
     pockets = find_pockets(sized, labels)
     labels = with_gas(sized, labels, pockets, policy.gas)
     view = field_of_view(sized, labels)
@@ -121,6 +124,18 @@ def find_lungs(scan: Scan, policy: LungPolicy, subject: str = "ct") -> FoundLung
     remarks = (*turned, *([] if view.sides else _size(share)), *view.notes, *gas, *uneven, *doubts)
     ribs = {name: lung.scaled(share) for name, lung in ribs.items()}
     return FoundLungs(as_stored(upright, scan.volume), upright, chosen.name, ribs, added, remarks)
+
+
+def _check_most(labels: Volume, subject: str) -> None:
+    """Refuse more lung than there is in any body.
+
+    Raises:
+        InputError: That was found, of air around a body or of values that are no HU.
+    """
+    ml = sum(_ml(labels, name) for name in DEFAULT_STRUCTURES)
+    if ml > _MOST_ML:
+        hint = "is it a chest CT in Hounsfield units that were not clipped, with spacing in mm?"
+        raise InputError(subject, f"{ml:,.0f} ml look like lung", f"at most {_MOST_ML:,.0f} ml", hint)
 
 
 def _size(adult_share: float) -> list[str]:
