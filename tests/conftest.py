@@ -7,6 +7,7 @@ process that asks for it, and read by the others.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +40,11 @@ settings.load_profile("lpm")
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER:
     torch.set_num_threads(1)  # processes that each take all cores wait for one another
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in jobs in the background: programs that tests start would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Made = TypeVar("Made")
 

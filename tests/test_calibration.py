@@ -45,7 +45,7 @@ def test_what_does_not_follow_the_schema_is_refused(text: str, said: str) -> Non
 def test_numbers_are_taken_by_name_and_kind() -> None:
     assert number("preparation.flat_share") == 0.3
     assert count("preparation.few_slices") == 25
-    assert several("preparation.total_ml") == span("preparation.total_ml") == (1000.0, 11000.0)
+    assert several("segmentation.total_ml") == span("segmentation.total_ml") == (1000.0, 11000.0)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_numbers_are_taken_by_name_and_kind() -> None:
     [
         (number, "preparation.nothing", "no such calibrated number"),
         (number, "preparation.few_slices", "decimal point"),
-        (number, "preparation.total_ml", "decimal point"),
+        (number, "segmentation.total_ml", "decimal point"),
         (count, "preparation.flat_share", "whole number"),
         (several, "preparation.flat_share", "list of numbers"),
         (span, "preparation.few_slices", "list of numbers"),
@@ -65,10 +65,10 @@ def test_another_kind_is_refused(take, name: str, said: str) -> None:  # type: i
 
 
 def test_a_range_goes_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    down = calibration()["preparation.total_ml"].model_copy(update={"value": (2.0, 1.0)})
-    monkeypatch.setitem(calibration(), "preparation.total_ml", down)
+    down = calibration()["segmentation.total_ml"].model_copy(update={"value": (2.0, 1.0)})
+    monkeypatch.setitem(calibration(), "segmentation.total_ml", down)
     with pytest.raises(InputError, match="a lower and an upper end"):
-        span("preparation.total_ml")
+        span("segmentation.total_ml")
 
 
 def test_the_page_shows_every_room() -> None:

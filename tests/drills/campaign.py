@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,7 @@ def full_disks(work: Path) -> dict[str, list[str]]:
 
 def main() -> None:
     """Drill, and write the results and docs/reliability.md."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it, and so would commands
     sys.path.insert(0, str(REPOSITORY / "benchmarks"))
     from cells import stamp
     from processes import machine

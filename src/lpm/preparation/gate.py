@@ -10,16 +10,16 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from lpm.calibration import count, number, span
+from lpm.calibration import count, number
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.segmentation.chest_wall import LungBeforeRibs
+from lpm.segmentation.find import TOTAL_ML
 
 Verdict = Literal["good", "doubtful", "rejected"]
 _CUT_CM2 = number("preparation.cut_cm2")
 _MUCH_CUT_CM2 = number("preparation.much_cut_cm2")
-_TOTAL_ML = span("preparation.total_ml")
 _COLLAPSED_ML = number("preparation.collapsed_ml")
 _COLLAPSED_SHARE = number("preparation.collapsed_share")
 _SMALL_SHARE = number("preparation.small_share")
@@ -79,7 +79,7 @@ def judge_case(
 
 def implausible_total(volume_ml: Mapping[str, float]) -> str:
     """Why the volume of both lungs cannot be, as of voxel indices taken for mm; empty if it can, or a lung lacks."""
-    total, (low, high) = sum(volume_ml.values()), _TOTAL_ML
+    total, (low, high) = sum(volume_ml.values()), TOTAL_ML
     if set(volume_ml) != {"left_lung", "right_lung"} or low <= total <= high:
         return ""
     return f"total volume {total:,.0f} ml, outside {low:,.0f} to {high:,.0f} ml"

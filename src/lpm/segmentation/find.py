@@ -21,7 +21,8 @@ from lpm.structures import DEFAULT_STRUCTURES, GasPolicy, SegmenterName
 
 _SMALL_SHARE = number("segmentation.small_share")
 _UNEVEN_SHARE = number("segmentation.uneven_share")
-_, _MOST_ML = span("preparation.total_ml")
+TOTAL_ML = span("segmentation.total_ml")
+"""What both lungs hold."""
 
 
 class Filler(Protocol):
@@ -133,9 +134,9 @@ def _check_most(labels: Volume, subject: str) -> None:
         InputError: That was found, of air around a body or of values that are no HU.
     """
     ml = sum(_ml(labels, name) for name in DEFAULT_STRUCTURES)
-    if ml > _MOST_ML:
+    if ml > TOTAL_ML[1]:
         hint = "is it a chest CT in Hounsfield units that were not clipped, with spacing in mm?"
-        raise InputError(subject, f"{ml:,.0f} ml look like lung", f"at most {_MOST_ML:,.0f} ml", hint)
+        raise InputError(subject, f"{ml:,.0f} ml look like lung", f"at most {TOTAL_ML[1]:,.0f} ml", hint)
 
 
 def _size(adult_share: float) -> list[str]:
