@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadscope
 
-.PHONY: help setup demo test test-slow test-browser fuzz drills lint docs docs-blocks readme benchmarks clean
+.PHONY: help setup demo test test-slow test-browser fuzz drills lint docs docs-blocks readme sbom benchmarks clean
 
 help:            ## Show what can be made.
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -61,6 +61,15 @@ docs-blocks: setup ## Run every code block of the documentation, slow ones too; 
 
 readme: setup    ## Run README's commands as printed, in an empty folder.
 	$(BIN)/python tests/docs/doc_readme.py
+
+EXTRAS ?= pictures,view,study,dicom,hub,cluster,download
+sbom:            ## List what an installation with EXTRAS holds, with versions and licences (CycloneDX): runs/sbom.cdx.json.
+	$(PYTHON) -m venv --clear runs/sbom/installed
+	runs/sbom/installed/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	runs/sbom/installed/bin/python -m pip install --quiet --constraint constraints.txt '.[$(EXTRAS)]'
+	$(PYTHON) -m venv --clear runs/sbom/tools
+	runs/sbom/tools/bin/python -m pip install --quiet 'cyclonedx-bom[json-validation]>=7'
+	runs/sbom/tools/bin/python packaging/sbom.py runs/sbom/installed/bin/python --out runs/sbom.cdx.json
 
 clean:           ## Remove what the demo and the tests left.
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

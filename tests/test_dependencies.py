@@ -24,6 +24,7 @@ CALLED = {  # what the package is called where its module is called otherwise
     "mpl_toolkits": "matplotlib",
     "vtk": "pyvista",
     "vtkmodules": "pyvista",
+    "yaml": "pyyaml",
 }
 NOT_IMPORTED = {  # used in another way
     "codespell": "make lint",

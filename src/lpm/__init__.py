@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from lpm.errors import FileError, InputError, LpmError, MissingExtraError, MisuseError, NoSurfaceError, SchemaError
     from lpm.files.meshes import read_mesh, write_mesh
     from lpm.files.points import read_points
@@ -109,6 +110,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name's module only when the name is used, so that `import lpm` is quick."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("lungs-parametric-model")
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(module), name)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import lpm
 from lpm.apps.kept_inputs import keeping_inputs
 from lpm.apps.start import main
 from lpm.apps.terminal import plain, screen
@@ -106,16 +107,17 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
 
 def _version(*, value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        print(version("lungs-parametric-model"))
+        print(lpm.__version__)
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(value=value), is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _version(value=value), is_eager=True, help="Print the version and stop."
+        ),
     ] = False,
 ) -> None:
     """LPM: a parametric model of human lungs. Everything is in RAS millimetres of the patient.

@@ -125,8 +125,9 @@ def light(mesh: WorldMesh) -> WorldMesh:
 
 
 def script_of_views() -> str:
-    """Script that a page with views must run, after them."""
-    return "\n".join(_carried(name) for name in ("three.min.js", "view3d.js"))
+    """Script that a page with views must run, after them, with the licence of three.js, which asks to go along."""
+    licence = f"/*! three.js\n{_carried('three.LICENSE')}*/"
+    return "\n".join([licence, *(_carried(name) for name in ("three.min.js", "view3d.js"))])
 
 
 def style_of_views() -> str:
