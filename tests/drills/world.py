@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dicom_writing import write_scan
 
 _SUBJECTS = 4
+_PATIENTS = 3  # the fewest that a breath is learned from
 _QUICK = "[sampling]\nn_surface = 2000\nn_off_surface = 2000\n"
 _TINY = """[decoder]
 latent_size = 8
@@ -62,6 +64,7 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
             write_volume(folder / "scans" / f"case{index}.nii.gz", ct)
         if index == 0:
             write_scan(folder / "dicom", ct, rng=rng)
+    _write_breaths(folder)
     _write_parts(folder / "parts.nii.gz")
     (folder / "quick.toml").write_text(_QUICK)
     (folder / "tiny.toml").write_text(_TINY)
@@ -74,6 +77,7 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
         "radiographs": "xray scans/case0.nii.gz --out radiographs --mm-per-px 3",
         "expiration": "fit mask masks/case1.nii.gz --out expiration --points 300 --spacing-mm 8 --no-report",
         "inspiration": "fit mask masks/case0.nii.gz --out inspiration --points 300 --spacing-mm 8 --no-report",
+        "breaths": "fit mask states --out breaths --points 300 --spacing-mm 8 --no-report --jobs 1",
     }
     for name, command in made.items():
         if not (folder / name).exists():
@@ -81,6 +85,20 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
     _write_points(folder)
     (folder / "whole").touch()
     return folder
+
+
+def _write_breaths(folder: Path) -> None:
+    """Patients in both states: masks, the table of a study, and which fit is of which state."""
+    subjects, pairs = ["case,state,age"], ["expiration,inspiration"]
+    for patient in range(_PATIENTS):
+        full = random_lungs(rng=np.random.default_rng(100 + patient))
+        for state, share in (("expiration", 0.85), ("inspiration", 1.0)):
+            lungs = replace(full, height_mm=share * full.height_mm)
+            write_volume(folder / "states" / f"p{patient}_{state}.nii.gz", to_labels(lungs, 6.0))
+            subjects.append(f"p{patient}_{state},{state},{50 + 7 * patient}")
+        pairs.append(f"breaths/p{patient}_expiration,breaths/p{patient}_inspiration")
+    (folder / "subjects.csv").write_text("\n".join(subjects) + "\n")
+    (folder / "breaths.csv").write_text("\n".join(pairs) + "\n")
 
 
 def _write_parts(path: Path) -> None:

@@ -46,10 +46,14 @@ class HelperPool:
             self._give_back(Helper(self.modules, self._kept))
 
     @contextmanager
-    def taken(self) -> Iterator[Helper]:
-        """A helper of one's own; it comes back if it lives."""
+    def taken(self, leave: int = 0) -> Iterator[Helper]:
+        """A helper of one's own; it comes back if it lives.
+
+        Args:
+            leave: How many go on waiting for others; a new one is started in their place.
+        """
         with self._lock:
-            helper = self._idle.pop() if self._idle else None
+            helper = self._idle.pop() if len(self._idle) > leave else None
         helper = helper if helper is not None and helper.is_alive else Helper(self.modules, self._kept)
         try:
             yield helper

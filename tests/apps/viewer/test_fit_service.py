@@ -31,7 +31,6 @@ SLOW_S = 30.0
 def service() -> Iterator[FitService]:
     made: Any = FitService({"a": 1}, 1, reading_s=4.0)  # type: ignore[arg-type]
     made._helpers.modules = ("hostile_reader",)
-    made._helpers._most_idle = 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fits, "_fit", hostile)
         yield made
@@ -45,6 +44,20 @@ def task(name: str) -> Any:
 def fit(service: FitService, name: str) -> Any:
     with Place(service.queue, lambda _: None) as place:
         return service.fit(place, task(name), silent)
+
+
+def test_a_client_whose_last_file_failed_leaves_a_helper_to_the_others(service: FitService) -> None:
+    limits = Limits(SLOW_S, 1024**3)
+    with service._helpers.taken() as waiting:
+        waiting.call(abs, -1, limits=limits)
+    with service._helpers.taken():
+        while len(service._helpers):  # one waits, and no other
+            with service._helpers.taken() as more:
+                more.kill()
+    with pytest.raises(FileError, match="SIGSEGV"), Place(service.queue, lambda _: None, after_failure=True) as place:
+        service.fit(place, task("crash"), silent)
+    with service._helpers.taken() as taken:
+        assert taken is waiting
 
 
 def in_background(service: FitService, name: str) -> tuple[threading.Thread, list[Any], list[Place]]:

@@ -21,6 +21,7 @@ from lpm.xray.radiograph import Radiograph
 
 _AT_ONCE = 2  # files of the largest size whose parts may be in memory
 _READERS = 3  # files that are read, or were read and wait: each takes the memory of a scan
+_IDLE = 2  # helpers that wait: beside a client whose files fail, again and again, one is left for the others
 _MOST_CALLS = 30  # fits of a helper: memory that they took is not all given back
 MOST_MEMORY = min(12 * 1024**3, most_memory() // 2)  # bytes for a fit: a CT of the most voxels takes 8 GiB
 MOST_READING_S = 120.0
@@ -57,7 +58,7 @@ class FitService:
         self.model, self.most_mb, self._reading_s = model, most_mb, reading_s
         self.budget = UploadBudget(most_mb * 1024**2, _AT_ONCE * most_mb * 1024**2)
         self.queue = FitQueue(_READERS)
-        self._helpers = HelperPool((fit_upload.__module__,), {"model": model}, most_idle=1, most_calls=_MOST_CALLS)
+        self._helpers = HelperPool((fit_upload.__module__,), {"model": model}, most_idle=_IDLE, most_calls=_MOST_CALLS)
 
     def warm(self) -> None:
         """Start a helper, so that the first client need not wait for it."""
@@ -91,7 +92,7 @@ class FitService:
             elif watch.ident is None:  # its process is there
                 watch.start()
 
-        with self._helpers.taken() as helper, place.worked_on(helper.kill):
+        with self._helpers.taken(leave=int(place.after_failure)) as helper, place.worked_on(helper.kill):
             try:
                 fit = partial(_fit, self.model, task)
                 found: Outcome = helper.call(fit, limits=Limits(_MOST_FITTING_S, MOST_MEMORY), listen=listen)
