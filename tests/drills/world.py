@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lpm.files.volumes import write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs, to_labels
 from lpm.geometry.volumes import Volume
+from lpm.lung_model import BUNDLED
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dicom_writing import write_scan
@@ -71,6 +73,7 @@ def make_world(folder: Path, *, fits: bool = True) -> Path:
     (folder / "atlas.toml").write_text(_SMALL_ATLAS)
     if not fits:
         return folder
+    shutil.copytree(BUNDLED, folder / "atlas", dirs_exist_ok=True)
     made = {
         "cohort": "prepare masks --out cohort --config quick.toml --jobs 1",
         "model": "train cohort --preset lite --config tiny.toml --jobs 1 --out model",
