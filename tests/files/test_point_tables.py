@@ -83,6 +83,12 @@ def test_commas_that_separate_and_are_decimal_are_refused(
         (lambda c: "i,j,k\n" + rows(abs(c), ",", 0), "voxel indices; expected columns x, y, z in mm"),
         (lambda c: rows(c.T, ","), r"3 lines of 40 numbers.*np.savetxt\(name, points.T\)"),
         (lambda c: "x,y,x\n" + rows(c, ",") + "", "expected columns x, y, z"),
+        (
+            lambda c: "px,py,pz,x_pos,y_pos,z_pos\n" + rows(np.c_[c, c], ","),
+            "Try: rename the columns of the coordinates",
+        ),
+        (lambda c: "east,north,up,id\n" + rows(np.c_[c, c[:, :1]], ","), "Try: rename the columns of the coordinates"),
+        (lambda c: "x_vox,y_vox,z_vox,id\n" + rows(np.c_[c, c[:, :1]], ","), "Try: rename the columns"),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused(tmp_path: Path, cloud: np.ndarray, text: Text, message: str) -> None:
@@ -120,6 +126,14 @@ def test_points_with_a_number_before_them_are_refused(tmp_path: Path, cloud: np.
         ("x.csv", lambda c: "x (cm);y (cm);z (cm)\n" + rows(c / 10.0, ";", 4), "coordinates are in cm"),
         ("x.csv", lambda c: "# LPS\nx,y,z\n" + rows(c * (-1, -1, 1), ","), "coordinates are LPS, as a comment says"),
         ("x.csv", lambda c: "one,two,three\n" + rows(c, ","), "columns one, two, three were taken as x, y, z"),
+        ("x.csv", lambda c: "px,py,pz\n" + rows(c, ","), "columns px, py, pz were taken as x, y, z"),
+        ("x.csv", lambda c: "X_coord;Y_coord;Z_coord;area\n" + rows(c, ";").replace("\n", ";7\n"), "as x, y, z"),
+        ("x.csv", lambda c: "Position X,Position Y,Position Z\n" + rows(c, ","), "as x, y, z"),
+        (
+            "x.csv",
+            lambda c: "vertex_x [cm],vertex_y [cm],vertex_z [cm]\n" + rows(c / 10.0, ",", 4),
+            "coordinates are in cm",
+        ),
         ("x.csv", lambda c: "# from LPS to RAS\n" + rows(c, ","), "comments name both RAS and LPS"),
         ("x.txt", lambda c: "//Z Y X\n" + rows(c[:, ::-1], " "), ""),
         ("x.txt", lambda c: "# z,y,x\n" + rows(c[:, ::-1], ","), ""),

@@ -37,6 +37,8 @@ _AXES: tuple[tuple[tuple[str, ...], Space | None], ...] = (
 )
 _INDICES = ({"i", "j", "k"}, {"row", "column", "slice"}, {"row", "col", "slice"})
 _NAME = re.compile(r"(.+?)[ _]*[\[(]?(mm|cm|dm|m|um|µm|inch|in)[\])]?")
+_WORDS = r"(?:p|pos|position|pt|points?|coords?|coordinates?|v|vert|vertex|loc|location|world)"
+_WORDED = re.compile(rf"{_WORDS}[ _.:-]*([xyz])|([xyz])[ _.:-]*{_WORDS}")  # px, pos_x, x_coord
 _IN_BRACKETS = re.compile(r"(.+?)[ _]*[\[(](.+)[\])]")
 MILLIMETRES = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "in": 25.4, "inch": 25.4}
 _SPACE = re.compile(r"\b(ras|lps)\b|\bcoordinatesystem *= *([012]|ijk)\b", re.IGNORECASE)
@@ -106,6 +108,17 @@ def is_header(row: Sequence[str]) -> bool:
 def axes_named(names: Sequence[str]) -> tuple[tuple[int, ...], Space | None, str] | None:
     """Columns of x, y, z, their space and unit; None if they are not named."""
     matches = [(match[1], match[2]) if (match := _NAME.fullmatch(name)) else (name, "mm") for name in names]
+    return _axes_among(matches) or _axes_among([(_without_words(name), unit) for name, unit in matches])
+
+
+def _without_words(name: str) -> str:
+    """The axis of a column that says it in more words."""
+    match = _WORDED.fullmatch(name)
+    return match[1] or match[2] if match else name
+
+
+def _axes_among(matches: Sequence[tuple[str, str]]) -> tuple[tuple[int, ...], Space | None, str] | None:
+    """Columns of x, y, z, their space and unit, of names and units."""
     for axes, space in _AXES:
         found = [[i for i, (name, _) in enumerate(matches) if name == axis] for axis in axes]
         units = {matches[i][1] for columns in found for i in columns}
@@ -120,8 +133,10 @@ def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
     named = axes_named(header)
     if named is not None:
         axes, space, unit = named
-        notes = () if unit == "mm" else (f"coordinates are in {unit}, by their columns' names, and were taken to mm",)
-        return _Columns(axes, side, space, MILLIMETRES[unit], notes)
+        notes = [] if unit == "mm" else [f"coordinates are in {unit}, by their columns' names, and were taken to mm"]
+        if any(_WORDED.match(header[axis]) for axis in axes):
+            notes.append(f"columns {', '.join(header[axis] for axis in axes)} were taken as x, y, z")
+        return _Columns(axes, side, space, MILLIMETRES[unit], tuple(notes))
     width = len(header) or len(body[0])
     others = [name for name in header if name not in _SIDE_COLUMNS]
     if set(others) in _INDICES:
@@ -135,7 +150,8 @@ def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
         or (not is_plain and side is not None and side < 3)
     ):
         given = f"columns {list(header)}" if any(header) else f"{width} columns without a header"
-        raise InputError(str(path), given, "columns x, y, z", "name them in the first line, or keep three columns")
+        hint = "rename the columns of the coordinates to x, y, z" if any(header) else "name them in the first line"
+        raise InputError(str(path), given, "columns x, y, z", f"{hint}, or keep three columns")
     if width > 3 and side is None:
         _refuse_counted(path, body)
         return _Columns(notes=("columns after the third were left out",))
