@@ -1,0 +1,224 @@
+"""The sections of docs/paper.md, from what benchmarks/paper.py kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cells import Json, bars, machine, mean_interval, stamped
+from lpm.evaluation.tables import markdown
+from paper_pictures import draw
+from paper_runs import RUNS, Run
+
+TABLE_I = {"paper-initial": 0.2196, "paper": 0.0225}
+PARTS = ("total", "surface", "off_surface", "eikonal", "latent", "normal")
+POINTS = ("10000", "30000", "100000")
+KINDS = {"latent": "latent and place", "prior": "prior only", "residual": "with the residual"}
+SIZES = {"paper-initial": "64, 4 x 512", "paper": "256, 8 x 1024"}
+UNIT_MM = 220  # of the cohort of the benchmarks
+MOST_MM = 2.0  # bar of `paper` with separate outputs
+
+
+def sections(work: Path) -> dict[str, str]:
+    """Text of each section by the name in its marks; the pictures are drawn."""
+    trained = {name: read(work / name / "training.json") for name in RUNS if (work / name / "training.json").exists()}
+    tested = {(name, kind): rows for name in [*RUNS, "atlas"] for kind in KINDS if (rows := tests(work / name / kind))}
+    shaped = {name: read(work / name / "shapes.json") for name in RUNS if (work / name / "shapes.json").exists()}
+    draw(work, trained, [*tested], [*shaped])
+    return {
+        "aims": aims(trained, tested),
+        "table-1": table_1(trained),
+        "table-2": table_2(trained, tested),
+        "merge": merge(trained, tested, shaped),
+        "normal": normal(trained, tested, shaped),
+        "curves": curves(trained),
+    }
+
+
+def read(path: Path) -> Json:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def tests(folder: Path) -> list[Json]:
+    """What was measured of each test lung."""
+    return [read(path) | {"subject": path.stem} for path in sorted(folder.glob("*.json"))]
+
+
+def title(name: str) -> str:
+    """Name of a network in tables."""
+    if name == "atlas":
+        return "the atlas"
+    run = RUNS[name]
+    output = "one output (union)" if run.structures == "union" else "an output each"
+    return f"{SIZES[run.preset]}, {output}" + (", normal loss" if run.normal else "")
+
+
+def state(found: Json) -> str:
+    """How far a training is, and whether its loss has stopped falling."""
+    falls = f"{found['falls_percent']:.1f} % per 100 epochs"
+    if found["ended"]:
+        return f"schedule of {found['scheduled']} epochs ended; fell at last by {falls}"
+    return f"**stopped** after {found['epochs']} of {found['scheduled']} epochs, loss still falling by {falls}"
+
+
+def table_1(trained: Mapping[str, Json]) -> str:
+    header = ["network", "the paper", "ours, whole loss", *[each.replace("_", "-") for each in PARTS[1:]], "training"]
+    rows = [
+        [
+            title(name),
+            f"{TABLE_I[RUNS[name].preset]}" if is_papers(RUNS[name]) else "-",
+            *(f"{found['losses'][part]:.3g}" for part in PARTS),
+            state(found),
+        ]
+        for name, found in trained.items()
+    ]
+    weights = next(iter(trained.values()))["weights"] if trained else {}
+    whole = " + ".join(f"{weights[key]:g} {key.replace('_', '-')}" for key in PARTS[1:-1] if weights)
+    seconds = ", ".join(f"{title(name)} {found['seconds_an_epoch']:.1f}" for name, found in trained.items())
+    return (
+        f"{markdown(header, rows)}\nMeans over the last 20 epochs, each part without its weight; lengths in model "
+        f"units of {UNIT_MM} mm.\nThe whole loss is {whole}; runs with the normal loss add {normal_weight():g} normal.\n"
+        f"Seconds an epoch: {seconds}.\n{stamps(trained.values())}"
+    )
+
+
+def is_papers(run: Run) -> bool:
+    return run.structures == "union" and not run.normal
+
+
+def normal_weight() -> float:
+    return max(run.normal for run in RUNS.values())
+
+
+def stamps(found: Sequence[Json] | Mapping[str, Json]) -> str:
+    """Machine, commits and dates of measurements."""
+    each = list(found.values() if isinstance(found, Mapping) else found)
+    return "\n".join(sorted({f"{machine(one)} {stamped(one)}" for one in each}))
+
+
+def mean(rows: Sequence[Json], key: str) -> float:
+    return float(np.mean([row["scores"][key] for row in rows if row["scores"] and row["scores"][key] is not None]))
+
+
+def point_number(rows: Sequence[Json], points: str, key: str, side: int) -> float:
+    """Mean of the reconstruction's number (side 0) or of its sampling floor (side 1)."""
+    return float(np.mean([row["paper"][points][side][key] for row in rows if row["paper"]]))
+
+
+def table_2(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]]) -> str:
+    header = ["network", "what is fitted", "lungs", *(f"F-score, {int(n):,}" for n in POINTS)]
+    header += [f"Chamfer, {int(n):,}" for n in POINTS]
+    rows = [
+        [title(name), KINDS[kind], count(found), *cells(found, "unit_f_score"), *cells(found, "unit_chamfer")]
+        for (name, kind), found in tested.items()
+    ]
+    if tested:
+        any_rows = next(iter(tested.values()))
+        floor = [f"{point_number(any_rows, n, key, 1):.4f}" for key in ("unit_f_score", "unit_chamfer") for n in POINTS]
+        rows.append(["*sampling floor*", "", "", *floor])
+    rows += [["*the paper*", "latent", "-", "0.7047", "-", "-", "0.016", "-", "-"]]
+    rows += [["*the paper*", "latent", "-", "0.8235", "-", "-", "0.015", "-", "-"]]
+    header_mm = ["network", "what is fitted", "lungs", "ASSD mm", "HD95 mm", "Dice", "closed", "merged", "seconds"]
+    rows_mm = [
+        [
+            title(name) + ("" if name == "atlas" or trained[name]["ended"] else " (stopped)"),
+            KINDS[kind],
+            count(found),
+            mean_interval([row["scores"]["assd_mm"] for row in found if row["scores"]]),
+            f"{mean(found, 'hd95_mm'):.1f}",
+            f"{mean(found, 'dice'):.3f}",
+            f"{sum(bool(row['scores'] and row['scores']['dice'] is not None) for row in found)}/{len(found)}",
+            merged_of(found),
+            f"{np.median([row['seconds'] for row in found]):.0f}",
+        ]
+        for (name, kind), found in tested.items()
+        if any(row["scores"] for row in found)
+    ]
+    last = [found[-1] for found in tested.values()]
+    return f"{markdown(header, rows)}\n\n{markdown(header_mm, rows_mm)}\n{stamps(last)}"
+
+
+def count(rows: Sequence[Json]) -> str:
+    return f"{sum(row['scores'] is not None for row in rows)}/{len(rows)}"
+
+
+def cells(rows: Sequence[Json], key: str) -> list[str]:
+    return [f"{point_number(rows, n, key, 0):.4f}" for n in POINTS]
+
+
+def merged_of(rows: Sequence[Json]) -> str:
+    known = [row["merged"] for row in rows if row["merged"] is not None]
+    return f"{sum(known)}/{len(known)}" if known else "cannot"
+
+
+def merge(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]], shaped: Mapping[str, Json]) -> str:
+    header = ["network", "training lungs merged", "ASSD of training lungs mm", "test lungs merged", "training"]
+    rows = []
+    for name, found in shaped.items():
+        own = found["rows"]
+        errors = [row["assd_mm"] for row in own if row["assd_mm"] is not None]
+        seen = tested.get((name, "latent"), [])
+        rows.append(
+            [
+                title(name),
+                merged_of(own),
+                mean_interval(errors) if errors else "no surface",
+                merged_of(seen) if seen else "not tested",
+                state(trained[name]),
+            ]
+        )
+    picture = "![Training lungs as the networks have learnt them, each piece in a colour](pictures/paper_merge.png)"
+    return f"{markdown(header, rows)}\n{stamps(shaped)}\n\n{picture}"
+
+
+def normal(
+    trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]], shaped: Mapping[str, Json]
+) -> str:
+    """With the normal loss beside without."""
+    header = ["network", "normal loss", "eikonal", "surface", "off-surface", "test ASSD mm", "test normals"]
+    header += ["training lungs ASSD mm"]
+    rows = []
+    for name, with_it in (("initial-union", "initial-union-normal"), ("paper-union", "paper-union-normal")):
+        for each in (name, with_it) if with_it in trained and name in trained else ():
+            seen, losses = tested.get((each, "latent"), []), trained[each]["losses"]
+            errors = [row["assd_mm"] for row in shaped.get(each, {"rows": []})["rows"] if row["assd_mm"] is not None]
+            rows.append(
+                [
+                    title(each),
+                    f"{losses['normal']:.4f}",
+                    f"{losses['eikonal']:.3f}",
+                    f"{losses['surface']:.5f}",
+                    f"{losses['off_surface']:.5f}",
+                    f"{mean(seen, 'assd_mm'):.2f}" if seen else "not tested",
+                    f"{mean(seen, 'normal_consistency'):.3f}" if seen else "not tested",
+                    mean_interval(errors) if errors else "-",
+                ]
+            )
+    picture = "![A test lung without and with the normal loss, coloured by its error](pictures/paper_normal.png)"
+    return f"{markdown(header, rows)}\n\n{picture}" if rows else "Not trained yet."
+
+
+def curves(trained: Mapping[str, Json]) -> str:
+    done = [f"{title(name)}: {state(found)}" for name, found in trained.items()]
+    return "![Losses by epoch](pictures/paper_losses.png)\n\n" + "\n".join(f"- {each}" for each in done)
+
+
+def aims(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]]) -> str:
+    rows = []
+    for name, bar in (("paper-union", TABLE_I["paper"]), ("initial-union", TABLE_I["paper-initial"])):
+        if name in trained:
+            total, ended = trained[name]["losses"]["total"], trained[name]["ended"]
+            shown = f"{total:.4f}" + ("" if ended else ", stopped before its end")
+            rows.append((f"{title(name)}: whole loss", f"<= {bar}", shown, total <= bar))
+    found = tested.get(("paper-separate", "prior"), [])
+    if done := [row for row in found if row["scores"]]:
+        ended = trained["paper-separate"]["ended"]
+        shown = f"{mean(done, 'assd_mm'):.2f} mm, {count(found)} lungs" + ("" if ended else ", stopped before its end")
+        met = ended and mean(done, "assd_mm") <= MOST_MM and len(done) == len(found)
+        rows.append((f"{title('paper-separate')}: ASSD, prior only", f"<= {MOST_MM} mm", shown, met))
+    else:
+        rows.append((f"{title('paper-separate')}: ASSD, prior only", f"<= {MOST_MM} mm", "not measured", False))
+    return bars(rows)

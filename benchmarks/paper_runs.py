@@ -1,0 +1,65 @@
+"""The networks that benchmarks/paper.py trains, and how their test lungs are fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lpm.fitting.config import FitConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
+from lpm.model.config import ModelConfig, preset
+
+PRIOR = ResidualConfig(sd_mm=0.0)
+TESTS = {  # how the 5,000 points of a test lung are followed
+    "latent": FitConfig(residual=PRIOR, axis_scale_sd=0.0, rotation_sd=0.0),
+    "prior": FitConfig(residual=PRIOR),
+    "residual": FitConfig(),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network to train.
+
+    Args:
+        preset: The paper's first network or its last.
+        structures: One output for both lungs, or one each.
+        normal: Weight of the normal loss.
+        epochs: Length of the schedule.
+        tests: How its test lungs are fitted.
+    """
+
+    preset: str
+    structures: str
+    normal: float = 0.0
+    epochs: int = 600
+    tests: tuple[str, ...] = ("latent",)
+
+
+RUNS = {
+    "initial-union": Run("paper-initial", "union"),
+    "initial-union-normal": Run("paper-initial", "union", normal=0.02),
+    "paper-union": Run("paper", "union"),
+    "paper-separate": Run("paper", "separate", tests=("latent", "prior")),
+    "initial-separate": Run("paper-initial", "separate", tests=("latent", "prior")),
+    "paper-union-normal": Run("paper", "union", normal=0.02),
+}
+
+
+def config_of(run: Run) -> ModelConfig:
+    """The preset, with steps that are small enough for two CPU cores."""
+    config = preset(run.preset)
+    training = {
+        "epochs": run.epochs,
+        "shapes_per_step": 4,
+        "surface_points": 256,
+        "off_surface_points": 256,
+        "gradient_share": 0.25,
+        "precision": "bf16-mixed",
+    }
+    return config.model_copy(
+        update={
+            "structures": run.structures,
+            "loss": config.loss.model_copy(update={"normal": run.normal}),
+            "training": config.training.model_copy(update=training),
+        }
+    )
