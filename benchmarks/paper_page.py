@@ -80,7 +80,7 @@ def table_1(trained: Mapping[str, Json]) -> str:
     seconds = ", ".join(f"{title(name)} {found['seconds_an_epoch']:.1f}" for name, found in trained.items())
     return (
         f"{markdown(header, rows)}\nMeans over the last 20 epochs, each part without its weight; lengths in model "
-        f"units of {UNIT_MM} mm.\nThe whole loss is {whole}; runs with the normal loss add {normal_weight():g} normal.\n"
+        f"units of {UNIT_MM} mm.\nThe whole loss is {whole}; runs with the normal loss add {normal_weight():g} of it.\n"
         f"Seconds an epoch: {seconds}.\n{stamps(trained.values())}"
     )
 
