@@ -53,6 +53,7 @@ class Given:
     work: Path
     device: str
     until: float
+    epochs: int | None
     atlas: Path | None
 
     def model(self, name: str) -> Path:
@@ -69,12 +70,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*RUNS, "atlas"], help="these; default all")
     parser.add_argument("--steps", nargs="*", choices=[*STEPS, "page"], default=[*STEPS, "page"])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="that trainings of this call may take")
+    parser.add_argument("--epochs", type=int, help="length of the schedule, in place of that of paper_runs.py")
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
     folder = asked.cohort or asked.work / "cohort"
     if not (folder / "cohort.json").exists():
         run_lpm("prepare", asked.lungs, "--out", folder)
-    given = Given(Cohort(folder), asked.work, asked.device, time.monotonic() + 60 * asked.minutes, asked.atlas)
+    until = time.monotonic() + 60 * asked.minutes
+    given = Given(Cohort(folder), asked.work, asked.device, until, asked.epochs, asked.atlas)
     write_text(asked.work / "given.json", json.dumps({"cohort": str(folder.resolve())}) + "\n")
     for step in [each for each in STEPS if each in asked.steps]:
         for name in asked.only or [*RUNS, *(["atlas"] if asked.atlas else [])]:
@@ -95,7 +98,7 @@ def train(name: str, given: Given) -> Iterator[Path]:
     """Train a network until its schedule ends or time is up, and write it as it stands."""
     if name not in RUNS or (finished(given.work / name) and time.monotonic() < given.until):
         return
-    folder, config = given.work / name, config_of(RUNS[name])
+    folder, config = given.work / name, config_of(RUNS[name], given.epochs)
     samples = load_samples(given.cohort, config, jobs=1)
     training = Training(samples, len(structure_names(given.cohort, config)), config, given.device)
     if (folder / "checkpoint.safetensors").exists():
