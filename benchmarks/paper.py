@@ -96,7 +96,7 @@ def keep(path: Path, found: Json) -> Path:
 
 def train(name: str, given: Given) -> Iterator[Path]:
     """Train a network until its schedule ends or time is up, and write it as it stands."""
-    if name not in RUNS or (finished(given.work / name) and time.monotonic() < given.until):
+    if name not in RUNS or finished(given.work / name):
         return
     folder, config = given.work / name, config_of(RUNS[name], given.epochs)
     samples = load_samples(given.cohort, config, jobs=1)
@@ -111,8 +111,9 @@ def train(name: str, given: Given) -> Iterator[Path]:
     if len(training.log) > before:
         save(training, folder)
     if training.log:
-        write_bundle(folder, bundle_of(training, given.cohort, DATA))
-        yield keep(folder / "training.json", described(training.log, config))
+        bundle = bundle_of(training, given.cohort, DATA)
+        write_bundle(folder, bundle)
+        yield keep(folder / "training.json", {"model": bundle.digest} | described(training.log, config))
 
 
 def finished(folder: Path) -> bool:
@@ -130,18 +131,18 @@ def save(training: Training, folder: Path) -> None:
 
 def described(log: list[EpochReport], config: ModelConfig) -> Json:
     """How far a training is, its losses over the last epochs, and how fast they still fall."""
-    last, earlier = log[-20:], log[-120:-100] or log[: max(len(log) // 2, 1)]
-    now = {key: float(np.mean([each.losses[key] for each in last])) for key in last[0].losses}
-    before = float(np.mean([each.losses["total"] for each in earlier]))
-    apart = (last[0].epoch + last[-1].epoch - earlier[0].epoch - earlier[-1].epoch) / 2
-    fell = 100 * (1 - (now["total"] / before) ** (100 / apart)) if apart > 0 else float("nan")
+    over = min(100, len(log) // 2)
+    width = min(20, max(over, 1))
+    now = {key: float(np.mean([each.losses[key] for each in log[-width:]])) for key in log[-1].losses}
+    before = float(np.mean([each.losses["total"] for each in log[: len(log) - over][-width:]]))
     return {
         "epochs": len(log),
         "scheduled": config.training.epochs,
         "ended": len(log) >= config.training.epochs,
         "seconds_an_epoch": float(np.median([each.seconds for each in log])),
         "losses": now,
-        "falls_percent": fell,
+        "fell_percent": 100 * (1 - now["total"] / before),
+        "fell_over": over,
         "weights": config.loss.model_dump(),
         "config": config.model_dump(),
         "history": [{"epoch": each.epoch, **each.losses} for each in log],

@@ -19,13 +19,20 @@ POINTS = ("10000", "30000", "100000")
 KINDS = {"latent": "latent and place", "prior": "prior only", "residual": "with the residual"}
 SIZES = {"paper-initial": "64, 4 x 512", "paper": "256, 8 x 1024"}
 UNIT_MM = 220  # of the cohort of the benchmarks
+NOTHING = "Nothing measured yet."
 MOST_MM = 2.0  # bar of `paper` with separate outputs
 
 
 def sections(work: Path) -> dict[str, str]:
     """Text of each section by the name in its marks; the pictures are drawn."""
     trained = {name: read(work / name / "training.json") for name in RUNS if (work / name / "training.json").exists()}
-    tested = {(name, kind): rows for name in [*RUNS, "atlas"] for kind in KINDS if (rows := tests(work / name / kind))}
+    models = {name: found["model"] for name, found in trained.items()}
+    tested = {
+        (name, kind): rows
+        for name in [*RUNS, "atlas"]
+        for kind in KINDS
+        if (rows := tests(work / name / kind, models.get(name)))
+    }
     shaped = {name: read(work / name / "shapes.json") for name in RUNS if (work / name / "shapes.json").exists()}
     draw(work, trained, [*tested], [*shaped])
     return {
@@ -35,6 +42,7 @@ def sections(work: Path) -> dict[str, str]:
         "merge": merge(trained, tested, shaped),
         "normal": normal(trained, tested, shaped),
         "curves": curves(trained),
+        "reconstructions": reconstructions(tested),
     }
 
 
@@ -42,9 +50,10 @@ def read(path: Path) -> Json:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def tests(folder: Path) -> list[Json]:
-    """What was measured of each test lung."""
-    return [read(path) | {"subject": path.stem} for path in sorted(folder.glob("*.json"))]
+def tests(folder: Path, model: str | None) -> list[Json]:
+    """What was measured of each test lung, by the network as it is now."""
+    rows = [read(path) | {"subject": path.stem} for path in sorted(folder.glob("*.json"))]
+    return [row for row in rows if model in (None, row["model"])]
 
 
 def title(name: str) -> str:
@@ -58,13 +67,15 @@ def title(name: str) -> str:
 
 def state(found: Json) -> str:
     """How far a training is, and whether its loss has stopped falling."""
-    falls = f"{found['falls_percent']:.1f} % per 100 epochs"
+    fell = f"{found['fell_percent']:.1f} % over its last {found['fell_over']} epochs"
     if found["ended"]:
-        return f"schedule of {found['scheduled']} epochs ended; fell at last by {falls}"
-    return f"**stopped** after {found['epochs']} of {found['scheduled']} epochs, loss still falling by {falls}"
+        return f"its schedule of {found['scheduled']} epochs ended; the loss fell by {fell}"
+    return f"**stopped** after {found['epochs']} of {found['scheduled']} epochs, the loss still falling, by {fell}"
 
 
 def table_1(trained: Mapping[str, Json]) -> str:
+    if not trained:
+        return NOTHING
     header = ["network", "the paper", "ours, whole loss", *[each.replace("_", "-") for each in PARTS[1:]], "training"]
     rows = [
         [
@@ -75,13 +86,13 @@ def table_1(trained: Mapping[str, Json]) -> str:
         ]
         for name, found in trained.items()
     ]
-    weights = next(iter(trained.values()))["weights"] if trained else {}
-    whole = " + ".join(f"{weights[key]:g} {key.replace('_', '-')}" for key in PARTS[1:-1] if weights)
+    weights = next(iter(trained.values()))["weights"]
+    whole = " + ".join(f"{weights[key]:g} {key.replace('_', '-')}" for key in PARTS[1:-1])
     seconds = ", ".join(f"{title(name)} {found['seconds_an_epoch']:.1f}" for name, found in trained.items())
     return (
-        f"{markdown(header, rows)}\nMeans over the last 20 epochs, each part without its weight; lengths in model "
-        f"units of {UNIT_MM} mm.\nThe whole loss is {whole}; runs with the normal loss add {normal_weight():g} of it.\n"
-        f"Seconds an epoch: {seconds}.\n{stamps(trained.values())}"
+        f"{markdown(header, rows)}\nMeans over the last 20 epochs at most, each part without its weight; lengths in "
+        f"model units of {UNIT_MM} mm.\nThe whole loss is {whole}; runs with the normal loss add {normal_weight():g} of it.\n"
+        f"Seconds an epoch, on a machine that did other work as well: {seconds}.\n{stamps(trained.values())}"
     )
 
 
@@ -109,16 +120,17 @@ def point_number(rows: Sequence[Json], points: str, key: str, side: int) -> floa
 
 
 def table_2(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]]) -> str:
+    if not tested:
+        return NOTHING
     header = ["network", "what is fitted", "lungs", *(f"F-score, {int(n):,}" for n in POINTS)]
     header += [f"Chamfer, {int(n):,}" for n in POINTS]
     rows = [
         [title(name), KINDS[kind], count(found), *cells(found, "unit_f_score"), *cells(found, "unit_chamfer")]
         for (name, kind), found in tested.items()
     ]
-    if tested:
-        any_rows = next(iter(tested.values()))
-        floor = [f"{point_number(any_rows, n, key, 1):.4f}" for key in ("unit_f_score", "unit_chamfer") for n in POINTS]
-        rows.append(["*sampling floor*", "", "", *floor])
+    some = next(iter(tested.values()))
+    floor = [f"{point_number(some, n, key, 1):.4f}" for key in ("unit_f_score", "unit_chamfer") for n in POINTS]
+    rows.append(["*sampling floor*", "", "", *floor])
     rows += [["*the paper*", "latent", "-", "0.7047", "-", "-", "0.016", "-", "-"]]
     rows += [["*the paper*", "latent", "-", "0.8235", "-", "-", "0.015", "-", "-"]]
     header_mm = ["network", "what is fitted", "lungs", "ASSD mm", "HD95 mm", "Dice", "closed", "merged", "seconds"]
@@ -155,6 +167,8 @@ def merged_of(rows: Sequence[Json]) -> str:
 
 
 def merge(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]], shaped: Mapping[str, Json]) -> str:
+    if not shaped:
+        return NOTHING
     header = ["network", "training lungs merged", "ASSD of training lungs mm", "test lungs merged", "training"]
     rows = []
     for name, found in shaped.items():
@@ -198,10 +212,16 @@ def normal(
                 ]
             )
     picture = "![A test lung without and with the normal loss, coloured by its error](pictures/paper_normal.png)"
-    return f"{markdown(header, rows)}\n\n{picture}" if rows else "Not trained yet."
+    return f"{markdown(header, rows)}\n\n{picture}" if rows else NOTHING
+
+
+def reconstructions(tested: Mapping[tuple[str, str], list[Json]]) -> str:
+    return "![A test lung by each network and by the atlas](pictures/paper_test.png)" if tested else NOTHING
 
 
 def curves(trained: Mapping[str, Json]) -> str:
+    if not trained:
+        return NOTHING
     done = [f"{title(name)}: {state(found)}" for name, found in trained.items()]
     return "![Losses by epoch](pictures/paper_losses.png)\n\n" + "\n".join(f"- {each}" for each in done)
 
