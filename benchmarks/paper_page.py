@@ -91,8 +91,8 @@ def table_1(trained: Mapping[str, Json]) -> str:
     seconds = ", ".join(f"{title(name)} {found['seconds_an_epoch']:.1f}" for name, found in trained.items())
     return (
         f"{markdown(header, rows)}\nMeans over the last 20 epochs at most, each part without its weight; lengths in "
-        f"model units of {UNIT_MM} mm.\nThe whole loss is {whole}; runs with the normal loss add {normal_weight():g} of it.\n"
-        f"Seconds an epoch, on a machine that did other work as well: {seconds}.\n{stamps(trained.values())}"
+        f"model units of {UNIT_MM} mm.\nThe whole loss is {whole}; with the normal loss, {normal_weight():g} of it "
+        f"besides.\nSeconds an epoch, on a machine that did other work as well: {seconds}.\n{stamps(trained.values())}"
     )
 
 
