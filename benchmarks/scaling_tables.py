@@ -31,7 +31,7 @@ def section(work: Path) -> str:
         parts += [aims(atlases, processes(work)), atlas_table(atlases), extrapolated(work, atlases)]
     if found := processes(work):
         parts.append(processes_table(found))
-    return "\n\n".join(part.strip() for part in parts)
+    return "\n\n".join(part.strip() for part in parts) or "Nothing measured yet."
 
 
 def read(path: Path) -> Json:
