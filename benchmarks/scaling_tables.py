@@ -20,18 +20,19 @@ STAGES = {
     "averages": "averages",
     "components": "components",
 }
+ALONE = "train, atlas: the command itself"
+NO_ATLAS = "No atlas of generated lungs has been timed yet."
 MOST_GIB, WITHIN = 3.0, 0.2
 
 
 def section(work: Path) -> str:
     """All that was measured so far."""
     atlases = [read(path) for path in sorted(work.glob("atlas_*.json"), key=lambda path: int(path.stem[6:]))]
-    parts = []
-    if atlases:
-        parts += [aims(atlases, processes(work)), atlas_table(atlases), extrapolated(work, atlases)]
+    parts = [aims(atlases, processes(work)), atlas_table(atlases)] if atlases else [NO_ATLAS]
+    parts.append(extrapolated(work, atlases))
     if found := processes(work):
         parts.append(processes_table(found))
-    return "\n\n".join(part.strip() for part in parts) or "Nothing measured yet."
+    return "\n\n".join(part.strip() for part in parts if part)
 
 
 def read(path: Path) -> Json:
@@ -95,25 +96,14 @@ def atlas_table(atlases: list[Json]) -> str:
 
 def extrapolated(work: Path, atlases: list[Json]) -> str:
     """What many lungs would take, by stage, if every lung took what one of the largest run did."""
-    last = atlases[-1]
-    kept = sorted(work.glob("cohort_*.json"), key=lambda path: int(path.stem[7:]))
-    rows: list[tuple[str, float, float]] = []
-    if kept:
-        cohort = read(kept[-1])
-        rows += [
-            (stage, cohort[stage]["cpu_seconds"] / cohort["n"], cohort[stage]["bytes"] / cohort["n"])
-            for stage in ("prepare",)
-        ]
-    serial = last["seconds"].get("averages", 0.0) + last["seconds"].get("components", 0.0)
-    rows.append(("train, atlas: workers", a_lung(last) - serial / last["n"], last["bytes_meanwhile"] / last["n"]))
-    rows.append(("train, atlas: the command itself", serial / last["n"], last["bytes_kept"] / last["n"]))
-    if (work / "fits.json").exists():
-        fits = read(work / "fits.json")
-        rows.append(("fit mask", fits["cpu_seconds"] / fits["n"], fits["bytes"] / fits["n"]))
-    header = ["stage", "s a lung", "core hours", "dollars", "bytes a lung", "TB", "dollars a month"]
+    rows = stages(work, atlases)
+    if not rows:
+        return ""
+    header = ["stage", "lungs measured", "s a lung", "core hours", "dollars", "bytes a lung", "TB", "dollars a month"]
     table = [
         [
             stage,
+            str(n),
             f"{seconds:.2f}",
             f"{seconds * MANY / 3600:,.0f}",
             f"{seconds * MANY / 3600 * CORE_HOUR_DOLLARS:,.0f}",
@@ -121,15 +111,38 @@ def extrapolated(work: Path, atlases: list[Json]) -> str:
             f"{size * MANY / 1e12:.3f}",
             f"{size * MANY / 1e9 * GB_MONTH_DOLLARS:,.0f}",
         ]
-        for stage, seconds, size in rows
+        for stage, n, seconds, size in rows
     ]
-    hours = rows[[name for name, *_ in rows].index("train, atlas: the command itself")][1] * MANY / 3600
-    return (
-        f"**{MANY:,} lungs, by that table and not by running them**: a core hour at {CORE_HOUR_DOLLARS:.2f} dollars, "
-        f"a GB kept for a month at\n{GB_MONTH_DOLLARS:.2f} dollars; both are assumptions of this page.\n\n"
-        f"{markdown(header, table)}\nThe command itself averages lungs one after the other, on one core: "
-        f"{hours:,.0f} hours of it, whatever the number of workers."
+    text = (
+        f"**{MANY:,} lungs, extrapolated and not run**: processor seconds and bytes of those that were measured, label "
+        f"maps of 4 mm,\ntimes their number. A core hour at {CORE_HOUR_DOLLARS:.2f} dollars, a GB kept for a month at "
+        f"{GB_MONTH_DOLLARS:.2f} dollars; both are assumptions of this page.\n\n{markdown(header, table)}"
     )
+    if kept := sorted(work.glob("cohort_*.json")):
+        text += f"\nPreparing: {machine(read(kept[-1]))} {stamped(read(kept[-1]))}"
+    hours = [seconds * MANY / 3600 for stage, _, seconds, _ in rows if stage == ALONE]
+    if hours:
+        text += (
+            "\nThe command itself averages lungs one after the other, on one core: "
+            f"{hours[0]:,.0f} hours of it, whatever the number of workers."
+        )
+    return text
+
+
+def stages(work: Path, atlases: list[Json]) -> list[tuple[str, int, float, float]]:
+    """Name, lungs measured, processor seconds and bytes a lung of each stage that was measured."""
+    rows: list[tuple[str, int, float, float]] = []
+    if kept := sorted(work.glob("cohort_*.json"), key=lambda path: int(path.stem[7:])):
+        found = read(kept[-1])["prepare"] | {"n": read(kept[-1])["n"]}
+        rows.append(("prepare", found["n"], found["cpu_seconds"] / found["n"], found["bytes"] / found["n"]))
+    for found in atlases[-1:]:
+        n, alone = found["n"], found["seconds"].get("averages", 0.0) + found["seconds"].get("components", 0.0)
+        rows.append(("train, atlas: workers", n, a_lung(found) - alone / n, found["bytes_meanwhile"] / n))
+        rows.append((ALONE, n, alone / n, found["bytes_kept"] / n))
+    if (work / "fits.json").exists():
+        found = read(work / "fits.json")
+        rows.append(("fit mask", found["n"], found["cpu_seconds"] / found["n"], found["bytes"] / found["n"]))
+    return rows
 
 
 def compared(found: Json) -> tuple[float, float, float]:
