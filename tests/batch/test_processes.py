@@ -76,6 +76,16 @@ def test_workers_do_not_hear_ctrl_c_and_say_nothing(tmp_path: Path) -> None:
     assert all_end(children, 2.0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of a process are read from /proc")
+def test_workers_are_deaf_to_ctrl_c_before_they_run_any_python(tmp_path: Path) -> None:
+    process, children = started(tmp_path)
+    workers = [child for child in children if "popen_loky_posix" in " ".join(child.cmdline())]
+    blocked = [re.search(r"SigBlk:\s*(\w+)", Path(f"/proc/{one.pid}/status").read_text()) for one in workers]
+    process.kill()
+    assert all_end(children, 2.0)
+    assert [int(found[1], 16) >> (signal.SIGINT - 1) & 1 for found in blocked if found] == [1, 1]
+
+
 def end(number: int) -> int:
     if number == 1:
         os._exit(1)
