@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from lpm.files.outputs.locks import LOCK
 
 _CLOCK = {"seconds", "date", "made", "written", "training_seconds"}  # keys and columns
 _TIMES = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(\.\d+)?)?(Z|\+00:00| UTC)?|\b\d+(\.\d+)? (s|seconds|ms)\b")
+
+_TABLE, _ROW = re.compile(r"<table.*?</table>", re.DOTALL), re.compile(r"<tr.*?</tr>", re.DOTALL)
+_CELL = re.compile(r"<t[hd].*?</t[hd]>", re.DOTALL)
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -55,7 +59,27 @@ def _of_rows(text: str) -> bytes:
 
 
 def _of_page(path: Path) -> bytes:
-    return _TIMES.sub("", path.read_text()).encode()
+    page = _TABLE.sub(
+        lambda found: repr(_timeless([_CELL.findall(row) for row in _ROW.findall(found[0])])), _text(path)
+    )
+    return page.encode()
+
+
+def _of_markdown(path: Path) -> bytes:
+    parts = groupby(_text(path).splitlines(), lambda line: line.startswith("|"))
+    return repr(
+        [_timeless([line.split("|") for line in lines]) if table else list(lines) for table, lines in parts]
+    ).encode()
+
+
+def _timeless(rows: list[list[str]]) -> list[list[str]]:
+    """A table without the columns whose names the clock owns."""
+    kept = [place for place, name in enumerate(rows[0]) if re.sub(r"<[^>]*>", "", name).strip() not in _CLOCK]
+    return [[row[place] for place in kept if place < len(row)] for row in rows]
+
+
+def _text(path: Path) -> str:
+    return _TIMES.sub("", path.read_text())
 
 
 def _of_dicom(path: Path) -> bytes:
@@ -79,7 +103,14 @@ def _drop(dataset: pydicom.Dataset, element: pydicom.DataElement) -> None:
         del dataset[element.tag]
 
 
-_READERS = {".json": _of_json, ".csv": _of_csv, ".html": _of_page, ".dcm": _of_dicom, ".safetensors": _of_tensors}
+_READERS = {
+    ".json": _of_json,
+    ".csv": _of_csv,
+    ".html": _of_page,
+    ".md": _of_markdown,
+    ".dcm": _of_dicom,
+    ".safetensors": _of_tensors,
+}
 
 
 def differing(found: dict[str, str], wanted: dict[str, str], but: Sequence[str] = ()) -> list[str]:
