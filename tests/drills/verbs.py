@@ -76,7 +76,7 @@ VERBS = (
     Verb("generate", "generate --n 3 --labels-mm 8 --no-report --out OUT"),
     Verb("generate, --jobs 2", "generate --n 10 --labels-mm 8 --no-report --out OUT --jobs 2", workers=2),
     Verb("evaluate", "evaluate atlas cohort --out OUT --points 200 --baselines mean --prior-only", replaces=True),
-    Verb("population", "population breaths --table subjects.csv --out OUT/norm.json", replaces=True),
+    Verb("population", "population masks states --out OUT/norm.json", replaces=True),
     Verb("study", "study breaths --table subjects.csv --group state --permutations 100 --out OUT/study", replaces=True),
     Verb("train-breath", "train-breath breaths.csv --out OUT/breath.npz", replaces=True),
     Verb("export", "export --glb OUT/lungs.glb --page OUT/lungs.html", replaces=True),
