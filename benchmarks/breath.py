@@ -34,7 +34,7 @@ def main() -> None:
     for name in ("--data", "--work", "--out"):
         parser.add_argument(name, type=Path, required=True)
     given = parser.parse_args()
-    model = lpm.load()
+    model = lpm.load("lungs-v1")  # which knows none of these patients
     split = json.loads((given.data / "split.json").read_text(encoding="utf-8"))
     patients = {}
     for kind, names in sorted(split.items()):  # test before train

@@ -38,7 +38,7 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--model", type=Path, help="Write the breath model of all pairs here, too.")
     given = parser.parse_args()
-    model = lpm.load()
+    model = lpm.load("lungs-v1")  # which knows none of these patients
     split = json.loads((given.data / "split.json").read_text(encoding="utf-8"))
     names = sorted(name for own in split.values() for name in own)
     pairs = {name: pair_of(model, given.data / name, given.work / name) for name in names}

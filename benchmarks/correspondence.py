@@ -28,7 +28,7 @@ def main() -> None:
     for name in ("--lungs", "--breath", "--work", "--out"):
         parser.add_argument(name, type=Path, required=True)
     given = parser.parse_args()
-    model = lpm.load()
+    model = lpm.load("lungs-v1")  # which knows none of these patients
     lungs = [path.parent for path in sorted(given.lungs.glob("*/labels.nii.gz"))]
     breaths = [path.parent for path in sorted(given.breath.glob("*/*/fit.json"))]
     found = {f"breath/{each.parent.name}/{each.name}": quality(model, each, given.work) for each in breaths}

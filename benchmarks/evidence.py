@@ -213,13 +213,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, each on one core")
     parser.add_argument("--only", choices=KINDS, nargs="+", default=list(KINDS), help="kinds of evidence")
+    parser.add_argument("--subjects", nargs="+", help="default: all test subjects")
     given = parser.parse_args()
     cohort, model = Cohort(given.cohort), read_bundle(given.model)
     subjects: dict[str, dict[str, Numbers]] = json.loads(given.out.read_text()) if given.out.exists() else {}
     tasks = [
         joblib.delayed(measure)(model, cohort, subject, kind)
         for kind in given.only
-        for subject in cohort.subjects("test")
+        for subject in given.subjects or cohort.subjects("test")
         if kind not in subjects.get(subject, {})
     ]
     for subject, kind, found in joblib.Parallel(n_jobs=given.jobs, return_as="generator_unordered")(tasks):

@@ -215,6 +215,12 @@ def evidence(lungs: Path, work: Path) -> Json:
     return {"subjects": json.loads(out.read_text())}
 
 
+def both_states(lungs: Path, work: Path) -> Json:
+    """An atlas that is taught expiration, too, beside the one without; takes what `evidence` measured."""
+    given = ("--lungs", lungs, "--breath", lungs.parent / "breath", "--work", work)
+    return run_script("both_states.py", work / "both_states.raw.json", *given)
+
+
 def joint(lungs: Path, work: Path) -> Json:
     """Several kinds of evidence in one fit, and each alone."""
     out = work / "joint.raw.json"
@@ -432,6 +438,7 @@ STEPS: dict[str, Callable[[Path, Path], Json]] = {
     "evaluate": evaluate,
     "atlas": atlas,
     "evidence": evidence,
+    "both_states": both_states,
     "joint": joint,
     "golden": golden,
     "shape_space": shape_space,

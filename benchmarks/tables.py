@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from breath_tables import breath, breath_one_state, correspondence
+from breath_tables import both_states, breath, breath_one_state, correspondence
 from cells import Json, bars, machine, mean_interval, stamped
 from joint_tables import golden, joint
 from lpm.apps.viewer.debounce import REST_S
@@ -339,6 +339,7 @@ def viewer(data: Json) -> str:
 
 SECTIONS = (
     ("evidence", "Unseen lungs from every kind of evidence", evidence),
+    ("both_states", "An atlas that knows expiration", both_states),
     ("joint", "Several kinds of evidence in one fit", joint),
     ("golden", "Golden fits, before and after", golden),
     ("atlas", "Unseen lungs: the atlas, as bundled", atlas),

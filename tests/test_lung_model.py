@@ -43,6 +43,16 @@ def test_a_loaded_model_gives_mean_lungs_and_fits_masks(tiny_model: ModelBundle,
     assert set(fit.lungs) == {"left_lung", "right_lung"}
 
 
+def test_a_bundled_model_is_loaded_by_its_name_unless_a_folder_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lpm.load("lungs-v1").bundle.digest == lpm.load().bundle.digest
+    (tmp_path / "lungs-v1").mkdir()
+    with pytest.raises(FileError, match="lungs-v1: "):
+        lpm.load("lungs-v1")
+
+
 def test_the_bundled_model_is_small_and_of_lungs() -> None:
     model = lpm.load()
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 6e6

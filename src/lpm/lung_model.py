@@ -40,7 +40,9 @@ from lpm.xray.fit import Evidence, XrayFit, fit_evidence, fit_xray
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import XrayReader
 
-BUNDLED = Path(__file__).parent / "bundled" / "lungs-v1"
+_BUNDLED_MODELS = Path(__file__).parent / "bundled"
+NAMES = ("lungs-v1",)  # of the models that come with the package, the default first
+BUNDLED = _BUNDLED_MODELS / NAMES[0]
 _FILL_SEED = 0
 
 
@@ -293,8 +295,9 @@ def load(source: str | Path = BUNDLED) -> LungModel:
     """Load a model: the one that comes with the package, one that `lpm train` wrote, or one from the Hugging Face Hub.
 
     Args:
-        source: Folder with `bundle.json` and `weights.safetensors`, or ``hf:owner/repository@revision#digest``
-            (extra ``hub``; the last two may be left out); default the bundled `lungs-v1` (docs/model-card.md).
+        source: Folder with `bundle.json` and `weights.safetensors`; or ``hf:owner/repository@revision#digest``
+            (extra ``hub``; the last two may be left out); or the name of a model that comes with the package, default
+            `lungs-v1` (docs/model-card.md). A folder of such a name goes before.
 
     Returns:
         The model; its lungs are in RAS mm.
@@ -309,7 +312,10 @@ def load(source: str | Path = BUNDLED) -> LungModel:
 
 def find_model(source: str | Path = BUNDLED) -> Path:
     """The folder of a model, fetched if it is on the Hugging Face Hub; arguments and errors are those of `load`."""
-    return fetch_repository(str(source)) if str(source).startswith(PREFIX) else Path(source)
+    if str(source).startswith(PREFIX):
+        return fetch_repository(str(source))
+    is_ours = str(source) in NAMES and not Path(source).exists()
+    return _BUNDLED_MODELS / source if is_ours else Path(source)
 
 
 def fill_hidden(scan: Scan, labels: Volume, hidden: Mapping[str, LungBeforeRibs]) -> Volume:
