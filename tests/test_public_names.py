@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lpm
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+CORNERS = np.array([[0.0, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 9]])
+FACES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 
 
 @pytest.mark.parametrize("name", lpm.__all__)
@@ -37,6 +40,22 @@ def test_the_promise_lists_every_name() -> None:
 def test_another_name_is_refused() -> None:
     with pytest.raises(AttributeError, match="module 'lpm' has no attribute 'lungs'"):
         _ = lpm.lungs
+
+
+@pytest.mark.parametrize("name", [name for name in lpm.__all__ if name.startswith(("read_", "write_"))])
+def test_files_may_be_named_by_text(name: str, tmp_path: Path) -> None:
+    written = {
+        "write_mesh": [lpm.WorldMesh(CORNERS, FACES)],
+        "write_volume": [lpm.Volume(np.ones((3, 3, 3)), np.eye(4))],
+    }
+    suffix = {"write_mesh": ".ply", "write_volume": ".nii.gz", "read_mesh": ".ply", "read_points": ".csv"}
+    path = f"{tmp_path}/x{suffix.get(name, '.json' if name == 'read_views' else '.nii.gz')}"
+    if name in written:
+        getattr(lpm, name)(path, *written[name])
+        assert Path(path).is_file()
+        return
+    with pytest.raises(lpm.FileError, match="no such file"):
+        getattr(lpm, name)(path)
 
 
 def test_importing_the_package_imports_no_torch() -> None:

@@ -45,7 +45,7 @@ def check_mesh_name(path: Path) -> None:
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(MESH_SUFFIXES)}")
 
 
-def write_mesh(path: Path, mesh: WorldMesh, space: Space = "RAS") -> None:
+def write_mesh(path: str | Path, mesh: WorldMesh, space: Space = "RAS") -> None:
     """Write a mesh whole or not at all, in the format that the name ends in.
 
     Args:
@@ -58,6 +58,7 @@ def write_mesh(path: Path, mesh: WorldMesh, space: Space = "RAS") -> None:
         FileError: Unknown ending, or the disk refuses.
         MissingExtraError: .vtp without the extra ``pictures``.
     """
+    path = Path(path)
     check_mesh_name(path)
     suffix = path.suffix.lower()
     placed = WorldMesh(in_space(mesh.vertices, space), mesh.faces)
@@ -126,7 +127,7 @@ def _write_glb(path: Path, mesh: WorldMesh) -> None:
 
 
 @read_apart
-def read_mesh(path: Path) -> WorldMesh:
+def read_mesh(path: str | Path) -> WorldMesh:
     """Read a triangle mesh; coordinates are taken as RAS mm unless its header says LPS; a .glb's as glTF's.
 
     Vertices that the file splits, along textures or normals or by rounding, are merged where that closes the surface.
@@ -134,6 +135,7 @@ def read_mesh(path: Path) -> WorldMesh:
     Raises:
         FileError: Missing, of an unknown kind, damaged, or without triangles.
     """
+    path = Path(path)
     if path.suffix.lower() not in READ_SUFFIXES:
         raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(READ_SUFFIXES)}")
     if not path.is_file():

@@ -57,7 +57,7 @@ class PointFile:
 
 
 @read_apart
-def read_points(path: Path, space: Space | None = None) -> PointFile:
+def read_points(path: str | Path, space: Space | None = None) -> PointFile:
     """Read points; coordinates are RAS mm unless the file says LPS, or the caller does.
 
     Args:
@@ -74,6 +74,7 @@ def read_points(path: Path, space: Space | None = None) -> PointFile:
         InputError: Not (n, 3), NaN, too few points, or a table that can be read in two ways.
         MisuseError: The file says another space.
     """
+    path = Path(path)
     reader = _reader(path)
     if not path.is_file():
         raise FileError(str(path), "no such file", f"points ({', '.join(_READERS)})")

@@ -48,7 +48,7 @@ def scan_files(path: Path) -> list[Path]:
 
 
 @read_apart
-def read_scan(path: Path, series: str | None = None) -> VolumeFile:
+def read_scan(path: str | Path, series: str | None = None) -> VolumeFile:
     """Read a scan.
 
     Args:
@@ -61,6 +61,7 @@ def read_scan(path: Path, series: str | None = None) -> VolumeFile:
         FileError: Missing, damaged, or of another kind.
         InputError: No series of the folder can be used.
     """
+    path = Path(path)
     if path.is_file() and is_volume_name(path):
         return read_volume_file(path)
     if is_organ_folder(path):

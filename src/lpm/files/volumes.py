@@ -95,11 +95,12 @@ def volume_stem(path: Path) -> str:
     return path.name[: -len(ending)] if ending else path.name
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: str | Path) -> Volume:
     """Read a 3-D image with its affine to RAS mm.
 
     What had to be assumed of it is warned of (`UserWarning`). Arguments, errors: those of `read_volume_file`.
     """
+    path = Path(path)
     read = read_volume_file(path)
     for note in read.notes:
         warnings.warn(f"{path.name}: {note}", stacklevel=2)
@@ -231,7 +232,7 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()[:200]
 
 
-def write_volume(path: Path, volume: Volume, names: Mapping[int, str] | None = None) -> None:
+def write_volume(path: str | Path, volume: Volume, names: Mapping[int, str] | None = None) -> None:
     """Write a volume whole or not at all, in the format that the name ends in.
 
     Args:
@@ -243,6 +244,7 @@ def write_volume(path: Path, volume: Volume, names: Mapping[int, str] | None = N
         FileError: Unknown ending, or the disk refuses.
         InputError: The affine is sheared; the formats hold orthogonal axes only.
     """
+    path = Path(path)
     check_volume_out(path)
     image = to_itk(volume, str(path))
     if path.name.lower().endswith(SEGMENTS_SUFFIX):

@@ -42,7 +42,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, Ind
 
 
 @read_apart
-def read_xray(path: Path, *, mm_per_px: float | None = None) -> Xray:
+def read_xray(path: str | Path, *, mm_per_px: float | None = None) -> Xray:
     """Read one radiograph.
 
     Args:
@@ -57,6 +57,7 @@ def read_xray(path: Path, *, mm_per_px: float | None = None) -> Xray:
         FileError: Missing, damaged, of another kind, or without pixels.
         InputError: No single grey picture of 64 pixels a side to 100 megapixels; blank or saturated; absurd spacing.
     """
+    path = Path(path)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise FileError(str(path), what, "one radiograph", f"a {', '.join(_KINDS)} or DICOM file")

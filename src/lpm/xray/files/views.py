@@ -161,9 +161,9 @@ class PlacedView:
     source_patient_mm: float | None = None
 
 
-def read_views(path: Path) -> Mapping[str, View]:
+def read_views(path: str | Path) -> Mapping[str, View]:
     """The same as `read_placed_views`, of the geometry alone."""
-    return {name: placed.view for name, placed in read_placed_views(path).items()}
+    return {name: placed.view for name, placed in read_placed_views(Path(path)).items()}
 
 
 def read_placed_views(path: Path) -> Mapping[str, PlacedView]:
