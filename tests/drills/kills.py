@@ -13,7 +13,8 @@ from runs import Ended, Started, lpm
 from verbs import Verb
 
 HOWS = ("kill -9", "SIGTERM", "Ctrl-C")
-_CODES = {"kill -9": (-9,), "SIGTERM": (143,), "Ctrl-C": (130,)}
+# its own code, or that of a process that the signal met while it ended: a shell calls both the same
+_CODES = {"kill -9": (-9,), "SIGTERM": (143, -15), "Ctrl-C": (130, -2)}
 _LATEST = 0.97  # share of the undisturbed time
 _TRIES = 4  # until a kill meets a process that still runs
 
@@ -118,8 +119,9 @@ def _bad_end(ended: Ended, how: str) -> list[str]:
 
 def _bad_files(verb: Verb, out: Path, before: dict[str, str], reference: Reference) -> list[str]:
     """Half-written files under a final name, and lost ones."""
-    found = {name: value for name, value in fingerprints(out).items() if not _is_hidden(name)}
-    half = differing(found, reference.files, verb.growing)
+    found = fingerprints(out)
+    seen = {name: value for name, value in found.items() if not _is_hidden(name)}
+    half = differing(seen, reference.files, verb.growing)
     lost = sorted(before.keys() - found.keys())
     return [f"half-written: {name}" for name in half] + [f"lost: {name}" for name in lost]
 
