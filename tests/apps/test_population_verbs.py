@@ -9,6 +9,8 @@ import pytest
 from lpm.apps.cli import run
 from lpm.files.volumes import write_volume
 from lpm.geometry.volumes import Volume
+from lpm.measurement.norms.learning import learn_norm
+from lpm.measurement.norms.norm import Norm, write_norm
 from lpm.model.bundle import ModelBundle, write_bundle
 from lpm.preparation.cohort import Cohort
 
@@ -53,6 +55,9 @@ def test_measure_fails_where_a_file_does(phantom_labels: Volume, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
+    "verb", [["mask", "x.nii.gz"], ["joint", "--mask", "x.nii.gz"], ["xray", "--frontal", "x.png"]]
+)
+@pytest.mark.parametrize(
     ("given", "status", "said"),
     [
         (["--age", "61"], 2, "--age: without a norm; expected --norm NORM beside it"),
@@ -61,10 +66,29 @@ def test_measure_fails_where_a_file_does(phantom_labels: Volume, tmp_path: Path,
     ],
 )
 def test_a_norm_for_a_report_is_checked_before_the_fit(
-    given: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    verb: list[str], given: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run(["fit", "mask", "x.nii.gz", *given, "--out", str(tmp_path / "fit")]) == status
+    assert run(["fit", *verb, *given, "--out", str(tmp_path / "fit")]) == status
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("verb", ["mask", "points", "ct", "xray"])
+def test_of_many_a_norm_is_not_of_one_person(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_norm(tmp_path / "norm.json", small_norm())
+    given = ["--norm", str(tmp_path / "norm.json"), "--age", "61", "--jobs", "1", "--out", str(tmp_path / "fits")]
+    assert run(["fit", verb, str(tmp_path), *given]) == 2
+    assert "--age: an option of one case, and there may be many" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_size_from_the_training_lungs_stands_nowhere_in_a_norm(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_norm(tmp_path / "norm.json", small_norm())
+    given = ["--norm", str(tmp_path / "norm.json"), "--size-from-prior", "--out", str(tmp_path / "fit")]
+    assert run(["fit", "xray", "--frontal", "x.png", *given]) == 2
+    assert "--norm: beside --size-from-prior" in " ".join(capsys.readouterr().err.split())
+
+
+def small_norm() -> Norm:
+    return learn_norm({f"s{number}": {"total_volume_ml": 5000.0 + 100.0 * number} for number in range(9)})
 
 
 def test_generate_writes_a_data_set(model: Path, tmp_path: Path) -> None:

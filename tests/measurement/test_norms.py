@@ -189,10 +189,37 @@ def test_doubtful_subjects_are_left_out_of_a_norm() -> None:
     kept = norm_of(subjects, results, keep_doubtful=True)
     assert kept.n_subjects == 14
     assert kept.notes[0] == "s5 takes part, though doubtful: the same lungs as s4"
-    with pytest.raises(InputError, match=r"8 subjects, without 1 doubtful \(s0 left out.*--keep-doubtful takes them"):
+    with pytest.raises(InputError, match=r"8 subjects \(s0 left out, doubtful.*--keep-doubtful takes those"):
         norm_of([*subjects[:5], *subjects[6:10]], [*results[:5], *results[6:10]], keep_doubtful=False)
     with pytest.raises(InputError, match="2 subjects called 's1'"):
         norm_of([*subjects, subjects[1]], results, keep_doubtful=False)
+
+
+def test_lungs_of_other_structures_and_of_other_models_are_named(tmp_path: Path) -> None:
+    rng, subjects, results = np.random.default_rng(0), [], []
+    for index in range(12):
+        lungs = ("left_lung", "right_lung") if index != 3 else ("left_lung",)
+        values = {
+            f"{lung}_{end}": 2500.0 + rng.normal(0.0, 100.0)
+            for lung in lungs
+            for end in ("volume_ml", "section_05_cm2")
+        }
+        results.append(Measured(f"s{index}", values | {"total_volume_ml": 2500.0 * len(lungs)}))
+        subjects.append(Subject(f"s{index}", (tmp_path / f"s{index}" / "left_lung.ply",)))
+        model = {"preset": "atlas", "training_subjects": 39, "digest": "ab" * 32 if index < 10 else "cd" * 32}
+        summary = {"volume_ml": dict.fromkeys(lungs, 2500.0), "model": model}
+        (tmp_path / f"s{index}").mkdir()
+        (tmp_path / f"s{index}" / "fit.json").write_text(json.dumps(summary))
+    norm = norm_of(subjects, results, keep_doubtful=True)
+    assert norm.n_subjects == 11
+    assert norm.notes[0] == "s3 left out, of other structures: left_lung, not left_lung and right_lung"
+    assert "fits of 2 models" in norm.notes[1]
+    assert "atlas of 39, cdcdcdcd: s10, s11" in norm.notes[1]
+    assert {"total_volume_ml", "right_lung_volume_ml"} <= set(norm.measures)
+    with pytest.raises(InputError, match="1 subject; expected at least 9"):
+        norm_of(subjects[:1], results[:1], keep_doubtful=True)
+    with pytest.raises(InputError, match=r"8 subjects \(s3 left out, of other structures: left_lung"):
+        norm_of(subjects[:9], results[:9], keep_doubtful=True)
 
 
 # --- Profiles ---------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_three_digits(tmp_path: Path, value: float, written: str) -> None:
 def test_wide_tables_scroll_by_themselves(tmp_path: Path) -> None:
     html = _write(tmp_path, _table(("LPM", 1.0)))
     assert '<div class="scroll" tabindex="0"><table>' in html
-    assert ".scroll { overflow-x: auto; }" in html
+    assert ".scroll { overflow-x: auto;" in html
     assert "@media print" in html
 
 

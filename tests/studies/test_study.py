@@ -119,6 +119,18 @@ def test_without_size_lungs_that_differ_in_size_alone_are_alike() -> None:
     assert without.measures.tested.p_corrected[size] < 0.05  # the size itself is still told
 
 
+def test_what_sizes_hide_is_found_in_lungs_of_the_mean_size() -> None:
+    is_ill = np.arange(24) % 2 == 1
+    sizes = rng().permutation(np.linspace(0.75, 1.25, 24))[:, None]
+    rows = table({"group": np.where(is_ill, "ill", "well")})
+    found = study_of(cohort(list(sizes * scales(24, 0.06 * is_ill, sd=0.005)), rng()), rows, Asked("group"), QUICK)
+    tested, names = found.answers[0].measures.tested, found.answers[0].measures.names
+    assert tested.p_corrected[names.index("height_mm")] > 0.05
+    scaled = names.index("scaled_height_mm")
+    assert tested.p_corrected[scaled] < 0.05
+    assert tested.estimate[scaled] == pytest.approx(0.04 * 2 * RADII[2], rel=0.3)  # a third of it is size
+
+
 def test_three_groups_are_compared_at_once_and_two_by_two() -> None:
     group = np.array(["a", "b", "c"])[np.arange(18) % 3]
     study = study_of(
@@ -264,8 +276,9 @@ def test_subjects_of_other_names_are_refused() -> None:
 def test_other_structures_or_triangles_are_refused() -> None:
     one, two = lungs("one", np.ones(3)), lungs("two", np.ones(3))
     half = replace(two, meshes={"left_lung": two.meshes["left_lung"]})
-    with pytest.raises(InputError, match="two: left_lung, but one has left_lung, right_lung"):
-        Cohort((one, half))
+    for given in ((half, one, lungs("three", np.ones(3))), (one, lungs("three", np.ones(3)), half)):
+        with pytest.raises(InputError, match=r"two: left_lung, but most have left_lung, right_lung.*leave them out"):
+            Cohort(given)
     fewer = replace(two, meshes={name: mesh.flipped() for name, mesh in two.meshes.items()})
     with pytest.raises(LpmError, match="other triangles than those of one; expected meshes in correspondence"):
         Cohort((one, fewer))

@@ -83,8 +83,8 @@ def test_a_study_is_written(fits: Path, subjects: Path, tiny_atlas: ModelBundle,
 def test_the_public_function_gives_the_same(fits: Path, subjects: Path, tiny_atlas: ModelBundle) -> None:
     found = study(fits, subjects, group="group", model=LungModel(tiny_atlas), config=QUICK)
     assert found.cohort.sigma_mm is not None
-    assert found.answers[0].measures.names == ("size_mm", "height_mm")
-    assert found.answers[0].measures.tested.weight.shape == (8, 2)
+    assert found.answers[0].measures.names == ("size_mm", "height_mm", "scaled_height_mm")
+    assert found.answers[0].measures.tested.weight.shape == (8, 3)
 
 
 def test_a_fit_says_how_sure_it_is(first: Fit, fits: Path) -> None:
@@ -110,6 +110,8 @@ def test_meshes_in_correspondence_are_taken_too(tiny_atlas: ModelBundle, tmp_pat
 def test_what_is_no_fit_is_refused(fits: Path, tiny_atlas: ModelBundle, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         find_fits([tmp_path / "none"])
+    with pytest.raises(FileError, match=r"file\.csv: a file; expected folders that lpm fit wrote"):
+        find_fits([written(tmp_path / "file.csv", "case,group\n")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="holds no fits; expected folders that lpm fit wrote"):
         find_fits([tmp_path / "empty"])

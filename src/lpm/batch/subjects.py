@@ -42,7 +42,11 @@ class SubjectTable:
         """
         for name in names:
             if name not in self.columns:
-                raise InputError(self.source, f"no column {name!r}", f"one of {', '.join(self.columns) or 'none'}")
+                near = next((each for each in self.columns if each.lower() == name.lower()), None)
+                hint = f"write {near}" if near else "name one of these, or add it to the table"
+                raise InputError(
+                    self.source, f"no column {name!r}", f"one of {', '.join(self.columns) or 'none'}", hint
+                )
 
     def called_as(self, names: Iterable[str]) -> tuple[SubjectTable, list[str]]:
         """The same with its subjects called as fits are, where they are spelt a little otherwise, and notes on them.
@@ -115,7 +119,8 @@ def read_subject_table(path: Path) -> SubjectTable:
     """
     columns, rows = read_cells(path)
     if not rows:
-        raise InputError(str(path), "no rows" if columns else "an empty table", "a header, and a line a subject")
+        given, hint = "no rows" if columns else "an empty table", "such as case,group and below it p01,a"
+        raise InputError(str(path), given, "a header, and a line a subject", hint)
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise InputError(str(path), f"several columns {twice[0]!r}", "names that differ", "rename or remove them")
     name = name_column(columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lpm.records import parse_json
 _MISFIT_MM = number("measurement.misfit_mm")
 _OUTLINE = ("total_volume_ml", "height_mm", "width_mm", "depth_mm")
 _VOLUME = "_volume_ml"
+_DIGITS = 8  # of a digest: enough to tell models apart
 _LUNGS = ("left_lung", "right_lung")
 
 
@@ -61,10 +63,27 @@ def doubtful(subjects: Sequence[Subject], results: Sequence[Measured]) -> dict[s
     return found
 
 
+def model_of(subject: Subject) -> str:
+    """The model of a subject's fit: what it is, and the start of its digest; empty for what is no fit.
+
+    Raises:
+        FileError: The `fit.json` beside the subject's meshes is damaged.
+    """
+    with _fit_beside(subject) as summary:
+        model = summary.get("model")
+        return f"{model['preset']} of {model['training_subjects']}, {model['digest'][:_DIGITS]}" if model else ""
+
+
 def _doubts_beside(subject: Subject) -> Iterator[str]:
+    with _fit_beside(subject) as summary:
+        yield from doubts_of_fit(summary) if summary else ()
+
+
+@contextmanager
+def _fit_beside(subject: Subject) -> Iterator[dict[str, Any]]:
+    """What the `fit.json` beside a subject's meshes holds; nothing without one."""
     path = subject.files[0].parent / "fit.json"
-    if path.is_file():
-        try:
-            yield from doubts_of_fit(parse_json(path))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error
+    try:
+        yield parse_json(path) if path.is_file() else {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error

@@ -92,7 +92,8 @@ def find_subjects(inputs: Sequence[Path]) -> list[Subject]:
         found = list(_files_of(given)) if given.is_dir() else [given]
         if not found or not given.exists():
             expected = f"label maps ({', '.join(VOLUME_SUFFIXES)}) or meshes ({', '.join(READ_SUFFIXES)})"
-            raise FileError(str(given), "holds nothing to measure" if given.is_dir() else "no such file", expected)
+            said = "holds nothing to measure" if given.is_dir() else "no such file"
+            raise FileError(str(given), said, expected, "name a folder that lpm fit wrote, or a label map")
         files += found
     return _grouped(dict.fromkeys(files))
 

@@ -241,7 +241,11 @@ img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 .notes { list-style: none; padding: 0; } .fine, .notes li { max-width: 46rem; padding: .5rem .9rem; margin: .5rem 0; }
 .notes li { border-left: 5px solid #b4540a; background: #fdf3e7; }
 .fine { border-left: 5px solid #2b7a4b; background: #eef7f1; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
+  background-size: 2rem 100%, 2rem 100%, .7rem 100%, .7rem 100%;
+  background-image: linear-gradient(90deg, #fff 1rem, transparent), linear-gradient(-90deg, #fff 1rem, transparent),
+    linear-gradient(90deg, #b9bec6, transparent), linear-gradient(-90deg, #b9bec6, transparent);
+  background-position: left, right, left, right; }
 table { border-collapse: collapse; font-size: .92rem; overflow-wrap: normal; }
 th, td { padding: .35rem .8rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #e6e8ec; }
 thead th { border-bottom: 2px solid #9aa0a8; vertical-align: bottom; white-space: normal; min-width: 4.5rem; }
@@ -249,7 +253,10 @@ thead th { border-bottom: 2px solid #9aa0a8; vertical-align: bottom; white-space
 tbody tr:hover { background: #f5f7fa; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .25rem 1.2rem; font-size: .9rem; }
 dt { color: #4a4f57; } dd { margin: 0; }
-@media (max-width: 34rem) { dl { display: block; } dd { margin: 0 0 .5rem; } body { padding: 1.2rem .9rem 3rem; } }
+@media (max-width: 34rem) {
+  th, td { padding: .3rem .5rem; } td:first-child { white-space: normal; min-width: 7rem; }
+  dl { display: block; } dd { margin: 0 0 .5rem; } body { padding: 1.2rem .9rem 3rem; }
+}
 @page { margin: 16mm; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }

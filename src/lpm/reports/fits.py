@@ -21,7 +21,7 @@ from lpm.measurement.norms.norm import Reference
 from lpm.measurement.table import AttributeTable
 from lpm.reports.document import Block, Cell, Figure, Notes, Section, Table, Text, write_report
 from lpm.reports.fit_plots import SIGMA_MAP, plot_sigma
-from lpm.reports.norms.standing import section_of_norm
+from lpm.reports.norms.standing import BESIDE, UNSIZED, section_of_norm
 from lpm.reports.plots import plot_lungs
 from lpm.reports.scenes import Layer, mapped, solid, structure_color
 from lpm.reports.slices import plot_slices
@@ -72,10 +72,16 @@ def write_fit_report(path: Path, fit: Fit, seen: Seen) -> None:
             Section("What to know first", [Notes(fit.notes), Text(_RELIANCE)]),
             Section("The lungs", [view_of(fit, seen, folder), _volumes(fit), *_measures(fit)]),
             *_evidence(fit, seen, folder),
-            *([] if seen.norm is None or not fit.sized else [section_of_norm(fit.lungs, seen.norm, folder)]),
+            *_beside_norm(fit, seen.norm, folder),
             Section("What the figures mean", [Text(_meaning(fit))]),
         ]
         write_report(path, f"Lungs from {_short(fit)}", _lead(fit), sections, seen.provenance)
+
+
+def _beside_norm(fit: Fit, norm: Reference | None, folder: Path) -> list[Section]:
+    if norm is None:
+        return []
+    return [section_of_norm(fit.lungs, norm, folder) if fit.sized else Section(BESIDE, [Text((UNSIZED,))])]
 
 
 def draw_fit_figures(fit: Fit, seen: Seen, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lpm.batch.subjects import listed
 from lpm.batch.workers import LocalWorkers
 from lpm.calibration import count
 from lpm.errors import FileError, InputError
@@ -78,17 +80,26 @@ class Cohort:
     unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_structures()
         first = self.subjects[0]
         for each in self.subjects[1:]:
-            if set(each.meshes) != set(first.meshes):
-                given = f"{', '.join(each.meshes)}, but {first.name} has {', '.join(first.meshes)}"
-                raise InputError(each.name, given, "the same structures for all", "leave it out, or fit both lungs")
             if any(not np.array_equal(each.meshes[name].faces, first.meshes[name].faces) for name in first.meshes):
                 given = f"other triangles than those of {first.name}"
-                raise InputError(each.name, given, "meshes in correspondence", "write them with --corresponding")
+                hint = "write them with --corresponding, with one model for all"
+                raise InputError(each.name, given, "meshes in correspondence", hint)
         names = [each.name for each in self.subjects]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError("study", f"several fits called {twice[0]!r}", "one a name", "rename one of the folders")
+
+    def _check_structures(self) -> None:
+        """Refuse other structures than those that most subjects have; all who have others are named."""
+        kinds = Counter(frozenset(each.meshes) for each in self.subjects)
+        usual = max(kinds, key=kinds.__getitem__)
+        if others := [each for each in self.subjects if each.meshes.keys() != usual]:
+            given = f"{', '.join(sorted(others[0].meshes))}, but most have {', '.join(sorted(usual))}"
+            hint = "leave them out of the table, or fit both lungs (--complete)"
+            names = listed(each.name for each in others)
+            raise InputError(names, given, "the same structures for all", hint)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,8 +159,9 @@ def find_fits(folders: Sequence[Path]) -> dict[str, Path]:
     for folder in folders:
         inside = [folder] if _is_subject(folder) else list(_subjects_below(folder))
         if not inside:
-            given = "holds no fits" if folder.is_dir() else "no such folder"
-            raise FileError(str(folder), given, "folders that lpm fit wrote, or meshes in correspondence")
+            given = "holds no fits" if folder.is_dir() else "a file" if folder.exists() else "no such folder"
+            hint = "name the folder that lpm fit wrote (--out), with a fit.json or *_lung.ply in it, or below it"
+            raise FileError(str(folder), given, "folders that lpm fit wrote, or meshes in correspondence", hint)
         for path in inside:
             name = path.resolve().name if path == folder else path.relative_to(folder).as_posix()
             if name in found:
@@ -187,13 +199,14 @@ def read_cohort(found: Mapping[str, Path], model: ModelBundle, jobs: int = 1) ->
     fits = [name for name, path in found.items() if (path / _FIT).is_file()]
     if fits and len(fits) < len(found):
         other = next(name for name in found if name not in fits)
-        raise InputError("study", f"{fits[0]} is a fit, {other} is not", "fits only, or meshes only")
+        given, hint = f"{fits[0]} is a fit, {other} is not", f"fit {other}, or leave it out of the table"
+        raise InputError("study", given, "fits only, or meshes only", hint)
     written = bool(fits) and all(any((path / _SAME).glob("*.ply")) for path in found.values())
     work = partial(_read, model=model, written=written) if fits else _read_meshes
     read: dict[str, Lungs] = {}
     for (name, _), result in LocalWorkers(jobs).each(work, list(found.items())):
         if result is None:
-            raise FileError(name, "its worker died, often for want of memory", hint="--jobs 1")
+            raise FileError(name, "its worker died, often for want of memory", "one that ends", "--jobs 1")
         read[name] = result
     return Cohort(tuple(read[name] for name in found))
 

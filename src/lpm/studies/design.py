@@ -46,13 +46,14 @@ class Asked:
             InputError: A column is not there.
         """
         if not (self.group or self.covariates or self.pairs):
-            raise MisuseError("study", "nothing to compare", "--group, --covariates or --pairs")
+            hint = f"--group {table.columns[0]}" if table.columns else "add a column to the table"
+            raise MisuseError("study", "nothing to compare", "--group, --covariates or --pairs", hint)
         if self.pairs and self.covariates:
             raise MisuseError("--covariates", "beside --pairs", "one of them", "what a subject is, pairs hold equal")
         columns = (*self.covariates, *(name for name in (self.group, self.pairs) if name))
         table.check_columns(columns)
         if twice := sorted({name for name in columns if columns.count(name) > 1}):
-            raise MisuseError("study", f"column {twice[0]!r} twice", "a column once")
+            raise MisuseError("study", f"column {twice[0]!r} twice", "a column once", "name it in one option")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def design_of(asked: Asked, table: SubjectTable, fits: Sequence[str]) -> Design:
     asked.check(table)
     names = [name for name in table.rows if name in set(fits)]
     if not names:
-        raise InputError(table.source, "no subject with a fit that can be used", "some")
+        raise InputError(table.source, "no subject with a fit that can be used", "some", "see who is left out, and why")
     return _of_pairs(asked, table, names) if asked.pairs else _of_subjects(asked, table, names)
 
 
@@ -151,9 +152,10 @@ def _of_subjects(asked: Asked, table: SubjectTable, names: Sequence[str]) -> Des
 def _check_numbers(numbers: Mapping[str, Floats], source: str) -> None:
     for column, values in numbers.items():
         if len(values) < _LEAST:
-            raise InputError(source, f"{len(values)} subjects with {column}", f"at least {_LEAST}")
+            hint = "fill its empty cells, fit more subjects, or leave it out"
+            raise InputError(source, f"{len(values)} subjects with {column}", f"at least {_LEAST}", hint)
         if not np.isfinite(values).all():
-            raise InputError(source, f"{column} that is not finite", "numbers")
+            raise InputError(source, f"{column} that is not finite", "numbers", "leave the cell empty")
         if np.ptp(values) == 0:
             given = f"{column} is {values[0]:g} for all {len(values)} subjects"
             raise InputError(source, given, "values that differ", "leave it out")

@@ -14,6 +14,9 @@ from lpm.studies.design import Design, Question
 from lpm.studies.testing import Permutations, Tested, compared
 
 SIZE = "size_mm"
+SCALED = "scaled_"
+"""Begins the names of measures of lungs that are scaled to the mean size of a study."""
+
 _POWERS = {"_ml": 3, "_cm2": 2, "_mm": 1}  # of a length, in a measure's unit
 _EQUAL = 1e-9  # of a measure's size: what differs by less is equal but for rounding
 
@@ -62,19 +65,27 @@ class Effects:
 def measured(cohort: Cohort, design: Design, sizes_mm: Floats, *, without_size: bool) -> tuple[Values, list[str]]:
     """Measures of a study's subjects, and notes on those that were left out.
 
+    Those in lengths, areas and volumes are there again, of lungs scaled to the mean size: where sizes vary much, what
+    differs in shape alone is seen in them.
+
     Args:
         cohort: Of `design.all_subjects`, in this order.
         design: Subjects and pairs.
         sizes_mm: (n,) size of each.
-        without_size: Whether all are scaled to the mean size; the size itself stays as it is.
+        without_size: Whether there are only those of lungs scaled to the mean size; the size itself stays as it is.
     """
     first = cohort.subjects[0].measures
     shared = [name for name in first if all(name in one.measures for one in cohort.subjects)]
     table = np.array([[one.measures[name] for name in shared] for one in cohort.subjects])
     spread = np.array([[one.measure_sd.get(name, np.nan) for name in shared] for one in cohort.subjects])
+    scale = _scales(shared, sizes_mm)
     if without_size:
-        scale = _scales(shared, sizes_mm)
         table, spread = table * scale, spread * scale
+    else:
+        lengths = [index for index, name in enumerate(shared) if _power(name)]
+        shared = [*shared, *(SCALED + shared[index] for index in lengths)]
+        table = np.column_stack([table, (table * scale)[:, lengths]])
+        spread = np.column_stack([spread, (spread * scale)[:, lengths]])
     shared, table = [SIZE, *shared], np.column_stack([sizes_mm, table])
     spread = np.column_stack([np.zeros(len(table)), spread])
     varied = np.ptp(table, axis=0) > _EQUAL * np.abs(table).max(axis=0)
@@ -95,8 +106,13 @@ def measured(cohort: Cohort, design: Design, sizes_mm: Floats, *, without_size: 
 
 def _scales(names: Sequence[str], sizes_mm: Floats) -> Floats:
     """(n, m) factors that take measures to those of lungs of the mean size."""
-    powers = np.array([next((power for end, power in _POWERS.items() if name.endswith(end)), 0) for name in names])
+    powers = np.array([_power(name) for name in names])
     return np.asarray((sizes_mm.mean() / sizes_mm)[:, None] ** powers)
+
+
+def _power(name: str) -> int:
+    """Power of a length that a measure's unit is; 0 of angles and shares."""
+    return next((power for end, power in _POWERS.items() if name.endswith(end)), 0)
 
 
 def values_of(names: Sequence[str], table: Floats, own_sd: Floats | None, design: Design) -> Values:

@@ -110,7 +110,7 @@ class Study:
             InputError: No direction was asked for.
         """
         if answer.direction is None:
-            raise InputError("study", "no direction", "direction_permutations above 0")
+            raise InputError("study", "no direction", "one that was asked for", "direction_permutations above 0")
         return self.cohort.meshes(self.aligned.mean + sd * answer.direction.per_sd)
 
     def regions(self) -> dict[tuple[str, str], NDArray[np.bool_]]:

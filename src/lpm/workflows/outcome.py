@@ -18,6 +18,7 @@ from lpm.geometry.volumes import Volume
 from lpm.measurement.norms.norm import Reference
 from lpm.model.bundle import ModelBundle
 from lpm.reports.fits import Seen, draw_fit_figures, write_fit_report
+from lpm.reports.norms.standing import UNSIZED
 from lpm.reports.xray_pictures import draw_views
 from lpm.xray.fit import XrayFit
 from lpm.xray.radiograph import Radiograph
@@ -130,6 +131,8 @@ def _write(folder: Path, outcome: Outcome, files: OutcomeFiles, tell: Tell) -> d
         draw_views(fit, views)
     if files.figures:
         draw_fit_figures(fit, outcome.seen(views), folder / "figures")
+    if files.norm and not fit.sized:
+        tell(f"note: {UNSIZED}", None)
     if files.report:
         tell("drawing the report", 0.9)
         write_fit_report(folder / "report.html", fit, outcome.seen(views, files.norm))

@@ -70,7 +70,7 @@ def _subjects(values: Values, people: People | None) -> tuple[list[str], list[st
         raise InputError("norm", f"no subject with {', '.join(people.covariates)} in the table", "some", hint)
     others = [name for name in people.rows if name not in values]
     said = {"not in the table, left out": without, "with empty cells, left out": partly, "in the table only": others}
-    return known, [*people.notes, *(f"{len(found)} {why}: {listed(found)}" for why, found in said.items() if found)]
+    return known, [*people.notes, *(f"{len(found)} {why}: {', '.join(found)}" for why, found in said.items() if found)]
 
 
 def _covariates(names: Sequence[str], people: People | None) -> tuple[dict[str, Floats], list[str]]:
@@ -87,13 +87,15 @@ def _check_enough(names: Sequence[str], n_covariates: int) -> None:
     least = _LEAST_FREEDOM + 1 + n_covariates
     if len(names) < least:
         expected = f"at least {least}" + (f", with {n_covariates} covariates" if n_covariates else "")
-        raise InputError("norm", f"{len(names)} subjects", expected, "measure more, or use fewer covariates")
+        given = f"{len(names)} subject{'s'[: len(names) != 1]}"
+        raise InputError("norm", given, expected, "measure more, or use fewer covariates")
 
 
 def _spread(design: Floats, covariates: Sequence[str]) -> Floats:
     scaled = design / np.linalg.norm(design, axis=0)
     if np.linalg.cond(scaled) > _SINGULAR:
-        raise InputError("norm", f"{' and '.join(covariates)} say the same of all subjects", "covariates that differ")
+        given = f"{' and '.join(covariates)} say the same of all subjects"
+        raise InputError("norm", given, "covariates that differ", "leave one of the columns out of the table")
     return np.asarray(np.linalg.inv(design.T @ design))
 
 
@@ -104,7 +106,8 @@ def _measures(
     whole = [name for name in every if all(np.isfinite(row.get(name, np.nan)) for row in rows)]
     lost = [name for name in every if name not in whole]
     if not whole:
-        raise InputError("norm", "no measure that all subjects have", "subjects of the same structures")
+        hint = "name the fits of lungs only"
+        raise InputError("norm", "no measure that all subjects have", "subjects of the same structures", hint)
     found = {name: _measure(np.array([row[name] for row in rows]), design, spread) for name in whole}
     return found, [f"{len(lost)} measures that some subjects lack, left out: {listed(lost)}"] if lost else []
 

@@ -77,7 +77,8 @@ class Norm(StrictModel):
         """
         missing = [name for name in self.covariates if name not in person]
         if missing:
-            hint = f"give {' '.join(f'--{name}' for name in missing)}, or a --table with these columns"
+            options = " ".join(f"--{name}" for name in missing)
+            hint = f"give {options}; of many: lpm measure --norm NORM --table TABLE with these columns"
             raise InputError(
                 subject, f"no {' and no '.join(missing)}", f"{', '.join(self.covariates)}, by this norm", hint
             )
@@ -161,7 +162,9 @@ class Reference:
             InputError: The norm does not know the measure.
         """
         if name not in self.norm.measures:
-            raise InputError("norm", f"no measure {name!r}", "one of the norm's")
+            raise InputError(
+                "norm", f"no measure {name!r}", "one of the norm's", f"such as {next(iter(self.norm.measures))}"
+            )
         found = self.norm.measures[name]
         middle = float(self.design @ np.array(found.coefficients))
         half = float(stdtrit(self.norm.freedom, 0.5 + level / 2.0)) * found.sd * self._widening

@@ -62,10 +62,12 @@ def read_people(path: Path, subjects: Iterable[str] = ()) -> People:
     columns = {column: _COLUMNS[column.lower()] for column in table.columns if column.lower() in _COLUMNS}
     if not columns:
         given = f"columns {', '.join(table.columns) or 'none'} beside the subjects'"
-        raise InputError(str(path), given, "any of age (years), sex (F, M), height (cm)")
+        hint = "call the columns age, sex, height; or leave --table out"
+        raise InputError(str(path), given, "any of age (years), sex (F, M), height (cm)", hint)
     kinds = list(columns.values())
     if len(set(kinds)) < len(kinds):
-        raise InputError(str(path), f"two columns of one kind among {', '.join(columns)}", "one of each")
+        given = f"two columns of one kind among {', '.join(columns)}"
+        raise InputError(str(path), given, "one of each", "remove one, or call it otherwise")
     cells = {kind: _pointed(table, column) for column, kind in columns.items()}
     found = {
         name: person_of({kind: own.get(name) for kind, own in cells.items()}, f"{path}, {name}") for name in table.rows

@@ -16,6 +16,9 @@ from lpm.measurement.shapes import measure_shapes
 from lpm.reports.document import Cell, Figure, Notes, Section, Table, Text
 from lpm.reports.scenes import GREY, bare, new_figure, save_png, structure_color
 
+BESIDE = "Beside the norm"
+UNSIZED = "The size of these lungs is unknown: they are not compared with the norm. A pixel spacing gives it."
+
 
 def section_of_norm(lungs: Mapping[str, WorldMesh], reference: Reference, folder: Path) -> Section:
     """The section of a report that says where lungs stand in a norm.
@@ -42,7 +45,7 @@ def section_of_norm(lungs: Mapping[str, WorldMesh], reference: Reference, folder
     caption = f"Where the lungs stand among {reference.norm.n_subjects} subjects of the norm"
     notes = [*reference.notes, *reference.norm.notes]
     return Section(
-        "Beside the norm",
+        BESIDE,
         [
             Figure(folder / "norm.png", "Areas of horizontal sections of the lungs over what the norm expects."),
             Table(header, rows, caption),

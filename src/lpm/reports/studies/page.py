@@ -11,7 +11,7 @@ from lpm.files.outputs.temporary import temporary_folder
 from lpm.measurement.names import heading, in_figures, in_words
 from lpm.reports.document import Block, Cell, Figure, Notes, Section, Table, Text, write_report
 from lpm.reports.studies.pictures import SIGNIFICANT, draw_direction, draw_forest, draw_map, view_of
-from lpm.studies.measures import Effects
+from lpm.studies.measures import SCALED, Effects
 from lpm.studies.study import Answer, Study
 
 _FEWEST = 8  # subjects from which weights are worth a table of extremes
@@ -127,10 +127,15 @@ def _sections(study: Study, answer: Answer, folder: Path) -> Iterator[Section]:
     if answer.question.kind != "groups":
         draw_forest(answer.measures, forest, _SIZES[answer.question.kind])
         blocks.append(Figure(forest, f"{name}: effect sizes of measures."))
-    yield Section(f"{name}: measures", [*blocks, _effects(study, answer, answer.measures, "Measures")])
-    share = 100.0 * study.modes.share.sum()
-    shape = _effects(study, answer, answer.shape, f"Shape parameters, {share:.0f} % of the variance, in their SD")
-    yield Section(f"{name}: shape parameters", [shape])
+    names = answer.measures.names
+    scaled = [index for index, each in enumerate(names) if each.startswith(SCALED)]
+    plain = [index for index in range(len(names)) if index not in scaled]
+    blocks.append(_effects(answer, answer.measures, "Measures", plain))
+    if scaled:
+        blocks.append(_effects(answer, answer.measures, "Measures of lungs scaled to the mean size", scaled))
+    yield Section(f"{name}: measures", blocks)
+    title = f"Shape parameters, {100.0 * study.modes.share.sum():.0f} % of the variance, in their SD"
+    yield Section(f"{name}: shape parameters", [_effects(answer, answer.shape, title, range(len(answer.shape.names)))])
     if answer.direction:
         draw_direction(study, answer, lungs)
         caption = (
@@ -165,22 +170,31 @@ def _regions(study: Study, answer: Answer) -> Table:
     return Table(header, rows, f"Regions of the mean lungs: means over their places{per}")
 
 
-def _effects(study: Study, answer: Answer, effects: Effects, title: str) -> Table:
+def _effects(answer: Answer, effects: Effects, title: str, shown: Sequence[int]) -> Table:
+    """A table of some of the effects, by their place among all, those of the smallest corrected p first."""
     found, several = effects.tested, answer.question.kind == "groups"
-    size = [] if several else [f"{_SIZES[answer.question.kind]}", "95 % from", "to"]
     levels = [level for level in effects.means if level != "all"]
-    difference = "spread of means" if several else f"difference{_unit(answer)}"
-    header = ["", *levels, difference, *([] if several else ["from", "to"]), *size, "p", "p corrected", "q"]
+    sized = (
+        ["spread of means"]
+        if several
+        else [f"difference{_unit(answer)} [95 %]", f"{_SIZES[answer.question.kind]} [95 %]"]
+    )
+    header = ["", *levels, *sized, "p", "p corrected", "q"]
     rows: list[list[Cell]] = []
-    for index in np.lexsort((np.arange(len(effects.names)), found.p_corrected)).tolist():
-        own = [found.estimate[index], *([] if several else [found.low[index], found.high[index]])]
-        sizes = [] if several else [effects.size[index], effects.size_low[index], effects.size_high[index]]
+    for index in sorted(shown, key=lambda each: (found.p_corrected[each], each)):
+        own = [in_figures(float(each[index])) for each in (found.estimate, found.low, found.high)]
+        size = [f"{each[index]:.2f}" for each in (effects.size, effects.size_low, effects.size_high)]
         chances = [found.p[index], found.p_corrected[index], found.q[index]]
         row: list[Cell] = [heading(effects.names[index])]
         row += [in_figures(float(effects.means[level][index])) for level in levels]
-        row += [in_figures(float(value)) for value in own]
-        rows.append([*row, *(f"{value:.2f}" for value in sizes), *(f"{value:.3g}" for value in chances)])
+        row += own[:1] if several else [_with_interval(own), _with_interval(size)]
+        rows.append([*row, *(f"{value:.3g}" for value in chances)])
     return Table(header, rows, f"{title}: means, differences with 95 % intervals, effect sizes, chances by permutation")
+
+
+def _with_interval(value: Sequence[str]) -> str:
+    """A value with the ends of its interval, one cell of a table."""
+    return f"{value[0]} [{value[1]}, {value[2]}]"
 
 
 def _unit(answer: Answer) -> str:
@@ -226,7 +240,8 @@ def _methods(study: Study) -> Sequence[str]:
         f"lungs; intervals are of a linear model at each place, and not corrected for their number. {weights}",
         f"Chances are by {place.n_permutations:,} permutations "
         f"({'flips of the signs of the differences' if study.design.partners else 'Freedman and Lane'}), corrected for "
-        "all measures, or all places, by the largest statistic of each permutation (family-wise); q is the share of "
+        "all measures (those of scaled lungs among them), or all places, by the largest statistic of each permutation "
+        "(family-wise); q is the share of "
         "false discoveries (Benjamini and Hochberg). Each question is corrected by itself.",
     )
 

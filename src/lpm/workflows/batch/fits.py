@@ -130,7 +130,7 @@ class FitCases:
             tell=lambda text, share: told.append(text) if share is None else None,
         )
         outcome = self.fit(run, case)
-        write_outcome(folder, outcome, self.files)
+        write_outcome(folder, outcome, self.files, run.tell)
         shape = shape_of_fit(outcome.fit, rng=np.random.default_rng(self.seed))
         return Done((*told, *outcome.fit.notes), shape)
 

@@ -56,6 +56,6 @@ def population(
     for note in norm.notes:
         screen.print(f"note: {plain(note)}", soft_wrap=True)
     if failed:
-        raise CasesFailedError(
-            "population", f"{len(failed)} of {len(subjects)} subjects failed: {', '.join(failed[:5])}"
-        )
+        given = f"{len(failed)} of {len(subjects)} subjects failed: {', '.join(failed[:5])}"
+        hint = "the norm is of the others; mend these, whose errors are above, or leave them out"
+        raise CasesFailedError("population", given, "none", hint)

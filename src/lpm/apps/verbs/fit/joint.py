@@ -9,25 +9,30 @@ import typer
 
 from lpm.apps.terminal import ModelOption, OutOption, PriorOnlyOption, fit_config, load_bundle, parse_labels
 from lpm.apps.verbs.fit.options import (
+    AgeOption,
     AlsoOption,
     ApOption,
     CorrespondingOption,
     FacesOption,
     FiguresOption,
+    HeightOption,
     LabelsOption,
     MeshOption,
+    NormOption,
     PartsOption,
     PatientDetectorOption,
     PointsSpaceOption,
     ProjectionOption,
     ReportOption,
     SeedOption,
+    SexOption,
     SourceDetectorOption,
     SpaceOption,
     SpacingOfPixelsOption,
     SpacingOption,
     ViewsOption,
     begin,
+    expected,
     finish,
     mesh_files,
     options_named,
@@ -80,6 +85,10 @@ def fit_joint(
     corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    norm: NormOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    height: HeightOption = None,
 ) -> None:
     """Reconstruct lungs from points, masks, slices and radiographs of one patient, all in one fit.
 
@@ -94,12 +103,13 @@ def fit_joint(
     from lpm.workflows.radiographs import PictureOptions, parse_spacing, views_for
     from lpm.xray.beam_options import BeamOptions
 
+    reference = expected(norm, {"age": age, "sex": sex, "height": height}, report=report)
     begin(out, figures=figures)
     pictures: list[tuple[Side, Path]] = [("frontal", path) for path in frontal or []]
     pictures += [("lateral", path) for path in lateral or []]
     if not (points or mask or pictures or also):
-        expected = "at least one of them"
-        raise MisuseError("--points, --mask, --frontal, --lateral", "none was given", expected, "--frontal pa.png")
+        wanted = "at least one of them"
+        raise MisuseError("--points, --mask, --frontal, --lateral", "none was given", wanted, "--frontal pa.png")
     with options_named():
         spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
         beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
@@ -110,7 +120,8 @@ def fit_joint(
         files.refuse_shared_views()
     config, further, space = fit_config(prior_only=prior_only), tuple(also or ()), space_named(points_space)
     run = FitRun(load_bundle(model), config, spacing_mm, seed, further, tell, space)
-    written = OutcomeFiles(mesh_files(mesh_format, mesh_space, faces), parts, report, figures, corresponding)
+    meshes = mesh_files(mesh_format, mesh_space, faces)
+    written = OutcomeFiles(meshes, parts, report, figures, corresponding, reference)
     with options_named():
         outcome = fit_evidence_files(run, files)
     finish(outcome, out, written)

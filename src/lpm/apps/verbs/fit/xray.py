@@ -10,24 +10,30 @@ import typer
 from lpm.apps.many import DaskOption, JobsOption, Many, ResumeOption, refuse_with_many, work_on_many
 from lpm.apps.terminal import ModelOption, OutOption, load_bundle
 from lpm.apps.verbs.fit.options import (
+    AgeOption,
     ApOption,
     CorrespondingOption,
     FacesOption,
     FiguresOption,
+    HeightOption,
     MeshOption,
+    NormOption,
     PatientDetectorOption,
     ProjectionOption,
     ReportOption,
+    SexOption,
     SourceDetectorOption,
     SpaceOption,
     SpacingOfPixelsOption,
     SpacingOption,
     ViewsOption,
     begin,
+    expected,
     finish,
     found_model,
     mesh_files,
     options_named,
+    refuse_of_one,
     tell,
 )
 from lpm.errors import MisuseError
@@ -79,6 +85,10 @@ def fit_xray(
     corresponding: CorrespondingOption = False,
     report: ReportOption = True,
     figures: FiguresOption = False,
+    norm: NormOption = None,
+    age: AgeOption = None,
+    sex: SexOption = None,
+    height: HeightOption = None,
     jobs: JobsOption = None,
     dask: DaskOption = None,
     resume: ResumeOption = False,
@@ -104,8 +114,13 @@ def fit_xray(
     )
     from lpm.xray.beam_options import BeamOptions
 
+    person = {"age": age, "sex": sex, "height": height}
+    reference = expected(norm, person, report=report)
+    if norm and size_from_prior:
+        said = "beside --size-from-prior, whose lungs have no size of their own"
+        raise MisuseError("--norm", said, "a pixel spacing", "--mm-per-px 0.4")
     meshes = mesh_files(mesh_format, mesh_space, faces)
-    written = OutcomeFiles(meshes, report=report, figures=figures, corresponding=corresponding)
+    written = OutcomeFiles(meshes, report=report, figures=figures, corresponding=corresponding, norm=reference)
     with options_named():
         spacing = parse_spacing(mm_per_px) if mm_per_px is not None else None
         beam = BeamOptions(projection, source_detector_mm, patient_detector_mm, ap)
@@ -118,6 +133,7 @@ def fit_xray(
         refuse_with_many(
             given, "name it in a column of a .csv with columns case, frontal, lateral, frontal_mask, views"
         )
+        refuse_of_one(None, person, {})
         fit = RadiographFits(PictureOptions(spacing, beam, size_from_prior=size_from_prior))
         work = FitCases(fit, found_model(model, figures=figures), spacing_mm=spacing_mm, files=written)
         work_on_many("fit xray", inputs, RADIOGRAPHS, work, out, Many(jobs, dask, resume))
