@@ -246,9 +246,9 @@ img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
   background-image: linear-gradient(90deg, #fff 1rem, transparent), linear-gradient(-90deg, #fff 1rem, transparent),
     linear-gradient(90deg, #b9bec6, transparent), linear-gradient(-90deg, #b9bec6, transparent);
   background-position: left, right, left, right; }
-table { border-collapse: collapse; font-size: .92rem; overflow-wrap: normal; }
-th, td { padding: .35rem .8rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #e6e8ec; }
-thead th { border-bottom: 2px solid #9aa0a8; vertical-align: bottom; white-space: normal; min-width: 4.5rem; }
+table { border-collapse: collapse; font-size: .82rem; overflow-wrap: normal; }
+th, td { padding: .35rem .42rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #e6e8ec; }
+thead th { border-bottom: 2px solid #9aa0a8; vertical-align: bottom; white-space: normal; min-width: 3rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 tbody tr:hover { background: #f5f7fa; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .25rem 1.2rem; font-size: .9rem; }
