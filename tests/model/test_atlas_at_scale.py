@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_an_atlas_grows(alone: AtlasBuild, tiny_cohort: Path, tmp_path: Path) ->
     other = CONFIG.model_copy(update={"registration": CONFIG.registration.model_copy(update={"rounds": 2})})
     with pytest.raises(InputError, match="an atlas of other settings"):
         list(AtlasBuild(cohort, everybody, other, tmp_path / "other", earlier=alone.folder.path).steps())
+
+
+def test_what_a_removed_folder_got_back_of_a_later_round_is_no_end(
+    alone: AtlasBuild, tiny_cohort: Path, tmp_path: Path
+) -> None:
+    cohort = Cohort(tiny_cohort)
+    subjects = cohort.subjects("train")
+    for name in ("plan.json", "basis.safetensors", f"subjects/{subjects[0]}/round-2.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(alone.folder.path / name, tmp_path / name)
+    assert same(made(cohort, subjects, tmp_path), alone)
 
 
 def test_only_what_grows_is_kept(alone: AtlasBuild) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -114,6 +115,13 @@ def test_one_fit_is_no_pair(work: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"{work}/exp and {work}/exp: the same fit twice" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_fit_of_two_pairs_would_count_twice(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "twice.csv").write_text("expiration,inspiration\nexp,insp\n./exp,insp\n")
+    assert lpm(work, "train-breath", f"{work}/twice.csv", "--out", f"{work}/no.npz") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "twice.csv: exp, insp in more than one pair; expected each fit once. Try: remove the rows" in said
+
+
 def test_pairs_are_named_by_folders_or_a_table(tmp_path: Path) -> None:
     for state in ("exp", "insp"):
         (tmp_path / "pairs" / "p1" / state).mkdir(parents=True)
@@ -134,8 +142,10 @@ def test_pairs_are_named_by_folders_or_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_model_is_trained_and_predicts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (work / "pairs.csv").write_text("expiration,inspiration\n" + "exp,insp\n" * 3)
-    assert lpm(work, "train-breath", f"{work}/pairs.csv", "--out", f"{work}/breath.npz") == 0
+    for patient in range(3):
+        for state in ("exp", "insp"):
+            shutil.copytree(work / state, work / "pairs" / f"p{patient}" / state)
+    assert lpm(work, "train-breath", f"{work}/pairs", "--out", f"{work}/breath.npz") == 0
     given = ("--breath", f"{work}/breath.npz", "--phases", "3", "--out", f"{work}/predicted")
     assert lpm(work, "breathe", f"{work}/exp", *given) == 0
     assert "no volume was given" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lpm.batch.table import read_cells
@@ -25,13 +25,22 @@ def train_breath(model: ModelBundle, given: Path, tell: Tell = silent) -> Breath
 
     Raises:
         FileError: A file or fit is missing or damaged.
-        InputError: Too few pairs, or fits that do not belong together.
+        InputError: Too few pairs, a fit that is in two pairs, or fits that do not belong together.
     """
     folders, pairs = list(found_pairs(given)), []
+    _check_once(given, folders)
     for number, (expiration, inspiration) in enumerate(folders):
         tell(f"pair {number + 1} of {len(folders)}", number / len(folders))
         pairs.append(_pair(model, expiration, inspiration))
     return learn_breath(model, pairs)
+
+
+def _check_once(given: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Refuse a fit that two pairs have: a patient would count for two."""
+    named = [fit for pair in pairs for fit in {each.resolve() for each in pair}]
+    if twice := sorted({fit.name for fit in named if named.count(fit) > 1}):
+        what, hint = f"{', '.join(twice)} in more than one pair", "remove the rows that repeat a fit"
+        raise InputError(str(given), what, "each fit once", hint)
 
 
 def _pair(model: ModelBundle, expiration: Path, inspiration: Path) -> Pair:

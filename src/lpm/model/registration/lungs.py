@@ -77,7 +77,8 @@ def sample(task: Sampling) -> str:
     """Store a subject's signed distances on the grids of all structures; its name."""
     folder = RegistrationFolder(task.folder)
     plan = folder.plan()
-    is_registered = folder.has(task.subject, f"round-{plan.config.rounds + 1}")
+    last = plan.config.rounds + 1
+    is_registered = folder.has(task.subject, f"round-{last}") and folder.has_template(last)
     if not is_registered and not folder.has(task.subject, "fields"):
         meshes, grids = centred_meshes(Cohort(task.cohort), task.subject), plan.grids
         parts = [sdf_on_grid(mesh, grid.nodes) for mesh, grid in zip(meshes, grids, strict=True)]
