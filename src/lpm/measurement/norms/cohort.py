@@ -14,7 +14,7 @@ from lpm.measurement.norms.people import People
 from lpm.measurement.profiles import LEVELS_PERCENT, section_name
 from lpm.measurement.subjects import Subject
 
-_SECTION = section_name("", LEVELS_PERCENT[0])
+_SECTION = section_name("", LEVELS_PERCENT[0])  # how names of measures of a section end: each structure has them
 _SHOWN = 3  # notes that a refusal gives
 
 
