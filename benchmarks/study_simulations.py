@@ -1,6 +1,7 @@
 """Simulated studies: how often something is found where nothing is, and where something is, and what a study costs.
 
 python benchmarks/study_simulations.py --work WORK/studies --out OUT.json [--null 500] [--effect 200] [--page PAGE]
+python benchmarks/study_simulations.py --work WORK/studies --out OUT.json --measures-only [--page PAGE]
 
 Lungs are drawn from the bundled model's population once, with their meshes in correspondence and their measures; each
 study draws its subjects from them. The effect is a knob of the model turned by one standard deviation of the
@@ -27,7 +28,8 @@ from lpm.population.knobs import Knobs
 from lpm.population.population import Population
 from lpm.studies.alignment import align, normals_of
 from lpm.studies.cohort import Cohort, Lungs, find_fits
-from lpm.studies.design import Asked
+from lpm.studies.design import Asked, design_of
+from lpm.studies.measures import effects, measured
 from lpm.studies.study import Study, StudyConfig, study_of
 from lpm.workflows.studying import StudyRun, run_study
 from marked import write_section
@@ -45,6 +47,7 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--null", type=int, default=500, help="studies without an effect; 0 keeps OUT's")
     parser.add_argument("--effect", type=int, default=200, help="studies with one; 0 keeps OUT's")
+    parser.add_argument("--measures-only", action="store_true", help="of OUT's studies only what measures find")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--fits", type=Path, help="a batch of fits: what it costs to compare them is measured")
     given = parser.parse_args()
@@ -52,6 +55,9 @@ def main() -> None:
     population = Population.of(lpm.load().bundle)
     pool = drawn(population, np.zeros(0), POOL, given.work / "pool.npz", 1)
     result = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    if given.measures_only:
+        result |= {name: result[name] | found for name, found in measures_alone(pool, given).items()}
+        given.null = given.effect = 0
     if given.null:
         result["null"] = nothing(pool, given.null)
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -128,10 +134,14 @@ def decoded(population: Population, coordinates: Floats) -> dict[str, WorldMesh]
 
 def simulated(first: list[Lungs], second: list[Lungs], seed: int) -> Study:
     """One study of two groups."""
+    return study_of(*cohort_of(first, second), Asked("group"), CONFIG.model_copy(update={"seed": seed}))
+
+
+def cohort_of(first: list[Lungs], second: list[Lungs]) -> tuple[Cohort, SubjectTable]:
+    """Lungs of two groups, and their table."""
     lungs = [*first, *second]
     rows = {each.name: {"group": "a" if i < len(first) else "b"} for i, each in enumerate(lungs)}
-    config = CONFIG.model_copy(update={"seed": seed})
-    return study_of(Cohort(tuple(lungs)), SubjectTable("simulated", rows), Asked("group"), config)
+    return Cohort(tuple(lungs)), SubjectTable("simulated", rows)
 
 
 def nothing(pool: list[Lungs], n: int) -> dict[str, float]:
@@ -153,6 +163,34 @@ def nothing(pool: list[Lungs], n: int) -> dict[str, float]:
             print(seed + 1, {name: float(np.mean(each)) for name, each in found.items()}, flush=True)
     shares = {name: float(np.mean(each)) for name, each in found.items()}
     return {"n": n, "seconds_each": (time.perf_counter() - started) / n, **shares}
+
+
+def measures_alone(pool: list[Lungs], given: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The measures of the same studies, with the same permutations: what the whole studies would say of them."""
+    found: dict[str, list[bool]] = {"null": [], **{knob: [] for knob in KNOBS}}
+    for seed in range(given.null):
+        chosen = np.random.default_rng([7, seed]).choice(len(pool), 40, replace=False)
+        found["null"].append(any_measure([pool[i] for i in chosen[:20]], [pool[i] for i in chosen[20:]], seed))
+    for place, knob in enumerate(KNOBS):
+        shifted = drawn(Population.of(lpm.load().bundle), np.zeros(0), SHIFTED, given.work / f"{knob}.npz", 0)
+        for number in range(given.effect // len(KNOBS)):
+            rng = np.random.default_rng([1000 + place, number])
+            first, second = ([each[i] for i in rng.choice(len(each), 30, replace=False)] for each in (pool, shifted))
+            found[knob].append(any_measure(first, second, number))
+        print(knob, np.mean(found[knob]), flush=True)
+    return {name: {"measures": float(np.mean(each))} for name, each in found.items()}
+
+
+def any_measure(first: list[Lungs], second: list[Lungs], seed: int) -> bool:
+    """Whether measures differ, corrected for all, in one study of two groups."""
+    cohort, table = cohort_of(first, second)
+    design = design_of(Asked("group"), table, cohort.names)
+    vertices = cohort.vertices
+    sizes = align(vertices, np.arange(len(vertices)), "keep", "whole", np.zeros(vertices.shape[1], bool)).sizes_mm
+    values, _ = measured(cohort, design, sizes, without_size=False)
+    (stream,) = np.random.default_rng(seed).spawn(len(design.questions))
+    tested = effects(values, design.questions[0], CONFIG.permutations, rng=stream.spawn(4)[0]).tested
+    return bool(tested.p_corrected.min() < LEVEL)
 
 
 def something(pool: list[Lungs], shifted: list[Lungs], true: Floats, n: int, seed: int) -> dict[str, object]:

@@ -109,6 +109,23 @@ def test_a_signal_that_is_to_be_ignored_stays_ignored(tmp_path: Path) -> None:
     assert subprocess.check_output([sys.executable, "-c", code]) == b"goes on\n"
 
 
+def test_a_signal_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("""
+import os, signal
+import lpm.apps.cli as cli, lpm.apps.start as start
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+
+late = Late()
+cli.run = lambda arguments, *, debug: 0
+start.main()
+""")
+    assert subprocess.run([sys.executable, program], check=False, timeout=60).returncode == 0
+
+
 def test_workers_leave_nothing_to_complain_of(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("""

@@ -13,8 +13,7 @@ from runs import Ended, Started, lpm
 from verbs import Verb
 
 HOWS = ("kill -9", "SIGTERM", "Ctrl-C")
-# its own code, or that of a process that the signal met while it ended: a shell calls both the same
-_CODES = {"kill -9": (-9,), "SIGTERM": (143, -15), "Ctrl-C": (130, -2)}
+_CODES = {"kill -9": (-9,), "SIGTERM": (143,), "Ctrl-C": (130,)}
 _LATEST = 0.97  # share of the undisturbed time
 _TRIES = 4  # until a kill meets a process that still runs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ def main() -> None:
 
     A traceback is shown only with --debug.
     """
+    atexit.register(_on_stop, signal.SIG_IGN)  # the last that runs: then Python drops handlers, and a signal would kill
     _on_stop(_leave)  # nothing is at work yet
     _watch_stops()
     sys.unraisablehook = _lost

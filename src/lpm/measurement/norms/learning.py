@@ -87,7 +87,7 @@ def _check_enough(names: Sequence[str], n_covariates: int) -> None:
     least = _LEAST_FREEDOM + 1 + n_covariates
     if len(names) < least:
         expected = f"at least {least}" + (f", with {n_covariates} covariates" if n_covariates else "")
-        given = f"{len(names)} subject{'s'[: len(names) != 1]}"
+        given = "1 subject" if len(names) == 1 else f"{len(names)} subjects"
         raise InputError("norm", given, expected, "measure more, or use fewer covariates")
 
 
