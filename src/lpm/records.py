@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+import lpm
 from lpm.errors import FileError, SchemaError
 
 _NEVER_IN_NAMES = re.compile(r"[/\\:\x00-\x1f\x7f]")
@@ -83,7 +84,7 @@ def read_json_model(path: Path, kind: type[M], schema_version: int | None = None
 
 def made_with() -> str:
     """This package and Python, with their versions."""
-    return f"lungs-parametric-model {version('lungs-parametric-model')}, Python {platform.python_version()}"
+    return f"lungs-parametric-model {lpm.__version__}, Python {platform.python_version()}"
 
 
 def versions(*packages: str) -> dict[str, str]:

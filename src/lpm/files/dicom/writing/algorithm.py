@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+import lpm
 from lpm.files.dicom.codes import code_item
-from lpm.files.dicom.writing.source import MANUFACTURER, software_version
+from lpm.files.dicom.writing.source import MANUFACTURER
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Algorithm:
         """The Algorithm Identification Macro, as a sequence."""
         item = Dataset()
         item.AlgorithmFamilyCodeSequence = [code_item(self.family, "DCM")]
-        item.AlgorithmName, item.AlgorithmVersion, item.AlgorithmSource = self.name, software_version(), MANUFACTURER
+        item.AlgorithmName, item.AlgorithmVersion, item.AlgorithmSource = self.name, lpm.__version__, MANUFACTURER
         return [item]
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+import lpm
 from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file
 from lpm.files.dicom.writing.algorithm import Algorithm
-from lpm.files.dicom.writing.source import MANUFACTURER, MODEL_NAME, DicomSource, referenced_series, software_version
+from lpm.files.dicom.writing.source import MANUFACTURER, MODEL_NAME, DicomSource, referenced_series
 from lpm.files.segments.snomed import CODES, LUNG, ORGAN, SCHEME
 from lpm.files.segments.writing import colour_of, spoken
 
@@ -54,7 +55,7 @@ def write_segmentation(
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
-        software_versions=software_version(),
+        software_versions=lpm.__version__,
         device_serial_number="none",
         content_label="LUNGS",
         content_description="Lungs",
@@ -99,7 +100,7 @@ def _described(highdicom: Any, number: int, name: str, algorithm: Algorithm) -> 
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             algorithm.name,
             coded(algorithm.family[0], "DCM", algorithm.family[1]),
-            software_version(),
+            lpm.__version__,
             source=MANUFACTURER,
         ),
         tracking_uid=highdicom.UID(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from scipy.ndimage import map_coordinates
 
+import lpm
 from lpm.errors import InputError
 from lpm.files.dicom.series import Series
 from lpm.geometry.frames import Floats
@@ -33,11 +33,6 @@ _OF_PATIENT_AND_STUDY = (
     "ReferringPhysicianName",
     "StudyID",
 )
-
-
-def software_version() -> str:
-    """This package's version."""
-    return version("lungs-parametric-model")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +128,7 @@ def new_object(source: DicomSource, kind: UID, modality: str, series_number: int
     found.SOPClassUID, found.SOPInstanceUID, found.SeriesInstanceUID = kind, generate_uid(), generate_uid()
     found.Modality, found.SeriesNumber, found.InstanceNumber = modality, series_number, 1
     found.Manufacturer, found.ManufacturerModelName = MANUFACTURER, MODEL_NAME
-    found.DeviceSerialNumber, found.SoftwareVersions = "none", software_version()
+    found.DeviceSerialNumber, found.SoftwareVersions = "none", lpm.__version__
     found.FrameOfReferenceUID, found.PositionReferenceIndicator = source.frame_of_reference, ""
     found.InstanceCreationDate, found.InstanceCreationTime = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
     found.file_meta = FileMetaDataset()
