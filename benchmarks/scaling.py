@@ -129,6 +129,7 @@ def make_atlas(work: Path, n: int) -> None:
             most = max(most, size(folder / "registration"))
     clock.lap("components")
     write_bundle(folder, bundle_of_atlas(build, "generated lungs"))
+    build.folder.tidy()
     clock.lap("write")
     keep(
         work / f"atlas_{n}.json",

@@ -146,6 +146,11 @@ def test_an_atlas_is_trained_and_fitted(tiny_cohort: Path, tmp_path: Path, capfd
     assert (manifest.config.preset, manifest.data, len(manifest.training_subjects)) == ("atlas", "generated", 6)
     assert run([*train, "--out", str(tmp_path / "atlas")]) == 1, "a folder that holds a model is not overwritten"
     assert "holds a model" in capfd.readouterr().err
+    left = next((tmp_path / "atlas" / "registration" / "subjects").iterdir()) / "fields.safetensors"
+    assert not left.exists()
+    left.touch()  # as a kill between the last two steps leaves it
+    assert run([*train, "--out", str(tmp_path / "atlas"), "--resume"]) == 0
+    assert not left.exists()
 
 
 @pytest.mark.slow

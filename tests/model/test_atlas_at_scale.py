@@ -72,6 +72,15 @@ def test_an_atlas_grows(alone: AtlasBuild, tiny_cohort: Path, tmp_path: Path) ->
         list(AtlasBuild(cohort, everybody, other, tmp_path / "other", earlier=alone.folder.path).steps())
 
 
+def test_a_registration_that_was_stopped_before_its_atlas_was_written_goes_on(
+    alone: AtlasBuild, tiny_cohort: Path, tmp_path: Path
+) -> None:
+    cohort = Cohort(tiny_cohort)
+    for _ in range(2):
+        build = made(cohort, cohort.subjects("train"), tmp_path)
+    assert same(build, alone)
+
+
 def test_what_a_removed_folder_got_back_of_a_later_round_is_no_end(
     alone: AtlasBuild, tiny_cohort: Path, tmp_path: Path
 ) -> None:
@@ -84,5 +93,7 @@ def test_what_a_removed_folder_got_back_of_a_later_round_is_no_end(
 
 
 def test_only_what_grows_is_kept(alone: AtlasBuild) -> None:
+    alone.folder.tidy()
+    assert alone.folder.is_tidy
     kept = sorted(path.name for path in alone.folder.path.rglob("*.safetensors"))
     assert kept == ["basis.safetensors", *["round-2.safetensors"] * 4, "template-2.safetensors"]

@@ -78,6 +78,8 @@ class AtlasBuild:
     def steps(self, workers: Workers | None = None) -> Iterator[str]:
         """Make it; yields what was done after each of `n_steps` lungs.
 
+        Once the atlas is written, `folder.tidy` removes what was needed to go on.
+
         Args:
             workers: Share out the lungs; default this process.
         """
@@ -99,7 +101,6 @@ class AtlasBuild:
             rounds = range(registration.last, registration.last + 1)
         self.history = _history(self.cohort.structures, [(n, registration.errors_mm(n)) for n in rounds])
         self._decode(registration, vertices)
-        self.folder.tidy()
         self.seconds = time.perf_counter() - started
 
     def _tasks(self) -> list[Sampling]:

@@ -261,19 +261,23 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
     """
     from lpm.batch.workers import workers_of
     from lpm.model.atlas_build import AtlasBuild
-    from lpm.model.bundle import bundle_of_atlas, write_bundle
+    from lpm.model.bundle import bundle_of_atlas, read_bundle, write_bundle
     from lpm.model.registration.folder import RegistrationFolder
     from lpm.preparation.cohort import Cohort
 
+    kept = RegistrationFolder(run.out / REGISTRATION)
     if (run.out / "bundle.json").exists():
-        raise FileError(str(run.out), "holds a model", "a new folder", "another --out")
-    if (run.out / REGISTRATION).exists() and not run.resume:
+        if not run.resume or kept.is_tidy:
+            raise FileError(str(run.out), "holds a model", "a new folder", "another --out")
+        kept.tidy()  # all that a killed run left to do
+        return read_bundle(run.out)
+    if kept.path.exists() and not run.resume:
         raise FileError(str(run.out), "holds a registration", "a new folder", "--resume to go on, or another --out")
     earlier = None if run.add_to is None else run.add_to / REGISTRATION
     if earlier is not None and not RegistrationFolder(earlier).is_begun:
         raise FileError(str(run.add_to), f"no {REGISTRATION}/ in it", "an atlas that `lpm train` made", "train it anew")
     cohort = Cohort(run.cohort)
-    build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, run.out / REGISTRATION, earlier=earlier)
+    build = AtlasBuild(cohort, cohort.subjects(run.split), run.config, kept.path, earlier=earlier)
     task = bar.add_task("measure the training shapes", total=build.n_steps)
     with workers_of(run.jobs, run.dask) as workers:
         for done in build.steps(workers):
@@ -284,4 +288,5 @@ def train_atlas(run: AtlasRun, bar: Progress) -> ModelBundle:
         bar.console.print(what, soft_wrap=True)
     bundle = bundle_of_atlas(build, run.data)
     write_bundle(run.out, bundle)
+    kept.tidy()
     return bundle

@@ -182,6 +182,12 @@ class RegistrationFolder:
             names = ", ".join(sorted({name for name, _ in changed})[:5])
             raise InputError(str(self.path), f"a registration of another cohort ({names})", "the same", "another --out")
 
+    @property
+    def is_tidy(self) -> bool:
+        """Whether nothing is there that only an unfinished registration needs."""
+        one = len(list(self.path.glob("template-*.safetensors"))) <= 1  # removed last
+        return one and not any(self.path.glob("subjects/*/fields.safetensors"))
+
     def tidy(self) -> None:
         """Remove what only an unfinished registration needs: distances, and all rounds but the last."""
         last = self.plan().config.rounds + 1
