@@ -1,4 +1,4 @@
-"""What is refused on the way from fits to a study or a norm says what to try."""
+"""What is refused on the way from fits to a study, a norm or a breath says what to try."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "lpm"
 PLACES = (
-    *("studies", "measurement/norms", "batch/subjects.py", "measurement/subjects.py"),
-    *("apps/verbs/cohorts", "workflows/studying.py"),
+    *("studies", "motion", "measurement/norms", "batch/subjects.py", "files/point_rows.py", "measurement/subjects.py"),
+    *("apps/verbs/motion", "apps/verbs/cohorts"),
+    *(f"workflows/{name}.py" for name in ("studying", "breathing", "carrying", "breath_training")),
 )
 PARTS = 4  # subject, given, expected, hint
 OURS = ("InputError", "MisuseError", "FileError", "CasesFailedError")
@@ -26,5 +27,5 @@ def refusals() -> Iterator[tuple[str, ast.Call]]:
 
 def test_every_refusal_says_what_to_try() -> None:
     ours = [(where, call) for where, call in refusals() if ast.unparse(call.func) in OURS]
-    assert len(ours) > 30
+    assert len(ours) > 40
     assert [where for where, call in ours if len(call.args) + len(call.keywords) < PARTS] == []

@@ -1,5 +1,10 @@
 """The errors LPM raises: what was looked at, what was given, what was expected, what to try."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LpmError(Exception):
     """Base of every error that LPM raises on purpose.
@@ -26,6 +31,15 @@ class LpmError(Exception):
 
 class InputError(LpmError, ValueError):
     """A value that a caller gave cannot be used."""
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Let refused input name a subject, such as its files, where what refuses it does not know them."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(subject, error.given, error.expected, error.hint) from error
 
 
 class MisuseError(InputError):

@@ -20,6 +20,8 @@ from lpm.files.meshes import read_mesh
 from lpm.files.volumes import read_volume, write_volume
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
 from lpm.geometry.phantoms import random_lungs
+from lpm.measurement.norms.learning import learn_norm
+from lpm.measurement.norms.norm import write_norm
 from lpm.xray.files.reading import read_xray
 from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import Reading, load_reader
@@ -129,11 +131,14 @@ def test_doubts_are_printed_and_no_size_without_a_spacing(
     scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lpm.xray.fit.load_reader", Doubtful)
-    picture = scan / "parallel" / "frontal.png"
-    assert fit(tmp_path, "--frontal", picture, "--spacing-mm", "6", "--mesh-format", "stl") == 0
+    picture, norm, tmp_path = scan / "parallel" / "frontal.png", tmp_path / "norm.json", tmp_path / "lungs"
+    write_norm(norm, learn_norm({f"s{number}": {"total_volume_ml": 5000.0 + number} for number in range(9)}))
+    assert fit(tmp_path, "--frontal", picture, "--spacing-mm", "6", "--mesh-format", "stl", "--norm", norm) == 0
     printed = capfd.readouterr().err
     assert f"note: frontal: {NO_CHEST}" in printed
     assert "a shape and no size" in printed
+    assert "they are not compared with the norm" in " ".join(printed.split())
+    assert "they are not compared with the norm" in (tmp_path / "report.html").read_text()
     assert "volume (ml)" not in printed
     summary = json.loads((tmp_path / "fit.json").read_text())
     assert summary["total_volume_ml"] is None

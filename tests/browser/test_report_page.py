@@ -79,3 +79,55 @@ def test_a_view_is_worked_by_keyboard(opened: Any, report: Path) -> None:
     assert [page.locator(f".side.{side}").text_content() for side in ("top", "left")] == ["A", "R"]
     assert page.locator(".legend").is_hidden()
     page.close()
+
+
+def test_a_breath_is_played_stopped_and_stepped_through(opened: Any, tmp_path: Path) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=60.0)
+    points, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
+    frames = [points * (1.0, 1.0, 1.0 + 0.1 * number) for number in range(4)]
+    view = View3D([Part("lung", points, faces, "#d98a74", frames=frames)], "C", frames=[f"phase {n}" for n in range(4)])
+    write_report(tmp_path / "breath.html", "A breath", "Lead.", [Section("S", [view])], {})
+    page = opened.new_context(viewport={"width": 1100, "height": 900}, offline=True).new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto((tmp_path / "breath.html").as_uri())
+    canvas, shown, button = (page.locator(each) for each in (".live canvas", ".player output", "button.play"))
+    canvas.wait_for()
+    first = canvas.screenshot()
+    page.locator("input.frame").evaluate("e => { e.value = e.max; e.dispatchEvent(new Event('input')); }")
+    assert shown.text_content() == "phase 3"
+    assert canvas.screenshot() != first
+    button.click()
+    page.wait_for_function("document.querySelector('.player output').textContent === 'phase 0'")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    stopped = shown.text_content()
+    page.wait_for_timeout(500)
+    assert shown.text_content() == stopped
+    assert not said
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [1100, 400])
+def test_the_effects_of_a_study_are_not_cut(opened: Any, tmp_path: Path, width: int) -> None:
+    """What stands on a page of usual width; on a telephone the table scrolls, and a shade at its edge says so."""
+    header = [
+        "",
+        "expiration",
+        "inspiration",
+        "difference [95 %]",
+        "Hedges' g of the differences [95 %]",
+        "p",
+        "p corrected",
+        "q",
+    ]
+    row = ["right lung section at 95 %, cm²", "1,123", "-1,456", "-33.31 [-45.12, -21.51]", "-10.12 [-12.34, -8.51]"]
+    page = opened.new_page(viewport={"width": width, "height": 900})
+    table = Table(header, [[*row, "0.0156", "0.0156", "0.00488"]], "Effects")
+    write_report(tmp_path / "study.html", "A study", "Lead.", [Section("S", [table])], {})
+    page.goto((tmp_path / "study.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide, room = page.evaluate("(e => [e.scrollWidth, e.clientWidth])(document.querySelector('.scroll'))")
+    assert (wide <= room) == (width == 1100)
+    page.close()

@@ -78,3 +78,9 @@ def test_a_method_that_zip_does_not_know_and_a_password(written: Path, field: st
     written.write_bytes(bytes(data))
     with pytest.raises(FileError, match="damaged"):
         read_arrays(written, ("a", "b"))
+
+
+def test_a_table_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "breath.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(FileError, match=r"breath.csv: damaged or of another kind; expected an intact npz. Try: check"):
+        read_arrays(tmp_path / "breath.csv", ("a",))

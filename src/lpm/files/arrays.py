@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,11 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
         FileError: Missing, truncated, or an array is not in it.
     """
     if not path.is_file():
-        raise FileError(str(path), "no such file", "an npz")
+        raise FileError(str(path), "no such file", "an npz", "check the name")
+    if not zipfile.is_zipfile(path):
+        raise FileError(
+            str(path), "damaged or of another kind", "an intact npz", "check the name, or write it again"
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             check_unpacked(path, archive.zip.infolist(), _MOST_BYTES)

@@ -78,12 +78,13 @@ def read_point_rows(path: Path) -> PointRows:
     try:
         rows, separator = rows_of(comments_and_lines(decoded(path.read_bytes()))[1])
     except (OSError, UnicodeError) as error:
-        raise FileError(str(path), f"cannot be read ({error})", "a table of points, as text") from error
+        hint = "save the points as a .csv with columns x, y, z"
+        raise FileError(str(path), f"cannot be read ({error})", "a table of points, as text", hint) from error
     header = tuple(rows[0]) if rows and is_header(rows[0]) else ()
     width = len(header)  # empty cells at the end of a row were cut off
     body = tuple((*row, *[""] * (width - len(row))) for row in rows[bool(header) :])
     if not body:
-        raise InputError(str(path), "no rows", "at least one point")
+        raise InputError(str(path), "no rows", "at least one point", "x,y,z in the first line, a point in each other")
     axes, space, unit_mm = _axes(path, header)
     numbers = np.array([_numbers(path, number, row, axes) for number, row in enumerate(body)])
     points_mm = in_space(numbers * unit_mm, space)
@@ -105,5 +106,6 @@ def _numbers(path: Path, number: int, row: Sequence[str], axes: Sequence[int]) -
     cells = [row[axis].replace(",", ".") if axis < len(row) else "" for axis in axes]
     values = [float(cell) if is_number(cell) else float("nan") for cell in cells]
     if not np.isfinite(values).all():
-        raise InputError(str(path), f"row {number} reads {', '.join(cells)}", "three finite numbers of mm")
+        given, hint = f"row {number} reads {', '.join(cells)}", "correct or remove this row; the first point's is 0"
+        raise InputError(str(path), given, "three finite numbers of mm", hint)
     return values

@@ -43,6 +43,12 @@ class FittedField:
         """The field of a fitted shape."""
         return cls(model, shape.beta, shape.pose, shape.residual, structures)
 
+    @property
+    def digest(self) -> bytes:
+        """Shape parameters and pose, which no two fits of different scans share."""
+        pose = (self.pose.translation_mm, self.pose.axis_scale, self.pose.rotation_rad)
+        return np.concatenate([self.beta.double().numpy(), *pose]).tobytes()
+
     def index(self, name: str) -> int:
         """The structure's place among the model's outputs.
 

@@ -64,7 +64,8 @@ class Motion:
             raise InputError("motion", "fits of two models", "fits of one model", "fit both with the same --model")
         names = [name for name in source.structures if name in target.structures]
         if not names:
-            raise InputError("motion", "fits without a lung in common", "fits of the same lungs")
+            given = f"fits of the {' and '.join(source.structures)} and of the {' and '.join(target.structures)}"
+            raise InputError("motion", given, "a lung in common", "fit the same lungs, or both (--complete)")
         ours, theirs = extracted(source, _SPACING_MM), extracted(target, _SPACING_MM)
         return cls(source, target, {name: slide(ours[name], theirs[name]) for name in names})
 

@@ -139,16 +139,37 @@ def learn_breath(model: ModelBundle, pairs: Sequence[Pair]) -> BreathModel:
     Raises:
         InputError: Too few pairs, or pairs of different structures.
     """
-    if len(pairs) < _LEAST_PAIRS:
-        raise InputError("breath model", f"{len(pairs)} pairs", f"at least {_LEAST_PAIRS}", "fit more patients twice")
+    check_pairs(len(pairs))
     names = tuple(pairs[0].expiration)
-    if any(tuple(pair.expiration) != names for pair in pairs):
-        raise InputError("breath model", "pairs of different structures", "the same lungs in all")
+    for pair in pairs:
+        check_same(pairs[0], pair)
     errors = [_left_out(model, pairs, index) for index in range(len(pairs))]
     squares = {name: np.mean([error[name] ** 2 for error, _ in errors], axis=0) for name in names}
     sd = {name: np.sqrt(_among_neighbours(model, name, square)) for name, square in squares.items()}
     share_sd = float(np.sqrt(np.mean([share**2 for _, share in errors])))
     return replace(_mean_of(model, pairs), sd_mm=sd, share_sd=share_sd)
+
+
+def check_pairs(n: int) -> None:
+    """Refuse too few pairs.
+
+    Raises:
+        InputError: Fewer than a breath model is learned from.
+    """
+    if n < _LEAST_PAIRS:
+        given = f"{n} pair{'s'[: n != 1]}"
+        raise InputError("breath model", given, f"at least {_LEAST_PAIRS}", "fit more patients in both states")
+
+
+def check_same(first: Pair, pair: Pair) -> None:
+    """Refuse a pair of other structures than the first one's.
+
+    Raises:
+        InputError: It has others.
+    """
+    if tuple(pair.expiration) != tuple(first.expiration):
+        own, other = (" and ".join(each.expiration) for each in (pair, first))
+        raise InputError("breath model", f"a pair of the {own}", f"the {other}, as the first one", "fit both lungs")
 
 
 def _mean_of(model: ModelBundle, pairs: Sequence[Pair]) -> BreathModel:
@@ -220,8 +241,9 @@ def _scale(mesh: WorldMesh, moved: Floats, wanted_ml: float) -> float:
         return WorldMesh(mesh.vertices + scale * moved, mesh.faces).volume_ml - wanted_ml
 
     if not off(_SCALES[0]) < 0 < off(_SCALES[1]):
-        given = f"{wanted_ml:.0f} ml from {mesh.volume_ml:.0f} ml"
-        raise InputError("breath", given, "a volume that a breath reaches", "check the volume: it is in ml")
+        given = f"a lung of {wanted_ml:.0f} ml, which is one of {mesh.volume_ml:.0f} ml now"
+        hint = "check the other state's volume: it is that of both lungs, in ml"
+        raise InputError("breath", given, "a volume that a breath reaches", hint)
     return float(brentq(off, *_SCALES, xtol=1e-4))
 
 
@@ -277,12 +299,14 @@ def predict_breath(field: FittedField, breath: BreathModel, total_ml: float | No
         hint = "train it again (lpm train-breath) with fits of this model"
         raise InputError("breath model", "learned from fits of another model", "of the same", hint)
     if unknown := [name for name in field.structures if name not in breath.displacement_mm]:
-        raise InputError("breath model", f"knows no {', '.join(unknown)}", f"{', '.join(breath.displacement_mm)}")
+        given, hint = f"knows no {', '.join(unknown)}", "train one with pairs that have it (lpm train-breath)"
+        raise InputError("breath model", given, f"fits of the {' and '.join(breath.displacement_mm)}", hint)
     lungs = corresponding(field, _FACES).meshes
     before, usual = volume_of(lungs), float(np.exp(np.log(breath.growth).mean()))
     after = before * usual if total_ml is None else total_ml
     if not 0 < after < np.inf or after == before:
-        raise InputError("breath", f"{after:g} ml", f"another volume than the fit's {before:.0f} ml, above 0")
+        expected, hint = f"another volume than the fit's {before:.0f} ml, above 0", "give that of both lungs, in ml"
+        raise InputError("breath", f"{after:g} ml", expected, hint)
     smooth = predicted_motion(field.model, breath, lungs, after)
     end = {name: WorldMesh(smooth[name](mesh.vertices), mesh.faces) for name, mesh in lungs.items()}
     low, high = float(breath.growth.min()), float(breath.growth.max())

@@ -50,12 +50,15 @@ class Times:
             InputError: Fewer than three states, another number of times, or times that do not grow.
         """
         if n < _LEAST:
-            raise InputError("series", f"{n} states", f"at least {_LEAST}")
+            raise InputError("series", f"{n} states", f"at least {_LEAST}", "two are a breath")
         times = np.arange(n, dtype=np.float64) if at is None else np.asarray(at, dtype=np.float64)
         if len(times) != n:
-            raise InputError("times", f"{len(times)} for {n} states", "one a state")
+            raise InputError(
+                "times", f"{len(times)} for {n} states", "one a state", "a number for each fit, in its order"
+            )
         if not np.isfinite(times).all() or not (np.diff(times) > 0).all():
-            raise InputError("times", ", ".join(f"{time:g}" for time in times), "numbers that grow")
+            given, hint = ", ".join(f"{time:g}" for time in times), "name the fits in the order in which they were seen"
+            raise InputError("times", given, "numbers that grow", hint)
         end = float(times[-1] + np.diff(times).mean())
         return cls(tuple(times.tolist()), end - float(times[0]) if periodic else None)
 
@@ -106,7 +109,7 @@ class Series:
         if self.times.period is not None:
             time = low + (time - low) % self.times.period
         elif not low <= time <= high:
-            raise InputError("series", f"time {time:g}", f"from {low:g} to {high:g}")
+            raise InputError("series", f"time {time:g}", f"from {low:g} to {high:g}", "periodic times have no end")
         return {name: WorldMesh(path(time), self.states[0][name].faces) for name, path in self._paths.items()}
 
     def phases(self, n: int) -> list[dict[str, WorldMesh]]:
@@ -116,7 +119,7 @@ class Series:
             InputError: Fewer than two.
         """
         if n < 2:
-            raise InputError("phases", str(n), "at least 2")
+            raise InputError("phases", str(n), "at least 2", "both ends are among them")
         low, high = self.times.at[0], self.times.at[-1]
         ends = np.linspace(low, high, n) if self.times.period is None else low + self.times.period * np.arange(n) / n
         return [self.at(float(time)) for time in ends]
@@ -143,7 +146,7 @@ def breathe_series(fields: Sequence[FittedField], times: Times) -> Series:
     rest = {name: SmoothDisplacement(own.basis, np.zeros_like(own.weights)) for name, own in found[0].smooth.items()}
     found.insert(smallest, Motion(fields[smallest], fields[smallest], rest))
     if any(list(motion.smooth) != names for motion in found):
-        raise InputError("series", "states of different lungs", "the same lungs in all")
+        raise InputError("series", "states of different lungs", "the same lungs in all", "fit both lungs in each state")
     motions = _smoothed(found, times)
     start = {name: meshes[smallest][name] for name in names}
     states = [

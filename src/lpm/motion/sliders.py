@@ -119,7 +119,8 @@ def sliding_lungs(field: FittedField, options: SliderOptions | None = None) -> S
     """
     asked = options or SliderOptions()
     if asked.n_shapes > field.model.latents.n_modes:
-        raise InputError("sliders", f"{asked.n_shapes} shape parameters", f"at most {field.model.latents.n_modes}")
+        given, most = f"{asked.n_shapes} shape parameters", field.model.latents.n_modes
+        raise InputError("sliders", given, f"at most {most}", "ask for fewer")
     carried = _Carried(field, asked.faces)
     sliders = [_shape_slider(carried, index) for index in range(asked.n_shapes)]
     found, notes = _knob_sliders(carried) if asked.knobs else ([], [])

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from lpm.errors import InputError
+from lpm.errors import InputError, about
 from lpm.files.arrays import write_arrays
 from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import write_mesh
@@ -60,11 +60,11 @@ class BreathRun:
         """
         of_one, of_many = self.to_volume_ml is not None or self.breath is not None, self.times or self.periodic
         if len(self.fits) != 1 and of_one:
-            raise InputError(
-                "--to-volume, --breath", f"{len(self.fits)} fits", "one fit, whose other state is predicted"
-            )
+            given, expected = f"{len(self.fits)} fits", "one fit, whose other state is predicted"
+            raise InputError("--to-volume, --breath", given, expected, "leave them out, or name one fit only")
         if len(self.fits) < 3 and of_many:
-            raise InputError("--times, --periodic", f"{len(self.fits)} fits", "at least 3, in their order")
+            given, hint = f"{len(self.fits)} fits", "leave them out, or name the series' other fits"
+            raise InputError("--times, --periodic", given, "at least 3, in their order", hint)
 
 
 def breathe_fits(run: BreathRun, out: Path, tell: Tell = silent) -> dict[str, Any]:
@@ -86,7 +86,8 @@ def breathe_fits(run: BreathRun, out: Path, tell: Tell = silent) -> dict[str, An
     check_gives_way(out, _is_own(out), "holds an earlier breath")
     fields = [read_fit(folder, run.model) for folder in run.fits]
     tell("finding the motion", 0.2)
-    found = _found(run, fields)
+    with about(" and ".join(map(str, run.fits))):
+        found = _found(run, fields)
     breath, told = found.told.breath, found.told
     inputs = [folder / "fit.json" for folder in run.fits]
     summary = _summary(told) | found.more

@@ -74,7 +74,7 @@ def carry_file(run: CarryRun, path: Path, out: Path) -> tuple[int, list[str]]:
         return len(mesh.vertices), []
     if path.suffix.lower() not in POINT_SUFFIXES:
         known = ", ".join(dict.fromkeys((*POINT_SUFFIXES, *MESH_SUFFIXES, *_VOLUMES)))
-        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {known}")
+        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {known}", "save the points as .csv")
     file = read_points(path)
     carried = refuse_outside(run.motion().points(file.points_mm), str(path))
     write_points(out, carried)
@@ -83,7 +83,8 @@ def carry_file(run: CarryRun, path: Path, out: Path) -> tuple[int, list[str]]:
 
 def _carry_table(run: CarryRun, path: Path, out: Path) -> tuple[int, list[str]]:
     if out.suffix.lower() not in _TABLES:
-        raise FileError(str(out), f"unknown kind {out.suffix!r}", f"one of {', '.join(_TABLES)}, as the points")
+        expected = f"one of {', '.join(_TABLES)}, as the points"
+        raise FileError(str(out), f"unknown kind {out.suffix!r}", expected, f"--out {out.with_suffix(path.suffix)}")
     table = read_point_rows(path)
     carried = run.motion().points(table.points_mm)
     rows = outside_rows(carried)
@@ -102,7 +103,8 @@ def _notes(carried: Floats) -> list[str]:
 
 def _carry_labels(run: CarryRun, path: Path, out: Path) -> tuple[int, list[str]]:
     if not out.name.lower().endswith(_VOLUMES):
-        raise FileError(str(out), f"unknown kind {out.suffix!r}", f"one of {', '.join(_VOLUMES)}, as the labels")
+        expected = f"one of {', '.join(_VOLUMES)}, as the labels"
+        raise FileError(str(out), f"unknown kind {out.suffix!r}", expected, f"--out {out.with_suffix('.nii.gz')}")
     read = read_labels(path)
     carried = carried_labels(read.volume, run.motion(back=True))
     write_volume(out, carried)

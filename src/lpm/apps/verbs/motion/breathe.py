@@ -65,4 +65,4 @@ def _times(given: str | None) -> tuple[float, ...] | None:
     try:
         return None if given is None else tuple(float(each) for each in given.split(","))
     except ValueError:
-        raise MisuseError("--times", repr(given), "numbers, as 0,0.4,0.8") from None
+        raise MisuseError("--times", repr(given), "numbers with commas between", "--times 0,0.4,0.8") from None
