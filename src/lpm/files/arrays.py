@@ -40,9 +40,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
     if not path.is_file():
         raise FileError(str(path), "no such file", "an npz", "check the name")
     if not zipfile.is_zipfile(path):
-        raise FileError(
-            str(path), "damaged or of another kind", "an intact npz", "check the name, or write it again"
-        )
+        raise FileError(str(path), "damaged or of another kind", "an intact npz", "check the name, or write it again")
     try:
         with np.load(path, allow_pickle=False) as archive:
             check_unpacked(path, archive.zip.infolist(), _MOST_BYTES)
