@@ -41,7 +41,7 @@ from lpm.xray.radiograph import Radiograph
 from lpm.xray.reader import XrayReader
 
 _BUNDLED_MODELS = Path(__file__).parent / "bundled"
-NAMES = ("lungs-v1",)  # of the models that come with the package, the default first
+NAMES = ("lungs-v2", "lungs-v1")  # of the models that come with the package, the default first
 BUNDLED = _BUNDLED_MODELS / NAMES[0]
 _FILL_SEED = 0
 
@@ -296,8 +296,8 @@ def load(source: str | Path = BUNDLED) -> LungModel:
 
     Args:
         source: Folder with `bundle.json` and `weights.safetensors`; or ``hf:owner/repository@revision#digest``
-            (extra ``hub``; the last two may be left out); or the name of a model that comes with the package, default
-            `lungs-v1` (docs/model-card.md). A folder of such a name goes before.
+            (extra ``hub``; the last two may be left out); or `lungs-v2`, the default, or `lungs-v1`, which come with
+            the package (docs/model-card.md). A folder of such a name goes before.
 
     Returns:
         The model; its lungs are in RAS mm.

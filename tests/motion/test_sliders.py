@@ -27,7 +27,7 @@ from lpm.motion.glb import sliding_glb
 from lpm.motion.prediction import read_breath_model
 from lpm.motion.sliders import SliderOptions, SlidingLungs, average_field, sliding_lungs
 from lpm.population.knobs import Knobs
-from lpm.workflows.breathing import BUNDLED_BREATH
+from lpm.workflows.breathing import BUNDLED_BREATHS
 from lpm.workflows.exporting import ExportRun, export
 
 FACES = 800
@@ -35,7 +35,7 @@ FACES = 800
 
 @pytest.fixture(scope="module")
 def bundled() -> SlidingLungs:
-    options = SliderOptions(FACES, n_shapes=3, knobs=False, breath=read_breath_model(BUNDLED_BREATH))
+    options = SliderOptions(FACES, n_shapes=3, knobs=False, breath=read_breath_model(BUNDLED_BREATHS[0]))
     return sliding_lungs(average_field(lpm.load().bundle), options)
 
 
@@ -77,7 +77,7 @@ def test_between_ends_and_with_two_sliders_lungs_are_near_the_models(bundled: Sl
 def test_a_breath_ends_at_its_volume(bundled: SlidingLungs) -> None:
     slider = bundled.sliders[-1]
     (end,) = slider.ends
-    growth = float(np.exp(np.log(read_breath_model(BUNDLED_BREATH).growth).mean()))
+    growth = float(np.exp(np.log(read_breath_model(BUNDLED_BREATHS[0]).growth).mean()))
     rest, out = (sum(mesh.volume_ml for mesh in at(bundled, w).values()) for w in ({}, {end.name: 1.0}))
     assert slider.rest == pytest.approx(rest, rel=1e-3)
     assert out == pytest.approx(rest / growth, rel=0.02)
@@ -197,6 +197,6 @@ def test_wrong_exports_are_refused(tiny_atlas: ModelBundle, tmp_path: Path) -> N
     with pytest.raises(MisuseError, match=r"x\.gltf; expected a name that ends in \.glb"):
         export(run, tmp_path / "x.gltf", None)
     with pytest.raises(InputError, match="learned from fits of another model; expected of the same"):
-        export(ExportRun(tiny_atlas, breath=BUNDLED_BREATH), tmp_path / "x.glb", None)
+        export(ExportRun(tiny_atlas, breath=BUNDLED_BREATHS[0]), tmp_path / "x.glb", None)
     with pytest.raises(InputError, match=r"999 shape parameters; expected at most"):
         sliding_lungs(average_field(tiny_atlas), SliderOptions(FACES, n_shapes=999))

@@ -23,7 +23,7 @@ screen = Console(stderr=True)
 OutOption = Annotated[Path, typer.Option("--out", help="Output folder.")]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Folder that `lpm train` wrote, or hf:owner/repository; default: bundled lungs-v1."),
+    typer.Option("--model", help="Folder that `lpm train` wrote, hf:owner/repository, or lungs-v1; default: lungs-v2."),
 ]
 PriorOnlyOption = Annotated[
     bool, typer.Option("--prior-only", help="Only shape and pose: nothing follows the points beyond the model.")

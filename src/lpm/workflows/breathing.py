@@ -19,15 +19,32 @@ from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.written import read_fit
 from lpm.model.bundle import ModelBundle
 from lpm.motion.breath import Breath, DisplacementField, breathe
-from lpm.motion.prediction import predict_breath, read_breath_model
+from lpm.motion.prediction import BreathModel, predict_breath, read_breath_model
 from lpm.motion.series import Times, breathe_series
 from lpm.reports.breaths import Told, draw_loop, notes_of, write_breath_report
 from lpm.reports.provenance import provenance
 from lpm.workflows.outcome import Tell, silent
 
-BUNDLED_BREATH = Path(__file__).parents[1] / "bundled" / "breath-v1" / "breath.npz"
+_BUNDLED = Path(__file__).parents[1] / "bundled"
+BUNDLED_BREATHS = tuple(_BUNDLED / name / "breath.npz" for name in ("breath-v2", "breath-v1"))  # of lungs-v2, lungs-v1
 _OWN = {"breath.json", "breath.gif", "report.html", "displacement.npz", "displacement.nii.gz", "volume_change.nii.gz"}
 _VECTOR = 1007  # NIfTI's intent code of a vector a voxel
+
+
+def breath_model_for(model: ModelBundle, path: Path | None = None) -> BreathModel:
+    """The breath model at a path; without one, the bundled one learned with the model, or the newest if none was.
+
+    Args:
+        model: The model that was fitted.
+        path: Written by `lpm train-breath`.
+
+    Raises:
+        FileError: Missing or damaged.
+    """
+    if path is not None:
+        return read_breath_model(path)
+    bundled = [read_breath_model(each) for each in BUNDLED_BREATHS]
+    return next((each for each in bundled if each.model == model.digest), bundled[0])
 
 
 @dataclass(frozen=True)
@@ -39,7 +56,7 @@ class BreathRun:
         fits: Folders of fits: one, two (expiration, inspiration), or more in their order.
         n_phases: Lungs on the way.
         to_volume_ml: Of one fit: the volume of the other state; None for the usual growth.
-        breath: Of one fit: a breath model; None for the bundled one.
+        breath: Of one fit: a breath model; None for the one that is bundled with the model.
         times: Of a series: when its states were seen; None for even times.
         periodic: Of a series: whether the first state comes again after the last one.
     """
@@ -125,7 +142,7 @@ def _found(run: BreathRun, fields: Sequence[FittedField]) -> _Found:
 
 
 def _predicted(run: BreathRun, seen: FittedField) -> _Found:
-    found = predict_breath(seen, read_breath_model(run.breath or BUNDLED_BREATH), run.to_volume_ml)
+    found = predict_breath(seen, breath_model_for(run.model, run.breath), run.to_volume_ml)
     told = Told(found.breath, found.breath.phases(run.n_phases), found.notes, sd_mm=found.sd_mm)
     return _Found(told, {"volume_95_ml": {name: list(ends) for name, ends in found.volume_95_ml.items()}})
 

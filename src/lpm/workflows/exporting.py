@@ -10,13 +10,13 @@ from lpm.files.atomic import atomic_file
 from lpm.fitting.written import read_fit
 from lpm.model.bundle import ModelBundle
 from lpm.motion.glb import sliding_glb
-from lpm.motion.prediction import BreathModel, read_breath_model
+from lpm.motion.prediction import BreathModel
 from lpm.motion.sliders import SliderOptions, SlidingLungs, average_field, sliding_lungs
 from lpm.reports.document import Notes, Section, Text, write_report
 from lpm.reports.provenance import provenance
 from lpm.reports.scenes import structure_color
 from lpm.reports.view3d import Part, View3D, ViewSlider
-from lpm.workflows.breathing import BUNDLED_BREATH
+from lpm.workflows.breathing import breath_model_for
 
 _LEAD = (
     "Drag a slider: the shape parameters of the model, attributes with names (the others follow as they do in the "
@@ -78,7 +78,7 @@ def _check_names(glb: Path | None, page: Path | None) -> None:
 
 
 def _breath_of(run: ExportRun) -> tuple[BreathModel | None, list[str]]:
-    found = read_breath_model(run.breath or BUNDLED_BREATH)
+    found = breath_model_for(run.model, run.breath)
     if found.model == run.model.digest:
         return found, []
     if run.breath is not None:

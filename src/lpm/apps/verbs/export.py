@@ -13,7 +13,7 @@ from lpm.apps.terminal import load_bundle, plain, say, screen
 def export(
     model: Annotated[
         str | None,
-        typer.Argument(help="Folder that `lpm train` wrote, or hf:owner/repository; default: bundled lungs-v1."),
+        typer.Argument(help="Folder that `lpm train` wrote, hf:owner/repository, or lungs-v1; default: lungs-v2."),
     ] = None,
     glb: Annotated[
         Path | None, typer.Option("--glb", help="Write a .glb with morph targets: Blender, three.js, Unity.")

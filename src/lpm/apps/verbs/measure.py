@@ -49,7 +49,9 @@ def measure(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Whose population to compare with: a folder; none; default: bundled lungs-v1."),
+        typer.Option(
+            "--model", help="Whose population to compare with: a folder, lungs-v1, or none; default: lungs-v2."
+        ),
     ] = None,
     profiles: Annotated[
         Path | None, typer.Option("--profiles", help="Write areas and volumes along the height here, a .csv.")

@@ -13,7 +13,8 @@ from lpm.apps.terminal import screen
 
 def view(
     model: Annotated[
-        str | None, typer.Argument(help="Folder that `lpm train` wrote, or hf:owner/repository; default: lungs-v1.")
+        str | None,
+        typer.Argument(help="Folder that `lpm train` wrote, hf:owner/repository, or lungs-v1; default: lungs-v2."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8080,
