@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import lpm
 from joint import Case, observe
 from lobes import LOBES
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
@@ -58,7 +59,7 @@ def main() -> None:
     plot_reconstruction(fit.lungs, true, PICTURES / "reconstruction.png", "5,000 points, sides unknown")
     draw_amounts(model, cohort)
     draw_worst(model, cohort, arguments.work / "evidence.json")
-    draw_sweep(model)
+    draw_sweep(lpm.load().bundle)
     draw_lobes(cohort, arguments.lungs, arguments.work)
     draw_xray(model, arguments.lungs, arguments.work / "xray.json")
     draw_joint(model, cohort, arguments.lungs)
@@ -121,7 +122,7 @@ def draw_lobes(cohort: Cohort, lungs: Path, work: Path) -> None:
 
 
 def draw_sweep(model: ModelBundle) -> None:
-    """What the first ten shape parameters do, from -2 to 2 standard deviations."""
+    """What the first ten shape parameters of the bundled model do, from -2 to 2 standard deviations."""
     rows = []
     for index in range(10):
         lungs = []
