@@ -47,7 +47,9 @@ def test_a_bundled_model_is_loaded_by_its_name_unless_a_folder_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert lpm.load("lungs-v1").bundle.digest == lpm.load().bundle.digest
+    first, default = lpm.load("lungs-v1").bundle, lpm.load().bundle
+    assert lpm.load("lungs-v2").bundle.digest == default.digest != first.digest
+    assert len(first.manifest.training_subjects) == 39
     (tmp_path / "lungs-v1").mkdir()
     with pytest.raises(FileError, match="lungs-v1: "):
         lpm.load("lungs-v1")
@@ -55,8 +57,8 @@ def test_a_bundled_model_is_loaded_by_its_name_unless_a_folder_has_it(
 
 def test_the_bundled_model_is_small_and_of_lungs() -> None:
     model = lpm.load()
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 6e6
-    assert len(model.bundle.manifest.training_subjects) == 39
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 7e6
+    assert len(model.bundle.manifest.training_subjects) == 53
     mean = model.mean(4.0)
     volumes = {name: mesh.volume_ml for name, mesh in mean.items()}
     assert 1500 < volumes["left_lung"] < volumes["right_lung"] < 3000

@@ -86,7 +86,7 @@ def test_fits_that_do_not_belong_together_are_refused(
     with pytest.raises(InputError, match="fits of two models"):
         Motion.between(lungs[0], replace(lungs[1], model=tiny_model))
     left, right = (replace(lungs[0], structures=(name,)) for name in lungs[0].structures)
-    with pytest.raises(InputError, match="fits without a lung in common"):
+    with pytest.raises(InputError, match="fits of the left_lung and of the right_lung; expected a lung in common"):
         Motion.between(left, right)
     with pytest.raises(InputError, match="expected an inspiration that is larger"):
         breathe(lungs[1], lungs[0])

@@ -49,7 +49,7 @@ def test_the_folder_is_a_model_with_a_card(repository: Path) -> None:
     assert card.data.license == "cc-by-4.0"
     assert card.data.library_name == "lungs-parametric-model"
     assert "statistical-shape-model" in card.data.tags
-    for said in ("Lungs <v1>", "39", "315", "Not for clinical use", lpm.load().bundle.digest, "total_volume_ml"):
+    for said in ("Lungs <v1>", "53", "320", "Not for clinical use", lpm.load().bundle.digest, "total_volume_ml"):
         assert said in card.text
     assert f'"hf:someone/lungs@main#{digest_of(repository)[:16]}"' in card.text
 
