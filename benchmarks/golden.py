@@ -1,8 +1,8 @@
-"""Golden fits: what the bundled model gives for every kind of evidence of three training lungs, frozen in golden.json.
+"""Golden fits: what `lungs-v1` gives for every kind of evidence of three training lungs, frozen in golden.json.
 
 python benchmarks/golden.py --cohort WORK/cohort --lungs ../shared/data/lungs --out WORK/golden.json
 
-The bundled model and the reader of radiographs know these lungs: figures say whether fits have changed, and nothing of
+`lungs-v1` and the reader of radiographs know these lungs: figures say whether fits have changed, and nothing of
 accuracy. With ``--against`` the differences are printed, and a fit whose ASSD is larger by more than 2 % ends in 1.
 """
 
@@ -37,7 +37,7 @@ Measured = dict[str, dict[str, float]]
 
 def measure(cohort: Cohort, lungs: Path, subject: str) -> Measured:
     """ASSD, volume, its interval and the norm of beta of every kind of fit."""
-    model, true = lpm.load(), cohort.meshes(subject)
+    model, true = lpm.load("lungs-v1"), cohort.meshes(subject)
     labels = read_volume(cohort.path(subject, "labels.nii.gz"))
     pictures = read_subject(lungs / subject).radiographs
 

@@ -109,7 +109,7 @@ def golden(data: Json) -> str:
         )
     header = ["evidence", "ASSD before, mm", "now, mm", "change", "interval before, ml", "now, ml"]
     return (
-        f"Fits of {len(subjects)} training subjects ({', '.join(subjects)}) by the bundled model, which knows them: "
+        f"Fits of {len(subjects)} training subjects ({', '.join(subjects)}) by `lungs-v1`, which knows them: "
         "they say whether fits have changed, and nothing of accuracy. Before: commit 0546a6d, frozen in "
         f"`benchmarks/golden.json`. Repeated by `python benchmarks/golden.py`. "
         f"{machine(data)}\n\n{markdown(header, rows)}"

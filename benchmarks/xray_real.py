@@ -38,7 +38,7 @@ def measured(xrays: Path, name: str) -> tuple[str, dict[str, Any], NDArray[Any]]
     picture = read_xray(xrays / "images" / f"{name}.png")
     mask = np.asarray(Image.open(xrays / "masks" / f"{name}.png").convert("L")) > 127
     started = time.perf_counter()
-    fit = fit_xray(lpm.load().bundle, [Radiograph(picture.pixels, beam=BEAM)], spacing_mm=SPACING_MM)
+    fit = fit_xray(lpm.load("lungs-v1").bundle, [Radiograph(picture.pixels, beam=BEAM)], spacing_mm=SPACING_MM)
     seconds = time.perf_counter() - started
     shown = visible_field(fit.lungs, coarser(fit.views[0], mask.shape)).any(axis=0)
     read = fit.readings[0].field.max(axis=0) > 0.5
