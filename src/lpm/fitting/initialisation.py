@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from lpm.fitting.search import JointProblem, Unknowns, advance
 from lpm.fitting.state import State
 from lpm.model.bundle import ModelBundle
 from lpm.model.levenberg_marquardt import LevenbergMarquardt
+from lpm.model.threads import shared_out
 
 _POINTS = count("fitting.start_points")
 _FOLLOWED = count("fitting.followed_starts")
@@ -53,10 +55,15 @@ def rough_cost(model: ModelBundle, points: SurfacePoints, config: FitConfig) -> 
 
 def _short_search(model: ModelBundle, few: SurfacePoints, config: FitConfig) -> tuple[State, float]:
     posed, nearest = PosedModel(model), list[State]()
+
+    def away(state: State) -> float:
+        return float(posed.own_values(state, few.points, few.sides(posed, state)).abs().mean())
+
     for kind in starts(model, few, config):
-        kind.sort(key=lambda state: float(posed.own_values(state, few.points, few.sides(posed, state)).abs().mean()))
-        nearest += kind[:_FOLLOWED]
-    return min((_followed(model, few, config, state) for state in nearest), key=lambda found: found[1])
+        far = shared_out(away, kind)
+        nearest += [kind[index] for index in np.argsort(far, kind="stable")[:_FOLLOWED]]
+    found = shared_out(lambda state: _followed(model, few, config, state), nearest)
+    return min(found, key=lambda each: each[1])
 
 
 def _followed(model: ModelBundle, few: SurfacePoints, config: FitConfig, start: State) -> tuple[State, float]:

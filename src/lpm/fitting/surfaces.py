@@ -41,8 +41,9 @@ def fit_observations(
     seen = combined(parts)
     config.refuse_unused("surface")
     term, notes = surface_term(model, seen, config)
+    start = initial_state(model, term.seen, config)
     with one_thread():
-        found = search(model, [term], config, initial_state(model, term.seen, config))
+        found = search(model, [term], config, start)
         shape = FittedShape.of(found, model, term)
     names = wanted(model, seen)
     extraction = extract_fit(model, shape, names, spacing_mm)
@@ -61,7 +62,7 @@ def notes_on_points(fit: Fit, parts: Sequence[Observation], term: SurfaceTerm) -
     surface = fit.shape.surface
     with one_thread():
         apart = [] if surface is None else contradictions(fit.model, parts, surface, fit.config)
-        return [*apart, *looks_turned(fit, term.every)]
+    return [*apart, *looks_turned(fit, term.every)]
 
 
 def surface_term(model: ModelBundle, seen: Observation, config: FitConfig) -> tuple[SurfaceTerm, list[str]]:

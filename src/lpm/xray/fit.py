@@ -205,8 +205,8 @@ def _fit_with_pictures(
     surface, notes = surface_term(model, seen, config) if seen else (None, [])
     rays, more = _ray_terms(model, pictures, alone=alone)
     terms: list[Term] = [*([surface] if surface else []), *rays]
+    start = initial_state(model, surface.seen, config) if surface else _start(model, rays, config)
     with one_thread():
-        start = initial_state(model, surface.seen, config) if surface else _start(model, rays, config)
         found = search(model, terms, config, start)
         shape = FittedShape.of(found, model, surface)
     what = [*([seen.what] if seen else []), *(each.what for each in pictures)]

@@ -123,7 +123,7 @@ class SurfaceTerm:
         """Whitened errors of clusters of neighbours, and their derivatives."""
         values, jacobian = self.posed.linearise(state, self.seen.points, self.sides)
         self._clusters = self._clustered()
-        self._factor = self._covariance_factor(self._clusters)
+        self._factors = self._covariance_factors(self._clusters)
         whitened = self._whitened(torch.cat([values[:, None], jacobian], dim=1))
         return Linearised(whitened[:, 0], whitened[:, 1:], values.new_zeros(len(whitened), 0))
 
@@ -132,8 +132,12 @@ class SurfaceTerm:
         return self._whitened(self.posed.own_values(state, self.seen.points, self.sides)[:, None])[:, 0]
 
     def _whitened(self, rows: Tensor) -> Tensor:
-        whitened: Tensor = torch.linalg.solve_triangular(self._factor, self._clusters.average(rows), upper=False)
-        return whitened
+        """(c, ...) rows of points as those of clusters with independent noise of 1, structure by structure."""
+        averages = self._clusters.average(rows)
+        if not self._factors:
+            return averages / self._clusters.variance.sqrt()[:, None]
+        parts = [torch.linalg.solve_triangular(factor, averages[own], upper=False) for own, factor in self._factors]
+        return torch.cat(parts)
 
     def _clustered(self) -> Clusters:
         """Neighbours of one structure that count as one, so that the covariance stays small."""
@@ -141,13 +145,17 @@ class SurfaceTerm:
         _, member = torch.unique(self._cells * n_structures + self.sides, return_inverse=True)
         return Clusters.of(member, self._variance)
 
-    def _covariance_factor(self, clusters: Clusters) -> Tensor:
-        """(c, c) Cholesky factor of the residual's covariance plus noise; a diagonal one without a residual."""
+    def _covariance_factors(self, clusters: Clusters) -> list[tuple[Tensor, Tensor]]:
+        """Clusters of each structure, and the Cholesky factor of their residual's covariance plus noise.
+
+        None without a residual, for then clusters have nothing in common; structures never have.
+        """
         if self._residual.sd_mm == 0:
-            return torch.diag(clusters.variance.sqrt())
+            return []
         places = clusters.average(self.seen.points.double())
         structure = torch.zeros(len(places), dtype=self.sides.dtype).index_copy_(0, clusters.member, self.sides)
-        return residual_factor(places, structure, clusters.variance, self._residual)
+        each = [torch.nonzero(structure == index)[:, 0] for index in structure.unique()]
+        return [(own, _residual_factor(places[own], clusters.variance[own], self._residual)) for own in each]
 
     def settle(self, state: State) -> bool:
         """On a plateau: estimate noise and outliers from the neighbours, then let points share their residual."""
@@ -163,9 +171,8 @@ class SurfaceTerm:
         return True
 
 
-def residual_factor(places: Tensor, structure: Tensor, variance: Tensor, config: ResidualConfig) -> Tensor:
-    """(n, n) Cholesky factor of the residual's covariance between (n, 3) places, plus noise; structures apart."""
+def _residual_factor(places: Tensor, variance: Tensor, config: ResidualConfig) -> Tensor:
+    """(n, n) Cholesky factor of the residual's covariance between (n, 3) places of a structure, plus noise."""
     centred = places - places.mean(dim=0)
-    prior = covariance(centred, centred, config) * (structure[:, None] == structure)
-    factor: Tensor = torch.linalg.cholesky(prior + torch.diag(variance))
+    factor: Tensor = torch.linalg.cholesky(covariance(centred, centred, config) + torch.diag(variance))
     return factor
