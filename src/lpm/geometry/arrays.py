@@ -38,7 +38,7 @@ def handed_over(array: A) -> A:
 
 
 def read_only_arrays(cls: type[T]) -> type[T]:
-    """Decorate a frozen dataclass so that its arrays, alone or in tuples and dicts, are `frozen_array`s.
+    """Decorate a frozen dataclass so that its arrays, alone or in tuples and dicts, are read-only (`frozen_array`).
 
     Dicts are copied. Records that come out of a pickle own their arrays, which are made read-only in place.
     Tensors stay as they are: torch knows no read-only ones.
