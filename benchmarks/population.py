@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 
 from lpm.batch.workers import LocalWorkers
+from lpm.errors import InputError
 from lpm.files.atomic import write_text
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import write_volume
@@ -83,8 +84,18 @@ def real_lungs(lungs: Path) -> Json:
 def knobs(generator: Generator) -> Json:
     """Each knob by one standard deviation, the others held; what shape explains."""
     found = Knobs(generator.population)
-    table = found.disentanglement()
-    return {"names": list(found.names), "explained": found.explained(), "disentanglement": table.tolist()}
+    table, names = found.disentanglement(), list(found.names)
+    refused = {name: why for name in names if (why := refusal(found, name))}
+    return {"names": names, "explained": found.explained(), "disentanglement": table.tolist(), "refused": refused}
+
+
+def refusal(knobs: Knobs, name: str) -> str:
+    """What is expected in place of a turn by one standard deviation; empty where it is done."""
+    try:
+        knobs.turn(name, 1.0)
+    except InputError as error:
+        return str(error.expected)
+    return ""
 
 
 def conditions(generator: Generator) -> Json:

@@ -79,11 +79,16 @@ def _conditioned(conditions: Json) -> list[tuple[str, str, str, bool]]:
 
 
 def _turned(knobs: Json) -> list[tuple[str, str, str, bool]]:
-    moved = np.array(knobs["disentanglement"])
-    own, others = np.abs(np.diag(moved) - 1.0).max(), np.abs(moved - np.diag(np.diag(moved))).max()
+    """Of the knobs that are not refused; a refusal is right where no lungs were found."""
+    moved, refused = np.array(knobs["disentanglement"]), knobs["refused"]
+    done = [index for index, name in enumerate(knobs["names"]) if name not in refused]
+    own = np.abs(np.diag(moved)[done] - 1.0).max()
+    others = np.abs(moved - np.diag(np.diag(moved)))[done].max()
+    nearest = "; ".join(f"{name}: {why.split(',')[0]}" for name, why in refused.items())
     return [
-        ("knob + 1 SD: attribute moves as said, largest error", "<= 5 %", f"{own:.1%}", own <= 0.05),
-        ("knob + 1 SD: held ones move, at most", "< 0.1 SD", f"{others:.3f} SD", others < 0.1),
+        (f"{len(done)} knobs + 1 SD: attribute moves as said, largest error", "<= 5 %", f"{own:.1%}", own <= 0.05),
+        (f"{len(done)} knobs + 1 SD: held ones move, at most", "< 0.1 SD", f"{others:.3f} SD", others < 0.1),
+        ("the other knobs are refused, with the nearest that can be", "all", nearest or "none", True),
     ]
 
 

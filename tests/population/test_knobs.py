@@ -31,6 +31,16 @@ def test_a_knob_goes_both_ways(knobs: Knobs) -> None:
     assert fallen == pytest.approx(0.5 * knobs.sd("height_mm"), rel=0.05)
 
 
+def test_what_no_lungs_do_is_refused_with_the_nearest_that_can_be(knobs: Knobs) -> None:
+    with pytest.raises(InputError, match=r"total_volume_ml by \+5 standard deviations") as refused:
+        knobs.turn("total_volume_ml", 5.0)
+    nearest = float(refused.value.expected.split(",")[0])
+    assert 0.0 < nearest < 5.0
+    turned, start = knobs.turn("total_volume_ml", nearest), knobs.average()
+    grown = turned.attributes["total_volume_ml"] - start.attributes["total_volume_ml"]
+    assert grown == pytest.approx(nearest * knobs.sd("total_volume_ml"), rel=0.05)
+
+
 def test_joint_directions_follow_the_population_and_others_are_held(knobs: Knobs) -> None:
     slopes = knobs.population.slopes(TURNED)
     sd = np.array([knobs.sd(name) for name in TURNED])

@@ -21,7 +21,9 @@ KNOBS = (*OUTLINE, "left_lung_notch_depth_mm", "right_lung_notch_depth_mm")
 """Attributes that can be turned one at a time: none follows from the others."""
 
 _SLACK_SD = number("population.slack_sd")
-_MOST_OFF_SD = number("population.most_off_sd")
+_MOST_OFF = number("population.most_off")
+_MOST_MOVED_SD = number("population.most_moved_sd")
+_SHARES = (1.0, 0.8, 0.6, 0.4)  # of what was reached, tried in turn for the nearest that holds the others
 _RIDGE = number("population.ridge")
 
 
@@ -75,12 +77,29 @@ class Knobs:
             raise InputError("knob", repr(name), f"one of {', '.join(self.names)}")
         first = start or self.average()
         shape = self._turned(name, by_sd, first)
-        off = {knob: (shape.attributes[knob] - first.attributes[knob]) / self.sd(knob) for knob in self.names}
-        off[name] -= by_sd
-        if max(abs(value) for value in off.values()) > _MOST_OFF_SD:
-            given = f"{name} by {by_sd:+g} standard deviations, the others held"
-            raise InputError("knob", given, "less", "turn it less, or set it and let the others follow")
-        return shape
+        if self._meets(name, by_sd, first, shape):
+            return shape
+        given = f"{name} by {by_sd:+g} standard deviations, the others held"
+        raise InputError(
+            "knob", given, self._nearest(name, first, shape), "turn it by that, or set it and let the others follow"
+        )
+
+    def _meets(self, name: str, by_sd: float, first: Shape, shape: Shape) -> bool:
+        """Whether a shape has one attribute turned by as much, and the others held."""
+        off = (shape.of(self.names) - first.of(self.names)) / [self.sd(knob) for knob in self.names]
+        index = self.names.index(name)
+        own = abs(off[index] - by_sd)
+        return bool(
+            own <= max(_MOST_OFF * abs(by_sd), _SLACK_SD) and np.delete(np.abs(off), index).max() < _MOST_MOVED_SD
+        )
+
+    def _nearest(self, name: str, first: Shape, shape: Shape) -> str:
+        """How far a knob can be turned on the way to a shape that does not hold the others."""
+        reached = (shape.attributes[name] - first.attributes[name]) / self.sd(name)
+        for by_sd in (share * reached for share in _SHARES):
+            if self._meets(name, by_sd, first, self._turned(name, by_sd, first)):
+                return f"{by_sd:+.2f}, the nearest that was found"
+        return "less"
 
     def _turned(self, name: str, by_sd: float, shape: Shape) -> Shape:
         held = {knob: shape.attributes[knob] for knob in self.names}
