@@ -99,7 +99,7 @@ def test_a_breath_is_played_stopped_and_stepped_through(opened: Any, tmp_path: P
     assert shown.text_content() == "phase 3"
     assert canvas.screenshot() != first
     button.click()
-    page.wait_for_function("document.querySelector('.player output').textContent === 'phase 0'")
+    page.locator(".player output", has_text="phase 0").wait_for()
     assert button.get_attribute("aria-pressed") == "true"
     button.click()
     stopped = shown.text_content()
