@@ -205,12 +205,12 @@ def test_two_users_see_only_their_own(chromium: Any, viewer: Viewer, server: Ser
 
 
 def test_the_page_comes_back_after_the_server_was_restarted(chromium: Any) -> None:
-    first = Server("--port", "0")
+    first = Server("--port", "0", "--no-token")  # a new server has a new token
     viewer = Viewer(chromium, first.address)
     viewer.settle()
     first.stop()
     n = viewer.n_meshes()
-    second = Server("--port", str(first.port))
+    second = Server("--port", str(first.port), "--no-token")
     viewer.wait_for_lungs(n)
     viewer.settle()
     n = viewer.n_meshes()
