@@ -39,8 +39,8 @@ RUNS = {
     "initial-union": Run("paper-initial", "union", epochs=800),
     "initial-union-normal": Run("paper-initial", "union", normal=0.02, epochs=800),
     "paper-union": Run("paper", "union"),
-    "paper-separate": Run("paper", "separate", tests=("latent", "prior")),
-    "initial-separate": Run("paper-initial", "separate", epochs=800, tests=("latent", "prior")),
+    "paper-separate": Run("paper", "separate", tests=("prior", "latent")),
+    "initial-separate": Run("paper-initial", "separate", epochs=800, tests=("prior", "latent")),
     "paper-union-normal": Run("paper", "union", normal=0.02),
 }
 
