@@ -62,10 +62,11 @@ def serve(line: str, folder: Path) -> None:
         RuntimeError: It ended, or its page is none.
     """
     command = ["bash", "-euc", f"exec {line}"]
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())  # the token becomes a cookie
     with subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as server:
         try:
             address = next(found[0] for said in server.stderr or () if (found := re.search(r"http://\S+", said)))
-            with urllib.request.urlopen(address, timeout=60) as page:  # noqa: S310 (http, by the pattern)
+            with browser.open(address, timeout=60) as page:
                 if b"<html" not in page.read().lower():
                     raise RuntimeError(f"{line}: {address} is no page")
         except StopIteration:
