@@ -222,8 +222,9 @@ def normal(
                     mean_interval(errors) if errors else "-",
                 ]
             )
-    picture = "![A test lung without and with the normal loss, coloured by its error](pictures/paper_normal.png)"
-    return f"{markdown(header, rows)}\n\n{picture}" if rows else NOTHING
+    picture = "\n\n![A test lung without and with the normal loss, coloured by its error](pictures/paper_normal.png)"
+    both = all((name, "latent") in tested for name in ("initial-union", "initial-union-normal"))
+    return markdown(header, rows) + picture * both if rows else NOTHING
 
 
 def reconstructions(tested: Mapping[tuple[str, str], list[Json]]) -> str:
