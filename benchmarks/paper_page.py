@@ -89,11 +89,12 @@ def table_1(trained: Mapping[str, Json]) -> str:
     ]
     weights = next(iter(trained.values()))["weights"]
     whole = " + ".join(f"{weights[key]:g} {key.replace('_', '-')}" for key in PARTS[1:-1])
-    seconds = ", ".join(f"{title(name)} {found['seconds_an_epoch']:.1f}" for name, found in trained.items())
+    seconds = "\n".join(f"- {title(name)}: {found['seconds_an_epoch']:.1f}" for name, found in trained.items())
     return (
         f"{markdown(header, rows)}\nMeans over the last 20 epochs at most, each part without its weight; lengths in "
         f"model units of {UNIT_MM} mm.\nThe whole loss is {whole}; with the normal loss, {normal_weight():g} of it "
-        f"besides.\nSeconds an epoch, on a machine that did other work as well: {seconds}.\n{stamps(trained.values())}"
+        f"besides.\nSeconds an epoch, on a machine that did other work as well:\n\n{seconds}\n\n"
+        f"{stamps(trained.values())}"
     )
 
 

@@ -47,6 +47,18 @@ def test_segment_writes_the_same_lungs_in_every_format(found: Path) -> None:
         assert written.FrameOfReferenceUID == source.FrameOfReferenceUID
 
 
+def test_a_name_of_one_word_draws_no_warning(found: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    shutil.copytree(found / "ct", tmp_path / "ct")
+    for path in (tmp_path / "ct").iterdir():
+        image = pydicom.dcmread(path)
+        image.PatientName = "Anonymous"
+        image.save_as(path)
+    asked = ["--out", str(tmp_path / "labels.nii.gz"), "--dicom-seg", str(tmp_path / "seg.dcm")]
+    assert run(["segment", str(tmp_path / "ct"), *asked]) == 0
+    assert pydicom.dcmread(tmp_path / "seg.dcm").PatientName == "Anonymous"
+    assert not [each for each in recwarn if "person name" in str(each.message)]
+
+
 @pytest.mark.slow
 def test_dicom_masks_are_fitted_and_measured(found: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     seg, out = found / "lungs" / "seg.dcm", tmp_path / "fit"

@@ -36,6 +36,16 @@ def test_round_trip_keeps_place_side_and_direction(tmp_path: Path, mesh: WorldMe
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_vtp_says_how_sure_a_fit_is_of_each_vertex(tmp_path: Path, mesh: WorldMesh) -> None:
+    pyvista = pytest.importorskip("pyvista")
+    lungs, sigma_at = {"left_lung": mesh, "lobe": mesh}, {"left_lung": lambda at: at[:, 2] / 100}
+    MeshFiles(".vtp", "LPS").write(tmp_path, lungs, sigma_at)
+    shown = pyvista.read(tmp_path / "left_lung.vtp")
+    np.testing.assert_allclose(shown["sigma_mm"], mesh.vertices[:, 2] / 100, rtol=1e-6)
+    assert "sigma_mm" not in pyvista.read(tmp_path / "lobe.vtp").array_names
+    assert read_mesh(tmp_path / "left_lung.vtp").volume_ml == pytest.approx(mesh.volume_ml, rel=1e-5)
+
+
 def test_glb_stands_upright_in_metres(tmp_path: Path, mesh: WorldMesh) -> None:
     write_mesh(tmp_path / "x.glb", mesh)
     shown = trimesh.load_mesh(str(tmp_path / "x.glb"))

@@ -378,7 +378,12 @@ def test_intervals_of_a_fit_are_read(lungs: dict[str, WorldMesh], tmp_path: Path
     (tmp_path / "fit.json").write_text(json.dumps({"total_volume_95_ml": [4000.0, 4400.0]}))
     (found,) = measure_subjects(find_subjects([tmp_path]))
     assert found.intervals == {"total_volume_ml": (4000.0, 4400.0)}
-    (tmp_path / "fit.json").write_text(json.dumps({"total_volume_95_ml": None}))
+    own = {"left_lung": [1900.0, 2100.0], "right_lung": [2050.0, 2350.0]}
+    (tmp_path / "fit.json").write_text(json.dumps({"total_volume_95_ml": [4000.0, 4400.0], "volume_95_ml": own}))
+    (each,) = measure_subjects(find_subjects([tmp_path]))
+    assert each.intervals["left_lung_volume_ml"] == (1900.0, 2100.0)
+    assert each.intervals["right_lung_volume_ml"] == (2050.0, 2350.0)
+    (tmp_path / "fit.json").write_text(json.dumps({"total_volume_95_ml": None, "volume_95_ml": None}))
     (unsized,) = measure_subjects(find_subjects([tmp_path]))
     assert unsized.intervals == {}
     (tmp_path / "fit.json").write_text("{")

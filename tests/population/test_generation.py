@@ -79,6 +79,10 @@ def test_impossible_conditions_are_refused_with_what_is_possible(population: Pop
         population.check({"total_volume_ml": 20_000.0})
     with pytest.raises(InputError, match=r"did you mean height_mm"):
         population.check({"hight_mm": 200.0})
+    with pytest.raises(InputError, match=r"total_volume_ml: 4.5; expected [1-9][\d,.]* to "):
+        population.draw_within({"total_volume_ml": (4.5, 4.5)}, rng=np.random.default_rng(0))  # litres
+    with pytest.raises(InputError, match=r"total_volume_ml: 3 to 6; expected [1-9][\d,.]* to "):
+        population.draw_within({"total_volume_ml": (3.0, 6.0)}, rng=np.random.default_rng(0))
     low, high = population.possible("height_mm", {"total_volume_ml": float(population.table.mean[0])})
     with pytest.raises(InputError, match=r"height_mm: .* with total_volume_ml"):
         population.check({"total_volume_ml": float(population.table.mean[0]), "height_mm": high + 1.0})

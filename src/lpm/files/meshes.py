@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lpm.extras import import_extra
 from lpm.files.atomic import atomic_file, inside
 from lpm.files.clouds.vtk import read_vtk_surface
 from lpm.files.mesh_space import Space, in_space, marked, space_of, space_of_fields
+from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 from lpm.geometry.welding import welded
@@ -33,6 +35,7 @@ _DECIMAL_COMMAS = re.compile(rb"(?m)^[ \t]*(?:vertex|v)?[ \t]*[-+]?\d+,\d+[ \t]+
 _MOST_INFLATED = 1032  # times that zlib makes data smaller, at most
 _MOST_COMPONENTS = 64  # numbers of an array for each point
 _MOST_GLTF_M = 10.0  # no part of a person is longer
+_NONE: Mapping[str, Callable[[Floats], Floats]] = MappingProxyType({})
 
 
 def check_mesh_name(path: Path) -> None:
@@ -58,14 +61,18 @@ def write_mesh(path: str | Path, mesh: WorldMesh, space: Space = "RAS") -> None:
         FileError: Unknown ending, or the disk refuses.
         MissingExtraError: .vtp without the extra ``pictures``.
     """
-    path = Path(path)
+    _write(Path(path), mesh, space, {})
+
+
+def _write(path: Path, mesh: WorldMesh, space: Space, values: Mapping[str, Floats]) -> None:
+    """Write a mesh, and into a .vtp what its vertices have besides: arrays (v,) by name."""
     check_mesh_name(path)
     suffix = path.suffix.lower()
     placed = WorldMesh(in_space(mesh.vertices, space), mesh.faces)
     with atomic_file(path) as temporary:
         match suffix:
             case ".vtp":
-                _write_vtp(temporary, placed, space)
+                _write_vtp(temporary, placed, space, values)
             case ".glb":
                 _write_glb(temporary, mesh)
             case _:
@@ -88,15 +95,25 @@ class MeshFiles:
     space: Space = "RAS"
     faces: int | None = None
 
-    def write(self, folder: Path, meshes: Mapping[str, WorldMesh]) -> None:
+    def write(
+        self, folder: Path, meshes: Mapping[str, WorldMesh], sigma_at: Mapping[str, Callable[[Floats], Floats]] = _NONE
+    ) -> None:
         """Write meshes into a folder, each under its name.
+
+        Args:
+            folder: Folder that is there.
+            meshes: By name, RAS mm.
+            sigma_at: By name, how sure a fit is of the surface at points (n, 3) of it, mm: `sigma_mm` of a .vtp.
 
         Raises:
             InputError: One cannot be closed and of so few triangles.
             FileError: Unknown ending, or the disk refuses.
         """
         for name, mesh in meshes.items():
-            write_mesh(inside(folder, f"{name}{self.suffix}"), self._reduced(name, mesh), self.space)
+            shown, values = self._reduced(name, mesh), {}
+            if self.suffix.lower() == ".vtp" and name in sigma_at:
+                values["sigma_mm"] = sigma_at[name](shown.vertices)
+            _write(inside(folder, f"{name}{self.suffix}"), shown, self.space, values)
 
     def _reduced(self, name: str, mesh: WorldMesh) -> WorldMesh:
         if self.faces is None:
@@ -107,11 +124,13 @@ class MeshFiles:
         return reduced
 
 
-def _write_vtp(path: Path, mesh: WorldMesh, space: Space) -> None:
+def _write_vtp(path: Path, mesh: WorldMesh, space: Space, values: Mapping[str, Floats]) -> None:
     import_extra("pyvista", "pictures", str(path), ", or write .ply")
     writer = import_extra("vtkmodules.vtkIOXML", "pictures", str(path)).vtkXMLPolyDataWriter()
     data = mesh.to_pyvista()
     data.field_data["SPACE"] = [space]
+    for name, numbers in values.items():
+        data.point_data[name] = numbers
     writer.SetInputData(data)
     writer.SetDataModeToBinary()
     writer.WriteToOutputStringOn()  # VTK itself says nothing of a full disk, or crashes

@@ -148,7 +148,8 @@ class Fit:
         known: dict[str, tuple[str, ...]] = {f"{structure}_volume_ml": (structure,) for structure in self.meshes}
         known["total_volume_ml"] = tuple(self.meshes)
         if name not in known:
-            raise InputError("interval", repr(name), f"one of {', '.join(known)}")
+            hint = "fit.attribute_intervals has all measures, such as height_mm"
+            raise InputError("interval", repr(name), f"one of {', '.join(known)}", hint)
         mean = sum(self.meshes[structure].volume_ml for structure in known[name])
         sd = sd_of_sum_ml(self._volume_spreads_ml[structure] for structure in known[name])
         return normal_interval(mean, sd, level)
@@ -309,9 +310,10 @@ class Fit:
 
     def _volume_summary(self) -> dict[str, Any]:
         if not self.sized:
-            return {"volume_ml": None, "total_volume_ml": None, "total_volume_95_ml": None}
+            return dict.fromkeys(("volume_ml", "volume_95_ml", "total_volume_ml", "total_volume_95_ml"))
         return {
             "volume_ml": {name: mesh.volume_ml for name, mesh in self.meshes.items()},
+            "volume_95_ml": {name: list(self.interval(f"{name}_volume_ml")) for name in self.meshes},
             "total_volume_ml": sum(mesh.volume_ml for mesh in self.meshes.values()),
             "total_volume_95_ml": list(self.interval("total_volume_ml")),
         }
@@ -375,8 +377,9 @@ class Fit:
             if same is not None:
                 (temporary / "corresponding").mkdir()
                 MeshFiles().write(temporary / "corresponding", same.meshes)
-            write_residual(temporary, self.shape.residual, self.model.structures, self._sureness())
-            written.write(temporary, self.meshes | divided)
+            sureness = self._sureness()
+            write_residual(temporary, self.shape.residual, self.model.structures, sureness)
+            written.write(temporary, self.meshes | divided, {name: sure.at for name, sure in sureness.items()})
             write_volume(temporary / "labels.nii.gz", self.labels(grid))
             if parts:
                 write_volume(temporary / "parts.nii.gz", self.part_labels(grid))

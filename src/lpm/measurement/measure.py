@@ -181,12 +181,14 @@ def compared(measured: Measured, population: AttributeTable | None) -> Measured:
 
 
 def _intervals(subject: Subject) -> dict[str, tuple[float, float]]:
-    """Read intervals of the volume from the `fit.json` beside meshes."""
+    """Read intervals of the volumes from the `fit.json` beside meshes; older ones have that of the total alone."""
     path = subject.files[0].parent / "fit.json"
     if not path.is_file():
         return {}
     try:
-        low, high = parse_json(path)["total_volume_95_ml"] or (np.nan, np.nan)
-        return {"total_volume_ml": (float(low), float(high))} if high > low else {}
-    except (ValueError, TypeError, KeyError) as error:
+        fit = parse_json(path)
+        pairs = {"total_volume_ml": fit["total_volume_95_ml"] or (np.nan, np.nan)}
+        pairs |= {f"{name}_volume_ml": pair for name, pair in (fit.get("volume_95_ml") or {}).items()}
+        return {name: (float(low), float(high)) for name, (low, high) in pairs.items() if high > low}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileError(str(path), f"cannot be read ({error})", "what lpm fit wrote", "fit again") from error

@@ -159,6 +159,7 @@ class Population:
             others = {other: known for other, known in given.items() if other != name}
             for known in ({}, others):
                 low, high = self.possible(name, known)
+                low = max(low, self._half_of_the_smallest(name))
                 if not low <= value <= high:
                     raise _impossible(name, value, known, (low, high))
         chosen = [self.table.index(name) for name in given]
@@ -168,6 +169,11 @@ class Population:
             given_text = ", ".join(f"{name} {value:.4g}" for name, value in given.items())
             nearest = ", ".join(f"{name} {value:.4g}" for name, value in self._nearest(given).items())
             raise InputError("conditions", given_text, "values that lungs join", f"possible is {nearest}")
+
+    def _half_of_the_smallest(self, name: str) -> float:
+        """No lungs are that small: litres taken for millilitres are refused before any are drawn."""
+        least = float(np.nanmin(self.table.values[:, self.table.index(name)]))
+        return least / 2.0 if is_size(name) else -np.inf
 
     def _nearest(self, given: Mapping[str, float]) -> dict[str, float]:
         """Two thirds of the way from the mean: a combination that is not too far."""
@@ -203,7 +209,8 @@ class Population:
             if self._joins(wanted):
                 return wanted
         name = free[0]
-        raise _impossible(name, ranges[name], exact, self.possible(name, exact))
+        low, high = self.possible(name, exact)
+        raise _impossible(name, ranges[name], exact, (max(low, self._half_of_the_smallest(name)), high))
 
     def _joins(self, given: Mapping[str, float]) -> bool:
         """Whether lungs of the population can have all of that."""

@@ -123,6 +123,8 @@ def plot_sigma(found: Meshes, sigma_mm: Mapping[str, Floats], path: Path) -> Non
     norm = Normalize(0.0, float(np.percentile(np.concatenate(list(sigma_mm.values())), 98)))
     layers = [_colored(mesh, sigma_mm[name], norm) for name, mesh in found.items()]
     figure = draw_grid([[(layers, view) for view in (FRONTAL, BELOW)]], 3.5, (0.9, 0.3))
+    for axes, view in zip(figure.axes, (FRONTAL, BELOW), strict=True):
+        axes.set_title(view.name, fontsize=9, y=1.01)
     _bar(figure, norm, SIGMA_MAP, "standard deviation, mm")
     save_png(figure, path)
 

@@ -226,6 +226,19 @@ def _followed(fit: Fit) -> str:
     )
 
 
+def _left_out(fit: Fit) -> str:
+    """How many points count for almost nothing, with a blank before it."""
+    surface = fit.shape.surface
+    if surface is None or not surface.n_outliers:
+        return ""
+    are = "point contradicts its" if surface.n_outliers == 1 else "points contradict their"
+    return f" {surface.n_outliers} {are} neighbours and hardly count{'s' if surface.n_outliers == 1 else ''}."
+
+
+_ENDS = {
+    "plateau": "The search for shape and pose came to rest (a plateau).",
+    "iteration limit": "The search for shape and pose ended before it came to rest: look at the lungs.",
+}
 _RELIANCE = ("Not for clinical use.",)
 
 
@@ -244,8 +257,8 @@ def _meaning(fit: Fit) -> list[str]:
         "in two of three places within one standard deviation, in 19 of 20 within two.",
         "A 95 % interval is meant to hold the true volume in 19 of 20 patients like those that the model learned from. "
         "How often it did, by the kind of evidence, stands in docs/benchmarks.md.",
-        f"{_distances(fit)} The fit ended at: {fit.shape.stop_reason}. Its shape lies {np.linalg.norm(fit.beta):.1f} "
-        "standard deviations (Mahalanobis) from the average lungs.",
+        f"{_distances(fit)}{_left_out(fit)} {_ENDS[fit.shape.stop_reason]} Its shape lies "
+        f"{np.linalg.norm(fit.beta):.1f} standard deviations (Mahalanobis) from the average lungs.",
         "A percentile of 30 means that three in ten of the training subjects have a smaller value. They are few, and "
         "no healthy reference.",
         "Coordinates are those of the patient: R to the right, A to the front, S to the head, in millimetres.",

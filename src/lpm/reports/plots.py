@@ -240,7 +240,10 @@ def plot_lungs(meshes: Mapping[str, WorldMesh], path: Path) -> None:
     if not meshes:
         raise InputError("plot_lungs", "no meshes", "at least one structure")
     layers = [solid(mesh, structure_color(index)) for index, mesh in enumerate(meshes.values())]
-    save_png(draw_grid([[(layers, view) for view in (FRONTAL, OBLIQUE)]], 4.0), path)
+    figure = draw_grid([[(layers, view) for view in (FRONTAL, OBLIQUE)]], 4.0, (0.0, 0.3))
+    for axes, view in zip(figure.axes, (FRONTAL, OBLIQUE), strict=True):
+        axes.set_title(view.name, fontsize=9, y=1.01)
+    save_png(figure, path)
 
 
 def plot_smoothing(raw: WorldMesh, smooth: WorldMesh, path: Path) -> None:

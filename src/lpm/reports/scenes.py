@@ -207,7 +207,9 @@ def scale_bar(axes: Axes, window: Window) -> None:
     halo = [withStroke(linewidth=3, foreground="white")]
     axes.plot([left + 2, left + 2 + length], [y, y], color=INK, lw=2, solid_capstyle="butt", path_effects=halo)
     text = f"{length:.0f} mm"
-    axes.text(left + 2 + length / 2, y, text, ha="center", va="bottom", fontsize=8, color=INK, path_effects=halo)
+    middle = (left + 2 + length / 2, y)
+    word = axes.annotate(text, middle, (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+    word.set(color=INK, path_effects=halo)
 
 
 def mark(axes: Axes, window: Window) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from lpm.apps.terminal import load_bundle, parse_labels, plain, progress, screen
@@ -170,9 +171,12 @@ def _whole(one: Measured) -> Table:
 
 def _lines(results: Sequence[Measured]) -> Table:
     columns = {name: label for name, label in _COLUMNS.items() if any(name in one.values for one in results)}
-    caption = "volumes ml, lengths mm, tilt degrees; score: Mahalanobis; all values with --csv or --json"
-    subject = Column("subject", no_wrap=True)
-    table = Table(subject, *columns.values(), "score", "flags", caption=caption, padding=(0, 0, 0, 1))
+    caption = (
+        "volumes ml, lengths mm, tilt degrees; score: Mahalanobis distance from the population; notes: how many, above "
+        "and in --csv (flags); all values with --csv or --json"
+    )
+    numbers = [Column(name, no_wrap=True, justify="right") for name in (*columns.values(), "score", "notes")]
+    table = Table(Column("subject", overflow="fold"), *numbers, caption=caption, padding=0, box=SIMPLE_HEAD)
     for one in results:
         values = [f"{one.values[name]:.0f}" if name in one.values else "" for name in columns]
         score = f"{one.mahalanobis:.1f}" if one.mahalanobis == one.mahalanobis else ""

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from lpm.measurement.norms.norm import Reference
     from lpm.workflows.outcome import Outcome, OutcomeFiles
 
+_ENDS = {
+    "plateau": "the search came to rest",
+    "iteration limit": "the search ended before it came to rest: look at the lungs",
+}
+
 MeshOption = Annotated[
     Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes.")
 ]
@@ -214,18 +219,28 @@ def print_fit(fit: Fit, parts: Mapping[str, WorldMesh]) -> None:
     if fit.sized:
         screen.print(_volumes(fit, parts))
     misfits = [f"mean {what} {np.abs(errors).mean():.2f} mm" for what, errors in fit.misfits_mm.items()]
-    screen.print("; ".join([fit.observed, *misfits, fit.shape.stop_reason]), soft_wrap=True)
+    screen.print("; ".join([fit.observed, *misfits, *_left_out(fit), _ENDS[fit.shape.stop_reason]]), soft_wrap=True)
     for note in fit.notes:
         screen.print(f"note: {plain(note)}", soft_wrap=True)
 
 
+def _left_out(fit: Fit) -> list[str]:
+    """How many points count for almost nothing; nothing where there are none."""
+    n = fit.shape.surface.n_outliers if fit.shape.surface is not None else 0
+    return [f"{n} of them contradict{'s' if n == 1 else ''} their neighbours and hardly count"] if n else []
+
+
 def _volumes(fit: Fit, parts: Mapping[str, WorldMesh]) -> Table:
-    table = Table("structure", "volume (ml)")
+    table = Table("structure", "volume (ml)", "95 % interval")
     for name, mesh in fit.lungs.items():
-        table.add_row(name, f"{mesh.volume_ml:.0f}")
+        table.add_row(name, f"{mesh.volume_ml:.0f}", _interval(fit, f"{name}_volume_ml"))
     for name, mesh in parts.items():
-        table.add_row(f"  {name}", f"{mesh.volume_ml:.0f}")
-    low, high = fit.interval("total_volume_ml")
+        table.add_row(f"  {name}", f"{mesh.volume_ml:.0f}", "")
     total = sum(mesh.volume_ml for mesh in fit.lungs.values())
-    table.add_row("total", f"{total:.0f} (95 %: {low:.0f} to {high:.0f})")
+    table.add_row("total", f"{total:.0f}", _interval(fit, "total_volume_ml"))
     return table
+
+
+def _interval(fit: Fit, name: str) -> str:
+    low, high = fit.interval(name)
+    return f"{low:.0f} to {high:.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,19 @@ def write_segmentation(
     numbered = np.zeros_like(frames)
     for number, (value, _) in enumerate(present, start=1):
         numbered[frames == value] = number
-    found = highdicom.seg.Segmentation(
+    with warnings.catch_warnings():
+        # names of one word, as de-identified patients have them
+        warnings.filterwarnings("ignore", message="The string .* unlikely to represent the intended person name")
+        found = _segmentation(highdicom, images, numbered, segments, algorithm)
+    found.ReferencedSeriesSequence = referenced_series(source)
+    with atomic_file(path) as temporary:
+        found.save_as(temporary)
+
+
+def _segmentation(
+    highdicom: Any, images: list[Dataset], numbered: NDArray[np.uint8], segments: list[Any], algorithm: Algorithm
+) -> Any:
+    return highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=numbered,
         segmentation_type="BINARY",
@@ -61,9 +74,6 @@ def write_segmentation(
         content_description="Lungs",
         series_description=f"Lungs: {algorithm.name}",
     )
-    found.ReferencedSeriesSequence = referenced_series(source)
-    with atomic_file(path) as temporary:
-        found.save_as(temporary)
 
 
 def _as_one_series(source: DicomSource) -> list[Dataset]:
