@@ -125,8 +125,12 @@ def test_arrays_in_tuples_and_dicts_are_held_too() -> None:
 
 
 def leaves(annotation: object) -> Iterator[type]:
-    """Types that an annotation is built of; arrays whatever they hold."""
+    """Types that an annotation is built of; arrays whatever they hold, behind an alias too, as from NumPy 2.5 on."""
     origin = typing.get_origin(annotation)
+    alias = annotation if origin is None else origin
+    if hasattr(alias, "__value__"):
+        yield from leaves(alias.__value__)
+        return
     if origin is np.ndarray or not typing.get_args(annotation):
         found = origin or annotation
         if isinstance(found, type):

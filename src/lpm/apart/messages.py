@@ -43,18 +43,36 @@ def receive(channel: Any, kept: Kept) -> Any:
         ConnectionError: It has just ended.
     """
     content, sizes = pickle.loads(channel.recv_bytes())  # noqa: S301 (of a process of our own)
-    unpickler = pickle.Unpickler(io.BytesIO(content), buffers=_mapped(channel, sizes))  # noqa: S301 (the same)
-    unpickler.persistent_load = kept.__getitem__  # type: ignore[method-assign]
-    return unpickler.load()
+    return _Unpickler(content, _mapped(channel, sizes), kept).load()
 
 
 def _pickled(message: object, kept: Kept) -> tuple[bytes, list[memoryview]]:
     arrays: list[pickle.PickleBuffer] = []
-    file, names = io.BytesIO(), {id(each): name for name, each in kept.items()}
-    pickler = pickle.Pickler(file, 5, buffer_callback=arrays.append)
-    pickler.persistent_id = lambda each: names.get(id(each))  # type: ignore[method-assign]
-    pickler.dump(message)
+    file = io.BytesIO()
+    _Pickler(file, arrays, kept).dump(message)
     return file.getvalue(), [array.raw() for array in arrays]
+
+
+class _Pickler(pickle.Pickler):
+    """Writes the names of what both processes keep in place of it; of a class, for Python 3.13 sets no method."""
+
+    def __init__(self, file: io.BytesIO, arrays: list[pickle.PickleBuffer], kept: Kept) -> None:
+        super().__init__(file, 5, buffer_callback=arrays.append)
+        self.names = {id(each): name for name, each in kept.items()}
+
+    def persistent_id(self, each: object) -> str | None:
+        return self.names.get(id(each))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Takes what both processes keep by its name."""
+
+    def __init__(self, content: bytes, arrays: Sequence[memoryview], kept: Kept) -> None:
+        super().__init__(io.BytesIO(content), buffers=arrays)
+        self.kept = kept
+
+    def persistent_load(self, name: str) -> object:
+        return self.kept[name]
 
 
 def _shared_file() -> Any:
