@@ -34,7 +34,7 @@ from lpm.files.dicom.headers import read_header
 from lpm.files.scans import read_scan
 from lpm.geometry.projection import turned_view
 from lpm.geometry.volumes import Volume
-from lpm.lung_model import LungModel, fill_hidden
+from lpm.lung_model import LungModel
 from lpm.measurement.shapes import measure_shapes
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
@@ -47,6 +47,7 @@ from lpm.xray.drr import ExposureConfig, box_of, exposed, radiograph
 from lpm.xray.radiograph import VIEW_DEGREES, Radiograph
 
 MODALITIES = ("CR", "DX")
+WORDS: Mapping[Side, str] = {"lateral": "LAT", "frontal": "PA"}  # of series' descriptions, where files name no view
 DRAWN_MM = 0.8  # pixels on the detector of a drawn picture
 MARGIN_PX = 25  # of a drawn picture around the scan
 SPACING_MM = 2.0
@@ -64,11 +65,10 @@ def main() -> None:
     given = parser.parse_args()
     model, found = lpm.load(given.model), json.loads(given.out.read_text()) if given.out.exists() else {}
     for folder in sorted(path for path in given.lidc.iterdir() if path.is_dir()):
-        pictures = radiographs_of(folder)
-        if folder.name in found or "frontal" not in pictures:
+        if folder.name in found or not (files := radiographs_in(folder)):
             continue
         try:
-            found[folder.name] = measured(model, folder, pictures)
+            found[folder.name] = measured(model, folder, by_side(files))
         except LpmError as error:
             found[folder.name] = {"error": str(error)}
         write_text(given.out, json.dumps(found, indent=1) + "\n")
@@ -76,22 +76,30 @@ def main() -> None:
     print(table(found))
 
 
-def radiographs_of(folder: Path) -> dict[Side, Path]:
-    """The first frontal and the first lateral radiograph below a subject's folder."""
+def radiographs_in(folder: Path) -> dict[Path, str]:
+    """Radiographs below a subject's folder, and how their series are described."""
+    headers = {path: read_header(path) for path in visible_files(folder)}
+    return {
+        path: str(header.get("SeriesDescription", "")).upper()
+        for path, header in headers.items()
+        if header is not None and header.get("Modality") in MODALITIES
+    }
+
+
+def by_side(files: Mapping[Path, str]) -> dict[Side, Path]:
+    """The first frontal and the first lateral one, as the file says, or else as its series is described."""
     found: dict[Side, Path] = {}
-    for path in visible_files(folder):
-        header = read_header(path)
-        if header is not None and header.get("Modality") in MODALITIES:
-            found.setdefault(side_of(path, str(header.get("SeriesDescription", ""))), path)
+    for path, described in files.items():
+        view = lpm.read_xray(path).view or next((side for side, word in WORDS.items() if word in described), None)
+        if view is None:
+            hint = "write ViewPosition into the file"
+            raise InputError(str(path), f"no view, and series {described!r}", "PA or LAT in it", hint)
+        found.setdefault(view, path)
+    if "frontal" not in found:
+        raise InputError(
+            str(next(iter(files)).parent), "lateral radiographs", "a frontal one", "leave this subject out"
+        )
     return {side: found[side] for side in SIDES if side in found}
-
-
-def side_of(path: Path, described: str) -> Side:
-    """As the file says, else as its series is described, else frontal."""
-    view = lpm.read_xray(path).view
-    if view in SIDES:
-        return view
-    return "lateral" if "LAT" in described.upper() else "frontal"
 
 
 def measured(model: LungModel, folder: Path, pictures: Mapping[Side, Path]) -> Json:
@@ -112,15 +120,17 @@ def measured(model: LungModel, folder: Path, pictures: Mapping[Side, Path]) -> J
 def lungs_of_ct(folder: Path) -> tuple[Volume, Meshes]:
     """A subject's CT, and the meshes of the lungs that are found in it."""
     scan = hounsfield(read_scan(folder).volume, folder.name)
-    labels = find_lungs(scan, LungPolicy(filler=fill_hidden), folder.name).upright
+    labels = find_lungs(scan, LungPolicy(), folder.name).upright  # nothing that a model expects is filled in
     masks = clean_labels(labels, dict(DEFAULT_STRUCTURES), folder.name, need_all=True).masks
     return scan.volume, {name: mesh_structure(mask, MeshingConfig())[0] for name, mask in masks.items()}
 
 
 def like_training(model: LungModel, true: Meshes) -> str | None:
     """The training subject whose lungs have the size of these, if there is one."""
-    own = measure_shapes(true)
-    for subject, known in (model.bundle.manifest.attributes or {}).items():
+    own, attributes = measure_shapes(true), model.bundle.manifest.attributes
+    if not attributes:
+        raise InputError("model", "no sizes of its training lungs", "a bundle that has them", "train it again")
+    for subject, known in attributes.items():
         if all(abs(known[name] / own[name] - 1.0) < near for name, near in SAME.items()):
             return subject
     return None

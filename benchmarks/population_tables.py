@@ -88,7 +88,12 @@ def _turned(knobs: Json) -> list[tuple[str, str, str, bool]]:
     return [
         (f"{len(done)} knobs + 1 SD: attribute moves as said, largest error", "<= 5 %", f"{own:.1%}", own <= 0.05),
         (f"{len(done)} knobs + 1 SD: held ones move, at most", "< 0.1 SD", f"{others:.3f} SD", others < 0.1),
-        ("the other knobs are refused, with the nearest that can be", "all", nearest or "none", True),
+        (
+            "the other knobs are refused, with the nearest that can be",
+            "all",
+            nearest or "none",
+            "less" not in refused.values(),
+        ),
     ]
 
 
