@@ -21,7 +21,7 @@ VOXELS = np.arange(20 * 24 * 12).reshape(20, 24, 12).astype(np.int16)
 
 def oblique(seed: int = 0, mirror: float = 1.0) -> np.ndarray:
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.random(rng=np.random.default_rng(seed)).as_matrix() * [0.7 * mirror, 0.8, 2.5]
+    affine[:3, :3] = Rotation.random(None, np.random.default_rng(seed)).as_matrix() * [0.7 * mirror, 0.8, 2.5]
     affine[:3, 3] = (-120.5, 33.25, 800.0)
     return affine
 

@@ -21,7 +21,7 @@ KINDS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 def oblique(seed: int = 0, mirror: float = 1.0) -> np.ndarray:
     affine = np.eye(4)
-    rotation = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
+    rotation = Rotation.random(None, np.random.default_rng(seed)).as_matrix()
     affine[:3, :3] = rotation @ np.diag([mirror, 1.0, 1.0]) * [0.7, 0.8, 2.5]
     affine[:3, 3] = (-120.5, 33.25, 800.0)
     return affine
