@@ -16,7 +16,7 @@ from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
 from lpm.reports.compared import ERROR, compared_view
 from lpm.reports.document import Table
-from lpm.reports.fits import SIGMA, Seen, _measures, draw_fit_figures, view_of, write_fit_report
+from lpm.reports.fits import SIGMA, Seen, _measures, draw_fit_figures, told_of_search, view_of, write_fit_report
 from lpm.reports.provenance import provenance
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -50,6 +50,21 @@ def test_a_report_tells_of_volumes_points_and_origin(fit: Fit, points: np.ndarra
     assert "seed 7" in words
     assert "Not for clinical use" in words
     assert (tmp_path / "report.html").stat().st_size < 10e6
+
+
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [
+        (0, []),
+        (1, ["1 point contradicts its neighbours and hardly counts"]),
+        (7, ["7 points contradict their neighbours and hardly count"]),
+    ],
+)
+def test_outliers_and_the_end_of_the_search_are_told(fit: Fit, n: int, told: list[str]) -> None:
+    assert fit.shape.surface is not None
+    shape = replace(fit.shape, surface=replace(fit.shape.surface, n_outliers=n), stop_reason="iteration limit")
+    end = "the search for shape and pose ended before it came to rest: look at the lungs"
+    assert told_of_search(replace(fit, shape=shape)) == [*told, end]
 
 
 def test_a_report_measures_the_fit_itself(tiny_atlas: ModelBundle, points: np.ndarray) -> None:

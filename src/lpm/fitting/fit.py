@@ -21,7 +21,6 @@ from lpm.files.volumes import write_volume
 from lpm.fitting.config import FitConfig
 from lpm.fitting.corresponding import Corresponding, corresponding
 from lpm.fitting.discrepancy.residual import spread_evenly
-from lpm.fitting.evidence.fitted_surface import FittedSurface
 from lpm.fitting.extraction import extract_fit, fitted_field
 from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.fitted_shape import FittedShape
@@ -288,7 +287,7 @@ class Fit:
             "beta": self.beta.tolist(),
             "mahalanobis": float(np.linalg.norm(self.beta)),
             "pose": self._pose_summary(),
-            **({} if surface is None else {"residuals_mm": self._residual_summary(surface)}),
+            **({} if surface is None else {"residuals_mm": surface.summary()}),
             "stop_reason": self.shape.stop_reason,
             "iterations": self.shape.iterations,
             **self._volume_summary(),
@@ -325,18 +324,6 @@ class Fit:
             "axis_scale": pose.axis_scale.tolist(),
             "rotation_rad": pose.rotation_rad.tolist(),
             "world_from_model": world_from_model(self.model, pose).to_dict(),
-        }
-
-    def _residual_summary(self, surface: FittedSurface) -> dict[str, float]:
-        residuals = np.abs(surface.residuals_mm)
-        return {
-            "mean_absolute": float(residuals.mean()),
-            "median_absolute": float(np.median(residuals)),
-            "p95_absolute": float(np.percentile(residuals, 95)),
-            "n": len(residuals),
-            "unexplained_by_the_model": surface.unexplained_mm,
-            "noise": surface.noise_mm,
-            "n_outliers": surface.n_outliers,
         }
 
     def write(

@@ -226,18 +226,17 @@ def _followed(fit: Fit) -> str:
     )
 
 
-def _left_out(fit: Fit) -> str:
-    """How many points count for almost nothing, with a blank before it."""
-    surface = fit.shape.surface
-    if surface is None or not surface.n_outliers:
-        return ""
-    are = "point contradicts its" if surface.n_outliers == 1 else "points contradict their"
-    return f" {surface.n_outliers} {are} neighbours and hardly count{'s' if surface.n_outliers == 1 else ''}."
+def told_of_search(fit: Fit) -> list[str]:
+    """Which points had almost no say, if any, and how the search ended; for the terminal and the report."""
+    n = 0 if fit.shape.surface is None else fit.shape.surface.n_outliers
+    one = "1 point contradicts its neighbours and hardly counts"
+    many = f"{n} points contradict their neighbours and hardly count"
+    return [*([] if n == 0 else [one if n == 1 else many]), _ENDS[fit.shape.stop_reason]]
 
 
 _ENDS = {
-    "plateau": "The search for shape and pose came to rest (a plateau).",
-    "iteration limit": "The search for shape and pose ended before it came to rest: look at the lungs.",
+    "plateau": "the search for shape and pose came to rest",
+    "iteration limit": "the search for shape and pose ended before it came to rest: look at the lungs",
 }
 _RELIANCE = ("Not for clinical use.",)
 
@@ -257,7 +256,7 @@ def _meaning(fit: Fit) -> list[str]:
         "in two of three places within one standard deviation, in 19 of 20 within two.",
         "A 95 % interval is meant to hold the true volume in 19 of 20 patients like those that the model learned from. "
         "How often it did, by the kind of evidence, stands in docs/benchmarks.md.",
-        f"{_distances(fit)}{_left_out(fit)} {_ENDS[fit.shape.stop_reason]} Its shape lies "
+        f"{_distances(fit)} {'; '.join(told_of_search(fit)).capitalize()}. Its shape lies "
         f"{np.linalg.norm(fit.beta):.1f} standard deviations (Mahalanobis) from the average lungs.",
         "A percentile of 30 means that three in ten of the training subjects have a smaller value. They are few, and "
         "no healthy reference.",

@@ -42,6 +42,19 @@ class FittedSurface:
     noise_mm: float
     n_outliers: int
 
+    def summary(self) -> dict[str, float]:
+        """What `fit.json` says of the points' distances, mm."""
+        residuals = np.abs(self.residuals_mm)
+        return {
+            "mean_absolute": float(residuals.mean()),
+            "median_absolute": float(np.median(residuals)),
+            "p95_absolute": float(np.percentile(residuals, 95)),
+            "n": len(residuals),
+            "unexplained_by_the_model": self.unexplained_mm,
+            "noise": self.noise_mm,
+            "n_outliers": self.n_outliers,
+        }
+
 
 def finish_surface(term: SurfaceTerm, state: State) -> tuple[ResidualField, FittedSurface]:
     """Condition the residual on all points."""

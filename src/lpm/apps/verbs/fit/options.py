@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from lpm.measurement.norms.norm import Reference
     from lpm.workflows.outcome import Outcome, OutcomeFiles
 
-_ENDS = {
-    "plateau": "the search came to rest",
-    "iteration limit": "the search ended before it came to rest: look at the lungs",
-}
-
 MeshOption = Annotated[
     Literal["ply", "stl", "obj", "glb", "vtp"], typer.Option("--mesh-format", help="Format of the meshes.")
 ]
@@ -216,18 +211,14 @@ def finish(outcome: Outcome, out: Path, files: OutcomeFiles) -> None:
 
 def print_fit(fit: Fit, parts: Mapping[str, WorldMesh]) -> None:
     """Print volumes, how well the lungs follow the evidence, and doubts."""
+    from lpm.reports.fits import told_of_search
+
     if fit.sized:
         screen.print(_volumes(fit, parts))
     misfits = [f"mean {what} {np.abs(errors).mean():.2f} mm" for what, errors in fit.misfits_mm.items()]
-    screen.print("; ".join([fit.observed, *misfits, *_left_out(fit), _ENDS[fit.shape.stop_reason]]), soft_wrap=True)
+    screen.print("; ".join([fit.observed, *misfits, *told_of_search(fit)]), soft_wrap=True)
     for note in fit.notes:
         screen.print(f"note: {plain(note)}", soft_wrap=True)
-
-
-def _left_out(fit: Fit) -> list[str]:
-    """How many points count for almost nothing; nothing where there are none."""
-    n = fit.shape.surface.n_outliers if fit.shape.surface is not None else 0
-    return [f"{n} of them contradict{'s' if n == 1 else ''} their neighbours and hardly count"] if n else []
 
 
 def _volumes(fit: Fit, parts: Mapping[str, WorldMesh]) -> Table:
