@@ -80,7 +80,7 @@ def test_python_command_line_and_viewer_give_the_same_lungs(
     assert summary["notes"] == list(fit.notes)
     assert read_volume(tmp_path / "lungs" / "labels.nii.gz").voxels.shape == read_volume(ct).voxels.shape
 
-    shown = fit_upload(model.bundle, "ct", ct, Options(spacing_mm=SPACING_MM), {}, silent)
+    shown = fit_upload(model.bundle, [("ct", ct)], Options(spacing_mm=SPACING_MM), {}, silent)
     assert {name: mesh.volume_ml for name, mesh in shown.fit.lungs.items()} == volumes
     assert shown.fit.notes == fit.notes
 

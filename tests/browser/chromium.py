@@ -151,6 +151,13 @@ class Viewer:
         ended.filter(has_not_text=old or "\N{SNOWMAN}").first.wait_for()
         return str(ended.first.inner_text())
 
+    def add(self, files: dict[str, bytes]) -> None:
+        """Choose several files of a patient at once."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.get_by_role("button", name="Add files", exact=True).click()
+        kind = "application/octet-stream"
+        chooser.value.set_files([{"name": name, "mimeType": kind, "buffer": each} for name, each in files.items()])
+
     def saved(self, button: str) -> tuple[str, bytes]:
         """Name and content of what a button saves."""
         with self.page.expect_download() as download:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from chromium import Server, Viewer, browser, executable
 from PIL import Image
 
 import lpm
+from dicom_writing import write_scan
 from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
@@ -152,6 +154,42 @@ def test_points_are_uploaded_and_everything_is_saved(viewer: Viewer, points: byt
     name, content = viewer.saved("Save picture")
     assert name == "lungs.png"
     assert n_colored(pixels(content)) > 10_000
+
+
+def test_files_chosen_at_once_are_fitted_together(
+    viewer: Viewer, points: bytes, lungs: dict[str, WorldMesh], tmp_path: Any
+) -> None:
+    labels = labels_of(lungs, spacing_mm=6.0)
+    drawn = labels.with_voxels(labels.voxels * (np.arange(labels.voxels.shape[2]) % 4 == 0))
+    viewer.tab("Fit")
+    viewer.add({"points.csv": points, "Schnitte Lünge.nii.gz": written("l.nii.gz", drawn, tmp_path)})
+    viewer.page.get_by_role("button", name="Fit together").wait_for()
+    for name, kind in (("points.csv", "surface points"), ("Schnitte Lünge.nii.gz", "label map")):
+        assert viewer.page.get_by_label(name, exact=True).first.input_value() == kind
+    viewer.page.get_by_role("button", name="Fit together").click()
+    said = viewer.page.locator(".lpm[role=alert], .lpm[role=status]:has-text(': done')").first.inner_text()
+    assert said.startswith("160 surface points; 10 drawn slices of left_lung and right_lung: done")
+    name, content = viewer.saved("Report of this fit")
+    assert (name, b"160 surface points" in content) == ("report.html", True)
+    assert viewer.page.get_by_role("button", name="DICOM SEG of this fit").count() == 0  # no DICOM came
+    viewer.page.get_by_role("button", name="Remove all").click()
+    viewer.page.get_by_role("button", name="Fit together").wait_for(state="hidden")
+    assert viewer.errors == []
+
+
+def test_a_dicom_series_is_chosen_without_a_zip_and_its_seg_saved(viewer: Viewer, tmp_path: Any) -> None:
+    scan, _ = render_scan(PhantomScan(PhantomLungs(), spacing_mm=(4.0, 4.0, 4.0)), rng=np.random.default_rng(2))
+    uid = write_scan(tmp_path / "ct", scan, rng=np.random.default_rng(3))
+    viewer.tab("Fit")
+    viewer.add({path.name: path.read_bytes() for path in (tmp_path / "ct").iterdir()})
+    viewer.page.get_by_role("button", name="Fit together").click()
+    viewer.page.get_by_role("button", name="DICOM SEG of this fit").wait_for()
+    name, content = viewer.saved("DICOM SEG of this fit")
+    seg = pydicom.dcmread(io.BytesIO(content))
+    assert name == "lungs_seg.dcm"
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid
+    assert [each.SegmentLabel for each in seg.SegmentSequence] == ["Left lung", "Right lung"]
+    assert viewer.errors == []
 
 
 def test_a_label_map_is_uploaded(viewer: Viewer, lungs: dict[str, WorldMesh], tmp_path: Any) -> None:

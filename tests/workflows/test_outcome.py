@@ -41,7 +41,7 @@ def test_one_file_gives_the_same_lungs_by_every_way(points: Path, tmp_path: Path
         np.asarray(fit_points_file(FitRun(model.bundle, spacing_mm=SPACING_MM), points).points_mm),
         spacing_mm=SPACING_MM,
     )
-    by_viewer = fit_upload(model.bundle, "points", points, Options(spacing_mm=SPACING_MM), {}, silent).fit
+    by_viewer = fit_upload(model.bundle, [("points", points)], Options(spacing_mm=SPACING_MM), {}, silent).fit
     assert run(["fit", "points", str(points), "--out", str(tmp_path / "fit"), "--spacing-mm", str(SPACING_MM)]) == 0
     by_command = json.loads((tmp_path / "fit" / "fit.json").read_text())["volume_ml"]
     for name, mesh in by_python.lungs.items():

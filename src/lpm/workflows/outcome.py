@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lpm.files.atomic import atomic_folder
+from lpm.files.dicom.writing.source import DicomSource
 from lpm.files.mesh_space import Space
 from lpm.files.meshes import MeshFiles
 from lpm.fitting.config import FitConfig
@@ -66,6 +67,7 @@ class Outcome:
         is_ct: Whether the scan is a CT.
         radiographs: Radiographs by side.
         provenance: Rows of the report's last section: versions, digests, seed.
+        dicom: Series that DICOM results refer to, where somebody looked for it.
     """
 
     fit: Fit
@@ -74,6 +76,7 @@ class Outcome:
     is_ct: bool = False
     radiographs: Mapping[str, Radiograph] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    dicom: DicomSource | None = None
 
     def seen(self, views: Path | None = None, norm: Reference | None = None) -> Seen:
         """The evidence as a report shows it; `views` is a drawing of the radiographs, if there is one."""

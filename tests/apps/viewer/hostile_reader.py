@@ -21,16 +21,21 @@ class Given:
 
     path: Path
 
+    @property
+    def name(self) -> str:
+        """As a task has it."""
+        return self.path.name
+
 
 def hostile(model: Any, task: Given, tell: Callable[[str, float], None]) -> Any:
     """Read and fit it."""
     tell("reading", READING)
-    match task.path.name:
+    match task.name:
         case "crash":
             ctypes.string_at(0)
         case "stall":
             ctypes.PyDLL(None).sleep(60)
     tell("fitting", FITTING)
-    if task.path.name == "long":
+    if task.name == "long":
         ctypes.PyDLL(None).sleep(60)
-    return task.path.name, model
+    return task.name, model

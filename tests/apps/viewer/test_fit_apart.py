@@ -29,7 +29,7 @@ def test_a_fit_there_is_that_of_here(tmp_path: Path, rng: np.random.Generator) -
     service, told = FitService(model.bundle, 1), list[str]()
     try:
         with Place(service.queue, lambda _: None) as place:
-            given = Task("points", tmp_path / "p.ply", Options(spacing_mm=8.0))
+            given = Task([("points", tmp_path / "p.ply")], Options(spacing_mm=8.0))
             there = service.fit(place, given, lambda text, _: told.append(text))
     finally:
         service.end()

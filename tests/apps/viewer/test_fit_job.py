@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,6 +43,7 @@ class Page:
         self, monkeypatch: pytest.MonkeyPatch, *, radiographs: Any = None, service: Service | None = None
     ) -> None:
         self.client, self.shown, self.known = Client(), [], []
+        self.files: list[list[tuple[str, str, bool]]] = []
         self.may_go, self.ended = threading.Event(), threading.Event()
         self.error: Exception | None = None
         self.radiographs = radiographs or {}
@@ -53,6 +55,7 @@ class Page:
 
     def fit(self, place: Place, task: Task, tell: Tell) -> Outcome:
         self.known.append(dict(task.known))
+        self.files.append([(kind, path.name, path.is_file()) for kind, path in task.files])
         tell("fitting", 0.5)
         with place.worked_on(self.may_go.set):
             assert self.may_go.wait(WAIT_S)
@@ -73,7 +76,9 @@ class Page:
 
 @pytest.fixture(autouse=True)
 def files_without_content(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lpm.apps.viewer.panels.take_upload", lambda button: (button.value.name, button.value.content))
+    for place in ("panels", "fits.patient"):
+        name = f"lpm.apps.viewer.{place}.take_upload"
+        monkeypatch.setattr(name, lambda button: (button.value.name, button.value.content))
 
 
 def test_a_fit_is_shown_and_its_doubts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +135,40 @@ def test_radiographs_go_together_until_they_are_forgotten(monkeypatch: pytest.Mo
             while page.job._is_busy:
                 pass
     assert page.known == [{}, {"frontal": "picture"}, {}, {"frontal": "picture"}]
+
+
+def test_listed_files_are_fitted_together_until_they_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(monkeypatch, radiographs={"frontal": "picture"})
+    page.may_go.set()
+    widgets = page.client.gui.widgets
+    for name in ("p.csv", "film.png"):
+        page.upload("Add files", name)
+    widgets["Fit together"].fire()
+    assert page.client.told[-1].startswith("film.png: a file of unknown kind; expected its kind. Try: choose it in the")
+    widgets["film.png"].value = "frontal X-ray"
+    for _ in range(2):
+        page.ended.clear()
+        widgets["Fit together"].fire()
+        assert page.ended.wait(WAIT_S)
+        until(lambda: not page.job._is_busy)
+    assert page.files == 2 * [[("points", "p.csv", True), ("frontal", "film.png", True)]]
+    assert page.known == [{}, {}]  # pictures of the list are not remembered beside it
+    widgets["Remove all"].fire()
+    assert not widgets["Fit together"].visible
+    assert widgets["p.csv"].is_removed
+    assert list(Path(page.job._connection._folder.name).iterdir()) == []
+
+
+def test_listed_files_stay_while_they_are_fitted_and_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(monkeypatch)
+    page.upload("Add files", "p.csv")
+    page.client.gui.widgets["Fit together"].fire()
+    assert all(page.client.gui.widgets[name].disabled for name in ("Add files", "Fit together", "Remove all", "p.csv"))
+    page.may_go.set()
+    assert page.ended.wait(WAIT_S)
+    assert not page.client.gui.widgets["Remove all"].disabled
+    page.client.gui.widgets["Add files"].fire(value=SimpleNamespace(name="l.nii", content=bytes(2 * 1024**2)))
+    assert "l.nii: too large beside the files that are listed; expected at most 2 MB" in page.client.told[-1]
 
 
 def test_nothing_is_shown_to_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:

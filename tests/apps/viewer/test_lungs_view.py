@@ -83,5 +83,7 @@ def test_a_scan_is_leafed_through_and_gives_way_to_points(view: LungsView, clien
     client.gui.widgets["slice"].fire(value="none")
     assert cut.is_removed
     view.show_evidence(Outcome(fit, np.zeros((3, 3))))
-    assert not client.gui.widgets["Evidence"].visible
-    assert "/points" in client.scene.parts
+    assert not client.gui.widgets["slice"].visible
+    seen = client.scene.parts["/points"]
+    client.gui.widgets["points"].fire(value=False)
+    assert seen.is_removed

@@ -1,4 +1,4 @@
-"""Files that a client can download, as bytes: meshes, labels, report, picture."""
+"""Files that a client can download, as bytes: meshes, labels, report, DICOM SEG, picture."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from lpm.apps.dicom_options import lungs_of_fit
 from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
 from lpm.errors import InputError
+from lpm.files.dicom.writing.algorithm import fitting
+from lpm.files.dicom.writing.results import DicomFiles
 from lpm.files.meshes import write_mesh
 from lpm.files.outputs.temporary import temporary_folder
 from lpm.files.volumes import write_volume
@@ -24,7 +27,7 @@ from lpm.geometry.volumes import Volume
 from lpm.reports.fits import write_fit_report
 from lpm.workflows.outcome import Outcome
 
-Export = Literal["meshes", "labels", "picture", "report"]
+Export = Literal["meshes", "labels", "picture", "report", "DICOM SEG"]
 MESH_FORMATS = ("ply", "stl", "obj", "glb", "vtp")
 
 
@@ -45,7 +48,9 @@ def export(
         rendered: Draws the scene as it is seen.
 
     Raises:
-        InputError: A report of lungs that were not fitted, or another mesh format.
+        InputError: A report or a SEG of lungs that were not fitted, a SEG of what did not come as DICOM, or another
+            mesh format.
+        MissingExtraError: A SEG without the extra ``dicom``.
     """
     if what == "meshes":
         return "lungs.zip", meshes_zip(lungs, mesh_format)
@@ -55,8 +60,8 @@ def export(
     if what == "labels":
         return "labels.nii.gz", labels_nii(lungs.meshes, None if fitted is None else fitted.scan)
     if fitted is None:
-        raise InputError("report", "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
-    return "report.html", report_html(fitted)
+        raise InputError(what, "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
+    return ("report.html", report_html(fitted)) if what == "report" else ("lungs_seg.dcm", dicom_seg(fitted))
 
 
 def meshes_zip(lungs: ShownLungs, mesh_format: str) -> bytes:
@@ -93,6 +98,20 @@ def labels_nii(meshes: Meshes, grid: Volume | None) -> bytes:
 def report_html(outcome: Outcome) -> bytes:
     """The report of a fit: one page that opens offline."""
     return _written("report.html", lambda path: write_fit_report(path, outcome.fit, outcome.seen()))
+
+
+def dicom_seg(outcome: Outcome) -> bytes:
+    """The lungs of a fit as a DICOM SEG on the series of its scan.
+
+    Raises:
+        InputError: The scan did not come as DICOM.
+        MissingExtraError: highdicom is not installed.
+    """
+    if outcome.dicom is None:
+        given, hint = f"a fit to {outcome.fit.observed}, which came without a DICOM series", "save labels instead"
+        raise InputError("DICOM SEG", given, "a CT that was uploaded as DICOM", hint)
+    source, lungs, algorithm = outcome.dicom, lungs_of_fit(outcome), fitting("lpm view")
+    return _written("lungs.dcm", lambda path: DicomFiles(seg=path).write(lungs, source, algorithm))
 
 
 def picture_png(pixels: np.ndarray) -> bytes:

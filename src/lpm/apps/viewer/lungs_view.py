@@ -22,6 +22,7 @@ from lpm.apps.viewer.scene.shown_lungs import (
 )
 from lpm.apps.viewer.scene.vertex_colours import vertex_colours
 from lpm.errors import InputError
+from lpm.geometry.frames import Floats
 from lpm.workflows.outcome import Outcome
 
 _GAP_MM = 40.0  # between lungs side by side
@@ -44,8 +45,9 @@ class LungsView:
         self._kept: Meshes | None = None
         self._truth: Meshes | None = None
         self._slices: ScanSlices | None = None
+        self._points: Floats | None = None
         self._shift_mm = 0.0
-        self._panel = LookPanel(gui, self._on_look, self._on_keep, self._on_truth, self._on_slice)
+        self._panel = LookPanel(gui, self._on_look, self._on_keep, self._on_truth, self._on_slice, self._on_points)
 
     def show(self, lungs: ShownLungs) -> None:
         """Make lungs those of the page; what only a fit has to show is shown no longer without one."""
@@ -68,11 +70,11 @@ class LungsView:
         lungs, scan = outcome.fit.lungs, outcome.scan
         self._scene.clear_evidence()
         self._scene.center_mm = middle_mm(lungs)
-        if scan is None and outcome.points_mm is not None:
-            self._scene.show_points(outcome.points_mm)
+        self._points = outcome.points_mm
         shown = decimated_for_display(lungs)
         self._slices = None if scan is None else ScanSlices(scan, outcome.is_ct, shown)
-        self._panel.offer_slices(are_there=self._slices is not None)
+        self._panel.offer_evidence(has_scan=scan is not None, has_points=self._points is not None)
+        self._on_points(self._panel.are_points_shown)
 
     def show_slice(self) -> None:
         """Show the slice that is chosen, if there is a scan."""
@@ -101,6 +103,12 @@ class LungsView:
                 self._scene.remove("/slice")
             else:
                 self._scene.show_slice(self._slices.at(plane, round(share * (self._slices.n(plane) - 1))))
+
+    def _on_points(self, are_shown: bool) -> None:
+        with self._connection.request():
+            self._scene.remove("/points")
+            if are_shown and self._points is not None:
+                self._scene.show_points(self._points)
 
     def _draw(self, look: Look) -> None:
         if self.lungs is None or self._connection.is_closed:

@@ -64,8 +64,35 @@ document.addEventListener("DOMContentLoaded", () => {
       for (const field of [part, ...row.querySelectorAll("[role=slider], input")])
         if (field.matches("[role=slider], input") && !field.ariaLabel) field.ariaLabel = label.textContent;
     }
+    for (const input of document.querySelectorAll("input[type=file][accept$='.tar']")) input.multiple = true;
     for (const image of document.querySelectorAll("img:not([alt])")) image.alt = "picture of the evidence";
   };
+  // Files that are chosen at once come as one: a tar (POSIX ustar), which is what viser's button can send.
+  const packed = files => {
+    const parts = [], text = new TextEncoder();
+    for (const file of files) {
+      const head = new Uint8Array(512), put = (at, words) => head.set(text.encode(words), at);
+      head.set(text.encode(file.name).slice(-99));
+      for (const at of [100, 108, 116]) put(at, "0000000");
+      put(124, file.size.toString(8).padStart(11, "0"));
+      put(136, "00000000000");
+      put(148, "        0");
+      put(257, "ustar");
+      put(263, "00");
+      put(148, head.reduce((a, b) => a + b, 0).toString(8).padStart(6, "0") + "\\0");
+      parts.push(head, file, new Uint8Array((512 - file.size % 512) % 512));
+    }
+    return new File([...parts, new Uint8Array(1024)], `${files.length} files.tar`);
+  };
+  document.addEventListener("change", e => {
+    const input = e.target;
+    if (input.type !== "file" || !(input.files.length > 1)) return;
+    e.stopImmediatePropagation();
+    const one = new DataTransfer();
+    one.items.add(packed([...input.files]));
+    input.files = one.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
   let waits = false;
   new MutationObserver(() => {
     if (waits) return;

@@ -145,24 +145,18 @@ class AttributePanel:
         self._turned({**held, name: float(event.target.value)})
 
 
-class FitPanel:
-    """Uploads, and how far the work is.
+class UploadPanel:
+    """Uploads of a single file, and how pictures were taken.
 
     Args:
         gui: GUI to build the panel in.
         most_mb: Largest upload.
-        uploaded: Told kind, name, bytes and options of every file.
+        uploaded: Told kind, name and bytes of every file.
         forget: Told to forget pictures of the patient before.
-        stop: Told to stop the work.
     """
 
     def __init__(
-        self,
-        gui: Any,
-        most_mb: int,
-        uploaded: Callable[[Kind, str, bytes, Options], None],
-        forget: Callable[[], None],
-        stop: Callable[[], None],
+        self, gui: Any, most_mb: int, uploaded: Callable[[Kind, str, bytes], None], forget: Callable[[], None]
     ) -> None:
         self._uploaded = uploaded
         gui.add_html(f'<div class="lpm">Files stay on this server until they are read. Up to {most_mb} MB each.</div>')
@@ -174,25 +168,44 @@ class FitPanel:
             self._projection = gui.add_dropdown("beam", ("cone", "parallel"), hint="Parallel for simulated pictures.")
             self._buttons |= {kind: self._button(gui, kind) for kind in ("frontal", "lateral")}
             gui.add_button("Another patient", hint="Forget the X-rays that were uploaded.").on_click(lambda _: forget())
-        self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
-        self._stop = gui.add_button("Stop", visible=False, hint="Stop reading or fitting this file.")
-        self._stop.on_click(lambda _: stop())
-        self._text = gui.add_html("")
+
+    @property
+    def options(self) -> Options:
+        """Options that files do not state, as set."""
+        mm = float(self._mm_per_px.value)
+        return Options(mm if mm > 0 else None, self._projection.value)
+
+    def enable(self, *, is_enabled: bool) -> None:
+        """Whether files are taken."""
+        for button in self._buttons.values():
+            button.disabled = not is_enabled
 
     def _button(self, gui: Any, kind: Kind) -> Any:
         label, accepted, hint = _UPLOADS[kind]
         button = gui.add_upload_button(label, mime_type=accepted, hint=hint)
-        button.on_upload(partial(self._on_upload, kind))
+        button.on_upload(lambda event: self._uploaded(kind, *take_upload(event.target)))
         return button
 
-    def _on_upload(self, kind: Kind, event: Any) -> None:
-        name, content = take_upload(event.target)
-        mm = float(self._mm_per_px.value)
-        self._uploaded(kind, name, content, Options(mm if mm > 0 else None, self._projection.value))
+
+class ProgressPanel:
+    """How far the work on files is, and what came of it.
+
+    Args:
+        gui: GUI to build the panel in.
+        enable: Told whether files may be taken.
+        stop: Told to stop the work.
+    """
+
+    def __init__(self, gui: Any, enable: Callable[[bool], None], stop: Callable[[], None]) -> None:
+        self._enable = enable
+        self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
+        self._stop = gui.add_button("Stop", visible=False, hint="Stop reading or fitting.")
+        self._stop.on_click(lambda _: stop())
+        self._text = gui.add_html("")
 
     def begin(self, name: str) -> None:
-        """Work on a file begins; no other is taken meanwhile."""
-        self._enable(is_enabled=False)
+        """Work on files begins; no other is taken meanwhile."""
+        self._enable(False)
         self._bar.visible = self._stop.visible = True
         self.step(f"{name}: waiting for its turn", 0.0)
 
@@ -207,11 +220,7 @@ class FitPanel:
         kind = ' class="bad"' if failed else ""
         body = "".join(f"<p{kind}>{escape(line)}</p>" for line in lines)
         self._text.content = f'<div class="lpm" role="{"alert" if failed else "status"}">{body}</div>'
-        self._enable(is_enabled=True)
-
-    def _enable(self, *, is_enabled: bool) -> None:
-        for button in self._buttons.values():
-            button.disabled = not is_enabled
+        self._enable(True)
 
 
 @dataclass(frozen=True)
@@ -238,6 +247,7 @@ class LookPanel:
         keep: Told to keep the lungs for comparison.
         truth: Told name and bytes of a truth.
         leaf: Told plane and share (0 to 1) of the slice to show.
+        points: Told whether points that were seen are shown.
     """
 
     def __init__(
@@ -247,6 +257,7 @@ class LookPanel:
         keep: Callable[[], None],
         truth: Callable[[str, bytes], None],
         leaf: Callable[[str, float], None],
+        points: Callable[[bool], None],
     ) -> None:
         self._changed, self._leaf = changed, leaf
         self._quantity = gui.add_dropdown("colour by", get_args(Quantity))
@@ -266,6 +277,8 @@ class LookPanel:
             self._place = gui.add_slider("position", 0.0, 1.0, 0.005, 0.5)
             for widget in (self._plane, self._place):
                 widget.on_update(lambda _: self._leaf(self._plane.value, self._place.value))
+            self._points = gui.add_checkbox("points", initial_value=False, hint="That were seen, or drawn on a mask.")
+            self._points.on_update(lambda event: points(event.target.value) if event.client is not None else None)
 
     @property
     def look(self) -> Look:
@@ -288,9 +301,16 @@ class LookPanel:
         """Show a legend (HTML), or nothing."""
         self._legend.content = legend
 
-    def offer_slices(self, *, are_there: bool) -> None:
-        """Whether there is a scan to leaf through."""
-        self._evidence.visible = are_there
+    @property
+    def are_points_shown(self) -> bool:
+        """As chosen."""
+        return bool(self._points.value)
+
+    def offer_evidence(self, *, has_scan: bool, has_points: bool) -> None:
+        """What there is to look at: a scan to leaf through, points, which are shown where there is no scan."""
+        self._evidence.visible = has_scan or has_points
+        self._plane.visible = self._place.visible = has_scan
+        self._points.visible, self._points.value = has_points, has_points and not has_scan
 
 
 class MeasurePanel:
@@ -308,6 +328,25 @@ class MeasurePanel:
         self._table.content = table
 
 
+class ResultPanel:
+    """What can be downloaded of the last fit, beside what the page says of it.
+
+    Args:
+        gui: GUI to build the panel in.
+        save: Told what is wanted.
+    """
+
+    def __init__(self, gui: Any, save: Callable[[Export], None]) -> None:
+        self._report = gui.add_button("Report of this fit", visible=False, hint="One page that opens offline.")
+        self._seg = gui.add_button("DICOM SEG of this fit", visible=False, hint="On the slices that were uploaded.")
+        self._report.on_click(lambda _: save("report"))
+        self._seg.on_click(lambda _: save("DICOM SEG"))
+
+    def offer(self, *, is_dicom: bool) -> None:
+        """There is a fit; a SEG is offered of what came as DICOM."""
+        self._report.visible, self._seg.visible = True, is_dicom
+
+
 class SavePanel:
     """What can be downloaded.
 
@@ -322,6 +361,7 @@ class SavePanel:
             ("meshes", "A zip of both lungs, RAS mm, and fit.json."),
             ("labels", "labels.nii.gz on the scan's grid, or 1.5 mm around the lungs."),
             ("report", "report.html of a fit: one page that opens offline."),
+            ("DICOM SEG", "Of a fit to a scan that was uploaded as DICOM, on its own slices."),
             ("picture", "The scene as it is seen, PNG."),
         ):
             button = gui.add_button(f"Save {name}", hint=hint)

@@ -12,7 +12,7 @@ from lpm.apps.viewer.exports import Export, export
 from lpm.apps.viewer.fits.job import FitJob
 from lpm.apps.viewer.fits.service import FitService
 from lpm.apps.viewer.lungs_view import LungsView
-from lpm.apps.viewer.panels import SavePanel
+from lpm.apps.viewer.panels import ResultPanel, SavePanel
 from lpm.apps.viewer.scene.shown_lungs import ShownLungs
 from lpm.apps.viewer.shape_editor import Known, ShapeEditor
 from lpm.errors import InputError
@@ -58,7 +58,8 @@ class Session:
             tabs = {name: group.add_tab(name) for name in _TABS}
             with tabs["Fit"]:
                 self._job = FitJob(self._connection, shared.fits, client.gui, self._show_fit)
-                self._pictures = [client.gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False) for _ in range(2)]
+                self._result = ResultPanel(client.gui, self._on_result)
+                self._pictures: list[Any] = []
             with tabs["Look"]:
                 self._view = LungsView(self._connection, shared.known.mesher, client.gui)
             with tabs["Save"]:
@@ -66,6 +67,7 @@ class Session:
             self._editor = ShapeEditor(
                 self._connection, shared.known, self._view, tabs, lambda shape: shape.code(shared.source)
             )
+            self._fit_tab = tabs["Fit"]
         self._editor.start()
 
     def close(self) -> None:
@@ -80,22 +82,31 @@ class Session:
             self._view.show_evidence(found)
             self._editor.show_fitted(ShownLungs.of(found.fit))
             self._show_pictures(found.fit)
+            self._result.offer(is_dicom=found.dicom is not None)
         self._view.show_slice()
 
     def _show_pictures(self, fit: Any) -> None:
+        for widget in self._pictures:
+            widget.remove()
         pictures = pictures_of(fit) if isinstance(fit, XrayFit) else []
-        for widget, picture in zip(self._pictures, [*pictures, None, None], strict=False):
-            widget.visible = picture is not None
-            if picture is not None:
-                widget.image = picture
+        with self._fit_tab:
+            self._pictures = [self._client.gui.add_image(picture) for picture in pictures]
+
+    def _on_result(self, what: Export) -> None:
+        """Save of the last fit, whatever sliders made of its lungs since."""
+        with self._connection.request():
+            if self._outcome is not None:
+                self._save(what, ShownLungs.of(self._outcome.fit))
 
     def _on_save(self, what: Export, mesh_format: str) -> None:
         with self._connection.request():
-            lungs = self._view.lungs
-            if lungs is None:
+            if self._view.lungs is None:
                 raise InputError("save", "no lungs yet", "lungs on the page", "wait a moment")
-            name, content = export(what, lungs, self._outcome, mesh_format, self._rendered)
-            self._client.send_file_download(name, content, save_immediately=True)
+            self._save(what, self._view.lungs, mesh_format)
+
+    def _save(self, what: Export, lungs: ShownLungs, mesh_format: str = "ply") -> None:
+        name, content = export(what, lungs, self._outcome, mesh_format, self._rendered)
+        self._client.send_file_download(name, content, save_immediately=True)
 
     def _rendered(self) -> np.ndarray:
         camera = self._client.camera

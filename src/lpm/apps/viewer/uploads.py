@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+
+_MOST_NAMED = 4
 
 
 class Upload:
@@ -64,6 +67,12 @@ def safe_name(name: str) -> str:
     last = PurePosixPath(name.replace("\\", "/")).name
     kept = "".join(letter if letter.isalnum() or letter in "._- ()" else "_" for letter in last)[-120:]
     return kept if kept.strip(". ") else "upload"
+
+
+def named(names: Sequence[str]) -> str:
+    """Files in words; of many the first."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def without_folder(folder: str, text: str) -> str:

@@ -1,18 +1,20 @@
-"""The fit of what a client uploads: one file at a time, in a thread of its own."""
+"""The fit of what a client uploads: one at a time, in a thread of its own."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from lpm.apps.viewer.access_control import UploadLimit
 from lpm.apps.viewer.connection import Connection
+from lpm.apps.viewer.fits.patient import PatientFiles
 from lpm.apps.viewer.fits.queue import Place, StoppedError
 from lpm.apps.viewer.fits.service import FitService, Task
-from lpm.apps.viewer.fits.upload import Kind, Options
-from lpm.apps.viewer.panels import FitPanel
-from lpm.apps.viewer.uploads import Upload
+from lpm.apps.viewer.fits.upload import Files, Kind, Options
+from lpm.apps.viewer.panels import ProgressPanel, UploadPanel
+from lpm.apps.viewer.uploads import Upload, named
 from lpm.workflows.outcome import Outcome
 from lpm.xray.radiograph import Radiograph
 
@@ -34,15 +36,27 @@ class FitJob:
         self._name, self._place = "", Place(service.queue, self._wait)
         self._is_busy = self._has_failed = False
         self._uploads = UploadLimit(connection.client, service.budget, self._refuse)
-        self._panel = FitPanel(gui, service.most_mb, self._on_upload, self._on_forget, self._on_stop)
+        self._single = UploadPanel(gui, service.most_mb, self._on_upload, self._on_forget)
+        self._patient = PatientFiles(connection, gui, service.most_mb, self._on_together)
+        self._panel = ProgressPanel(gui, self._enable, self._on_stop)
 
     def close(self) -> None:
         """The client has left: its uploads and its fit end."""
         self._uploads.close()
         self._place.stop(StoppedError("the client has left"))
 
-    def _on_upload(self, kind: Kind, name: str, content: bytes, options: Options) -> None:
-        """Fit a file in the background; the page refuses another one meanwhile."""
+    def _enable(self, is_enabled: bool) -> None:
+        self._single.enable(is_enabled=is_enabled)
+        self._patient.enable(is_enabled=is_enabled)
+
+    def _on_upload(self, kind: Kind, name: str, content: bytes) -> None:
+        self._start(name, _one(kind, self._connection.upload(name, content)))
+
+    def _on_together(self, files: Files) -> None:
+        self._start(named([path.name for _, path in files]), nullcontext(files))
+
+    def _start(self, name: str, uploads: AbstractContextManager[Files]) -> None:
+        """Fit files in the background; the page refuses others meanwhile."""
         with self._connection.lock:  # also until the page is built
             if self._is_busy or self._connection.is_closed:
                 return
@@ -50,15 +64,15 @@ class FitJob:
             self._name, self._notes = name, []
             self._place = Place(self._service.queue, self._wait, after_failure=self._has_failed)
             self._panel.begin(name)
-        upload = self._connection.upload(name, content)
-        threading.Thread(target=self._run, args=(kind, upload, options), daemon=True).start()
+        threading.Thread(target=self._run, args=(uploads, self._single.options), daemon=True).start()
 
-    def _run(self, kind: Kind, upload: Upload, options: Options) -> None:
+    def _run(self, uploads: AbstractContextManager[Files], options: Options) -> None:
         try:
-            with upload as path, self._place:
-                found = self._service.fit(self._place, Task(kind, path, options, self._radiographs), self._step)
+            with uploads as files, self._place:
+                task = Task(files, options, self._radiographs)
+                found = self._service.fit(self._place, task, self._step)
                 self._step("drawing", 0.9)
-                self._finish(found)
+                self._finish(found, is_single=len(files) == 1)
             self._has_failed = False
         except StoppedError as stopped:
             self._end([f"{self._name}: {stopped}"], failed=False)
@@ -87,8 +101,8 @@ class FitJob:
         else:
             self._panel.step(text, share)
 
-    def _finish(self, found: Outcome) -> None:
-        self._radiographs = found.radiographs
+    def _finish(self, found: Outcome, *, is_single: bool) -> None:
+        self._radiographs = found.radiographs if is_single else {}  # a list keeps its own files
         self._show(found)
         self._panel.end([f"{found.fit.observed}: done", *self._notes, *found.fit.notes])
 
@@ -108,3 +122,9 @@ class FitJob:
                 self._connection.notify(f"{name}: {reason}")
             else:
                 self._panel.end([f"{name}: {reason}"], failed=True)
+
+
+@contextmanager
+def _one(kind: Kind, upload: Upload) -> Iterator[Files]:
+    with upload as path:
+        yield [(kind, path)]

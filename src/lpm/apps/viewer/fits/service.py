@@ -6,13 +6,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from lpm.apart.helper import HelperError, Limits
 from lpm.apart.pool import HelperPool
 from lpm.apps.viewer.fits.queue import FitQueue, Place
-from lpm.apps.viewer.fits.upload import READING, Kind, Options, fit_upload
-from lpm.apps.viewer.uploads import UploadBudget
+from lpm.apps.viewer.fits.upload import READING, Files, Options, fit_upload
+from lpm.apps.viewer.uploads import UploadBudget, named
 from lpm.errors import FileError
 from lpm.model.bundle import ModelBundle
 from lpm.processes import most_memory
@@ -30,19 +29,22 @@ _MOST_FITTING_S = 3600.0
 
 @dataclass(frozen=True)
 class Task:
-    """An upload to fit.
+    """Uploads of one patient to fit.
 
     Args:
-        kind: Kind of the file, as stated.
-        path: The file.
-        options: Options that the file does not state.
+        files: Kind of each, as stated, and where it lies.
+        options: Options that the files do not state.
         known: Radiographs of the same patient that were read before, by side.
     """
 
-    kind: Kind
-    path: Path
+    files: Files
     options: Options
     known: Mapping[str, Radiograph] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the files, for messages."""
+        return named([path.name for _, path in self.files])
 
 
 class FitService:
@@ -69,7 +71,7 @@ class FitService:
         self._helpers.end()
 
     def fit(self, place: Place, task: Task, tell: Tell) -> Outcome:
-        """Read and fit an upload; reading holds up nobody, and fits come one after the other.
+        """Read and fit uploads; reading holds up nobody, and fits come one after the other.
 
         Args:
             place: Place in the queue.
@@ -81,7 +83,7 @@ class FitService:
             Exception: What the place was stopped with.
         """
         place.wait_to_read()
-        slow = FileError(task.path.name, f"was not read within {self._reading_s:.0f} s", "a file that can be read")
+        slow = FileError(task.name, f"was not read within {self._reading_s:.0f} s", "a file that can be read")
         watch = threading.Timer(self._reading_s, place.stop, (slow,))
 
         def listen(text: str, share: float | None) -> None:
@@ -98,11 +100,11 @@ class FitService:
                 found: Outcome = helper.call(fit, limits=Limits(_MOST_FITTING_S, MOST_MEMORY), listen=listen)
             except HelperError as error:
                 given, hint = f"cannot be fitted: it {error}", "copy it or save it again"
-                raise place.reason or FileError(task.path.name, given, "an intact file", hint) from error
+                raise place.reason or FileError(task.name, given, "an intact file", hint) from error
             finally:
                 watch.cancel()
         return found
 
 
 def _fit(model: ModelBundle, task: Task, tell: Tell) -> Outcome:
-    return fit_upload(model, task.kind, task.path, task.options, task.known, tell)
+    return fit_upload(model, task.files, task.options, task.known, tell)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lpm.apart.reading import read_apart
 from lpm.apps.viewer.scene.shown_lungs import Meshes
-from lpm.errors import FileError, InputError
+from lpm.apps.viewer.uploads import named
+from lpm.errors import FileError, InputError, LpmError
+from lpm.files.dicom.masks import mask_in
+from lpm.files.dicom.writing.results import dicom_source
 from lpm.files.meshes import READ_SUFFIXES, read_mesh
 from lpm.files.scans import read_labels
 from lpm.files.volumes import count_voxels, is_volume_name
 from lpm.files.zips import DAMAGE, check_unpacked
+from lpm.fitting.evidence.masks import MaskFitConfig
 from lpm.fitting.search import counted_steps
 from lpm.geometry.sides import split_mesh
 from lpm.model.bundle import ModelBundle
@@ -22,14 +26,16 @@ from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
 from lpm.workflows.ct import fit_ct_file
-from lpm.workflows.evidence import fit_labels_file, fit_points_file
+from lpm.workflows.evidence import EvidenceFiles, fit_evidence_files, fit_labels_file, fit_points_file
 from lpm.workflows.outcome import FitRun, Outcome, Tell
-from lpm.workflows.radiographs import PictureOptions, fit_radiographs, told_radiograph
-from lpm.xray.beam_options import BeamOptions, Projection
+from lpm.workflows.radiographs import PictureOptions, fit_radiographs, told_radiograph, views_for
+from lpm.xray.beam_options import BeamOptions, Projection, Side
 from lpm.xray.radiograph import Radiograph
 
-Kind = Literal["labels", "ct", "points", "frontal", "lateral", "truth"]
+Kind = Literal["labels", "ct", "points", "frontal", "lateral", "views", "truth"]
+Files = Sequence[tuple[Kind, Path]]
 READING = 0.05  # share of the work behind when a file is read: what is told with more of it fits, or prepares that
+_JOINT_POINTS = 5000  # of each file, as `lpm fit joint` takes
 _STEP = 0.96  # of what is left of a fit after a step: most have 20 to 60, in one search or several
 _MOST_VOXELS = 400_000_000
 _MOST_UNZIPPED = 4 * 1024**3
@@ -53,41 +59,91 @@ class Options:
 
 
 def fit_upload(
-    model: ModelBundle, kind: Kind, path: Path, options: Options, known: Mapping[str, Radiograph], tell: Tell
+    model: ModelBundle, files: Files, options: Options, known: Mapping[str, Radiograph], tell: Tell
 ) -> Outcome:
-    """Fit lungs to an uploaded file.
+    """Fit lungs to uploaded files of one patient, all in one fit.
 
     Args:
         model: Trained.
-        kind: Kind of the file, as stated.
-        path: The file, under its own name.
-        options: Options that the file does not state.
-        known: Radiographs of the same patient that were read before, by side.
+        files: Kind of each, as stated, and where it lies, under its own name.
+        options: Options that the files do not state.
+        known: Radiographs of the same patient that were read before, by side; a single picture is fitted with them.
         tell: Told what is being done.
 
     Raises:
-        LpmError: The file is damaged, of another kind, too large, or shows no lungs.
+        LpmError: A file is damaged, of another kind, too large, or shows no lungs; or the kinds do not go together.
     """
     run = FitRun(model, None, options.spacing_mm, options.seed, (), tell)
-    check_size(path)
+    for _, path in files:
+        check_size(path)
     with counted_steps(lambda done: tell(f"fitting: step {done}", 0.65 - 0.4 * _STEP**done)):
-        return _fitted(run, kind, path, options, known)
+        return _with_series(run, files, _fitted(run, files, options, known))
 
 
-def _fitted(run: FitRun, kind: Kind, path: Path, options: Options, known: Mapping[str, Radiograph]) -> Outcome:
+def _with_series(run: FitRun, files: Files, outcome: Outcome) -> Outcome:
+    """With the DICOM series that a SEG refers to, if the scan came as one: its files go when it was read."""
+    for kind, path in files:
+        if kind in ("ct", "labels") and (path.is_dir() or path.suffix.lower() == ".zip"):
+            try:
+                is_beside = kind == "labels" and path.is_dir()
+                return replace(outcome, dicom=dicom_source(mask_in(path) if is_beside else path))
+            except LpmError as error:  # of what was fitted already
+                run.tell(f"no DICOM SEG can be saved: {error}", None)
+    return outcome
+
+
+def _fitted(run: FitRun, files: Files, options: Options, known: Mapping[str, Radiograph]) -> Outcome:
+    """Fit as `lpm fit points`, `mask`, `ct`, `xray` or `joint`, whichever takes the files."""
+    of = {kind: tuple(path for each, path in files if each == kind) for kind in get_args(Kind)}
+    if of["ct"]:
+        _check_beside_ct(of["ct"], of["frontal"] + of["lateral"] + of["views"])
+        return fit_ct_file(replace(run, also=of["points"] + of["labels"]), of["ct"][0])
+    if len(files) > 1:
+        return _joint(run, of, options)
+    (kind, path) = files[0]
     if kind == "points":
         return fit_points_file(run, path)
     if kind == "labels":
         return fit_labels_file(run, path)
-    if kind == "ct":
-        return fit_ct_file(run, path)
     if kind in ("frontal", "lateral"):
-        mm = options.mm_per_px
-        taken = PictureOptions(None if mm is None else (mm, mm), BeamOptions(options.projection))
         run.tell(f"reading {path.name}", READING)
-        radiograph = told_radiograph(run, path, kind, taken)
-        return fit_radiographs(run, {**known, kind: radiograph}, [path])
+        read = told_radiograph(run, path, kind, _taken(options))
+        return fit_radiographs(run, {**known, kind: read}, [path])
     raise InputError(path.name, f"to be fitted as {kind}", "labels, ct, points, frontal or lateral")
+
+
+def _joint(run: FitRun, of: Mapping[Kind, tuple[Path, ...]], options: Options) -> Outcome:
+    if len(of["views"]) > 1:
+        raise InputError(_names(of["views"]), f"{len(of['views'])} files of views", "one", "remove the others")
+    sides: tuple[Side, ...] = ("frontal", "lateral")
+    pictures = tuple((side, path) for side in sides for path in of[side])
+    views = of["views"][0] if of["views"] else None
+    taken = replace(_taken(options), views=views_for(views, {side for side, _ in pictures}))
+    meaning = MaskFitConfig(n_points=_JOINT_POINTS)
+    evidence = EvidenceFiles(of["points"], of["labels"], pictures, meaning=meaning, taken=taken, views=views)
+    return fit_evidence_files(run, evidence)
+
+
+def _taken(options: Options) -> PictureOptions:
+    mm = options.mm_per_px
+    return PictureOptions(None if mm is None else (mm, mm), BeamOptions(options.projection))
+
+
+def _check_beside_ct(cts: Sequence[Path], pictures: Sequence[Path]) -> None:
+    """Refuse what a CT is not fitted with.
+
+    Raises:
+        InputError: Several CTs, or radiographs beside one.
+    """
+    if len(cts) > 1:
+        raise InputError(_names(cts), f"{len(cts)} CTs", "one", "fit each by itself")
+    if pictures:
+        hint = "leave them out: the CT shows more of the lungs, and in mm"
+        raise InputError(_names(pictures), "radiographs beside a CT", "points or label maps beside it", hint)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return named([path.name for path in paths])
 
 
 @read_apart
