@@ -111,7 +111,7 @@ class Viewer:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.page.goto(address)
-        self.page.get_by_role("slider").first.wait_for()
+        self.page.get_by_role("tab").first.wait_for()
         self.wait_for_lungs()
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import lpm
 from dicom_writing import write_scan
+from lpm.apps.cli import run
 from lpm.geometry.grids import labels_of
 from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.geometry.phantom_scans import PhantomScan, render_scan
@@ -190,6 +191,31 @@ def test_a_dicom_series_is_chosen_without_a_zip_and_its_seg_saved(viewer: Viewer
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uid
     assert [each.SegmentLabel for each in seg.SegmentSequence] == ["Left lung", "Right lung"]
     assert viewer.errors == []
+
+
+def test_two_fits_stand_side_by_side_with_colours_of_their_difference(
+    chromium: Any, points: bytes, tmp_path: Any
+) -> None:
+    (tmp_path / "p.csv").write_bytes(points)
+    for name, seed in (("before", 0), ("after", 1)):
+        drawn = tmp_path / f"{name}.csv"
+        shift = np.array([0.0, 0.0, 4.0 * seed])
+        places = np.loadtxt(tmp_path / "p.csv", delimiter=",", skiprows=1) + shift
+        np.savetxt(drawn, places, delimiter=",", fmt="%.2f", header="x,y,z", comments="")
+        given = ["fit", "points", str(drawn), "--out", str(tmp_path / name), "--no-report", "--spacing-mm", "6"]
+        assert run(given) == 0
+    server = Server("--port", "0", str(tmp_path / "after"), str(tmp_path / "before"))
+    viewer = Viewer(chromium, server.address)
+    viewer.page.get_by_text("red where after lies beyond before").wait_for()
+    viewer.settle()
+    picture = pixels(viewer.picture())
+    scene = picture[:, : picture.shape[1] * 6 // 10]
+    red, blue = ((scene[:, :, i] - scene[:, :, 2 - i] > 40) for i in (0, 2))
+    halves = [np.s_[:, : scene.shape[1] // 2], np.s_[:, scene.shape[1] // 2 :]]
+    assert all(colour[half].sum() > 300 for colour in (red, blue) for half in halves)  # apex up, base up: both on both
+    assert viewer.errors == []
+    viewer.close()
+    server.stop()
 
 
 def test_a_label_map_is_uploaded(viewer: Viewer, lungs: dict[str, WorldMesh], tmp_path: Any) -> None:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from scipy.spatial.transform import Rotation
+
 
 class Widget(SimpleNamespace):
     """Anything that a page shows; also a tab or a folder that others are built in."""
@@ -82,10 +85,21 @@ class Client:
 
     def __init__(self) -> None:
         self.gui, self.scene, self.told = Gui(), Scene(), []
-        self.camera = SimpleNamespace(look_at=(0.0, 0.0, 0.0), position=(0.0, 7.5, 0.0))
+        self.camera = SimpleNamespace(look_at=(0.0, 0.0, 0.0), position=(0.0, 7.5, 0.0), on_update=self._take)
+        self.look_from(0.0)
         self._websock_connection = SimpleNamespace(
             unregister_handler=lambda kind: None, register_handler=lambda kind, handler: None
         )
+
+    def _take(self, moved: Callable[[Any], None]) -> None:
+        self.moved = moved
+
+    def look_from(self, degrees: float) -> None:
+        """Stand the camera on a circle around the middle: at 0 in front of the patient, at 90 on the left."""
+        turn = Rotation.from_euler("z", degrees, degrees=True)
+        self.camera.position = tuple(turn.apply([0.0, np.linalg.norm(self.camera.position), 0.0]))
+        right, down, away = turn.apply([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
+        self.camera.wxyz = np.roll(Rotation.from_matrix(np.stack([right, down, away], axis=1)).as_quat(), 1)
 
     def add_notification(self, title: str, text: str, **_: Any) -> None:
         self.told.append(text)

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import trimesh
 from fake_client import Client
+from scipy.spatial.transform import Rotation
 
 pytest.importorskip("viser")
 
 from lpm.apps.viewer.connection import Connection
 from lpm.apps.viewer.lungs_view import LungsView
+from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
 from lpm.apps.viewer.scene.shown_lungs import ShownLungs
+from lpm.errors import InputError
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
 from lpm.workflows.outcome import Outcome
@@ -44,15 +47,70 @@ def choose(client: Client, **values: Any) -> None:
         client.gui.widgets[labels[name]].fire(value=value)
 
 
+APART_MM = 180.0 / 2 + 160.0 / 2 + 40.0
+
+
 def test_other_lungs_stand_beside_and_the_camera_steps_back(view: LungsView, client: Client) -> None:
     view.show(ShownLungs("balls", balls(40.0)))
-    before = np.array(client.scene.parts["/lungs/left_lung"].vertices)
     choose(client, other="mean lungs", placing="side by side")
-    moved = np.array(client.scene.parts["/lungs/left_lung"].vertices) - before
-    apart_mm = 180.0 / 2 + 160.0 / 2 + 40.0
-    assert moved[:, 0] == pytest.approx(apart_mm / 2 / 100.0, abs=0.01)
-    assert client.scene.parts["/other/left_lung"].opacity is None
-    assert client.camera.position[1] == pytest.approx(7.5 * (1.0 + apart_mm / 450.0), rel=0.01)
+    parts = client.scene.parts
+    assert parts["/lungs"].position == pytest.approx([APART_MM / 2 / 100.0, 0.0, 0.0])  # the patient's right: our left
+    assert parts["/other"].position == pytest.approx([-APART_MM / 2 / 100.0, 0.0, 0.0])
+    assert parts["/seen"].position == pytest.approx(parts["/lungs"].position)
+    assert parts["/other/left_lung"].opacity is None
+    assert client.camera.position[1] == pytest.approx(7.5 * (1.0 + APART_MM / 450.0), rel=0.01)
+    choose(client, placing="overlaid")
+    assert parts["/lungs"].position == pytest.approx([0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("degrees", [0.0, 40.0, 90.0, 200.0])
+def test_both_stand_side_by_side_and_show_one_side_from_wherever_one_looks(
+    degrees: float, view: LungsView, client: Client
+) -> None:
+    view.show(ShownLungs("balls", balls(40.0)))
+    choose(client, other="mean lungs", placing="side by side")
+    client.look_from(degrees)
+    client.moved(client.camera)
+    camera, faces = np.array(client.camera.position), []
+    right = Rotation.from_quat(np.roll(client.camera.wxyz, -1)).apply([1.0, 0.0, 0.0])
+    for slot, side in (("/lungs", -1.0), ("/other", 1.0)):
+        group = client.scene.parts[slot]
+        assert np.array(group.position) == pytest.approx(side * APART_MM / 2 / 100.0 * right, abs=1e-9)
+        seen_from = Rotation.from_quat(np.roll(group.wxyz, -1)).inv().apply(camera - group.position)
+        faces.append(seen_from / np.linalg.norm(seen_from))
+    assert faces[0] == pytest.approx(faces[1])
+    assert faces[0] == pytest.approx(camera / np.linalg.norm(camera))
+
+
+def test_a_pair_is_coloured_by_its_difference(view: LungsView, client: Client) -> None:
+    first, second = ShownLungs("first <one>", balls(40.0)), ShownLungs("second", balls(38.0))
+    view.show_pair(first, second)
+    legend = [widget.content for widget in client.gui.widgets.values() if "difference" in str(widget.content)][-1]
+    assert "red where first &lt;one&gt; lies beyond second" in legend
+    assert "mean 2.00, mean size 2.00" in legend
+    assert "-2 and less" in legend
+    assert [client.gui.widgets[label].value for label in ("place", "lay")] == ["side by side", "where they lie"]
+    assert client.scene.parts["/other/name"].vertices == "second"
+    colored = [client.scene.parts[f"/{slot}/left_lung"].vertices for slot in ("lungs", "other")]
+    assert all(isinstance(each, bytes) for each in colored)  # GLB, with colours
+    far = {name: WorldMesh(mesh.vertices + 500.0, mesh.faces) for name, mesh in balls(38.0).items()}
+    view.show_pair(first, ShownLungs("far", far))
+    assert client.gui.widgets["lay"].value == "middle on middle"
+
+
+def test_a_difference_needs_two_lungs_of_one_atlas(view: LungsView, client: Client) -> None:
+    view.show(ShownLungs("balls", balls(40.0)))
+    choose(client, quantity="difference")
+    assert client.told[-1].startswith("difference: nothing to compare with; expected lungs to compare with")
+    assert client.gui.widgets["colour by"].value == "structure"
+    solid = trimesh.creation.box((20.0, 30.0, 40.0))
+    box = WorldMesh(np.asarray(solid.vertices), np.asarray(solid.faces))
+    view.show_pair(ShownLungs("balls", balls(40.0)), ShownLungs("balls", balls(40.0)))
+    with pytest.raises(InputError, match="lungs whose places do not correspond; expected two lungs of one atlas"):
+        view.show_pair(ShownLungs("balls", balls(40.0)), ShownLungs("boxes", {"left_lung": box}))
+    unsized = ShownLungs("a film", balls(38.0), ShapeParameters(np.zeros(3), sized=False))
+    with pytest.raises(InputError, match="difference: a film, of unknown size; expected lungs in mm"):
+        view.show_pair(ShownLungs("balls", balls(40.0)), unsized)
 
 
 def test_what_is_not_there_is_told_and_the_choice_goes_back(view: LungsView, client: Client) -> None:
@@ -76,14 +134,14 @@ def test_a_scan_is_leafed_through_and_gives_way_to_points(view: LungsView, clien
     volume = Volume(np.zeros((20, 20, 20)), np.diag([10.0, 10.0, 10.0, 1.0]))
     fit: Any = SimpleNamespace(lungs=balls(40.0))
     view.show_evidence(Outcome(fit, np.zeros((3, 3)), volume, is_ct=True))
-    assert "/points" not in client.scene.parts
+    assert "/seen/points" not in client.scene.parts
     view.show_slice()
     assert client.gui.widgets["Evidence"].visible
-    cut = client.scene.parts["/slice"]
+    cut = client.scene.parts["/seen/slice"]
     client.gui.widgets["slice"].fire(value="none")
     assert cut.is_removed
     view.show_evidence(Outcome(fit, np.zeros((3, 3))))
     assert not client.gui.widgets["slice"].visible
-    seen = client.scene.parts["/points"]
+    seen = client.scene.parts["/seen/points"]
     client.gui.widgets["points"].fire(value=False)
     assert seen.is_removed

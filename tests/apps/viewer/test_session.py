@@ -89,7 +89,7 @@ def test_points_become_lungs_beside_them(server: ViewServer, points_csv: bytes) 
     with Visitor(server.port) as visitor:
         visitor.upload("Surface points", "points.csv", points_csv)
         visitor.heard("120 surface points: done")
-        assert visitor.surfaces("/points")
+        assert visitor.surfaces("/seen/points")
         visitor.heard("fit to 120 surface points")
         visitor.set("colour by", "uncertainty")
         visitor.heard("standard deviation along the surface")
@@ -151,7 +151,7 @@ def test_what_one_client_brings_never_reaches_another(server: ViewServer, points
         one.heard("120 surface points: done")
         other.set("beta 2", 1.0)
         other.heard("model.shape([0, 1])")
-        assert not other.surfaces("/points")
+        assert not other.surfaces("/seen/points")
         assert not any("private name" in text or "120 surface points" in text for text in other.texts())
 
 

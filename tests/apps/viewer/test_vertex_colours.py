@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 from matplotlib import colormaps
+from scipy.spatial.transform import Rotation
 
-from lpm.apps.viewer.scene.shown_lungs import ShownLungs, centred_on, decimated_for_display, middle_mm
-from lpm.apps.viewer.scene.vertex_colours import VertexColours, vertex_colours
+from lpm.apps.viewer.scene.differences import laid
+from lpm.apps.viewer.scene.shown_lungs import OTHER_COLOR, ShownLungs, centred_on, decimated_for_display, middle_mm
+from lpm.apps.viewer.scene.vertex_colours import VertexColours, difference_colours, vertex_colours
 from lpm.errors import InputError
 from lpm.geometry.meshes import WorldMesh
 
@@ -62,6 +64,30 @@ def test_colours_run_from_nothing_to_the_top_and_no_further() -> None:
     assert colours.colors("left_lung").tolist() == [list(map(int, color)) for color in expected]
     assert "4 and more" in colours.legend()
     assert "mean 3.75" in colours.legend()
+
+
+def test_differences_are_signed_and_what_only_one_has_is_grey() -> None:
+    colours = difference_colours(BALLS, {"left_lung": ball(33.0)})
+    assert colours.values["left_lung"] == pytest.approx(-3.0, abs=0.05)
+    assert np.isnan(colours.values["right_lung"]).all()
+    assert colours.colors("left_lung")[0].tolist() == [5, 48, 97]  # the blue end
+    assert (colours.colors("right_lung") == OTHER_COLOR).all()
+    assert "-3 and less</span><span>0</span><span>3 and more" in colours.legend(("a", "b"))
+    within = VertexColours("difference", {"left_lung": np.array([-2.0, 0.0, 2.0])}, 2.0).colors("left_lung").astype(int)
+    assert within[0, 2] > within[0, 0]  # blue
+    assert np.ptp(within[1]) < 5  # white
+    assert within[2, 0] > within[2, 2]  # red
+
+
+def test_others_are_laid_onto_lungs() -> None:
+    turn = Rotation.from_euler("xyz", [20.0, -10.0, 35.0], degrees=True)
+    shift = np.array([300.0, -20.0, 9.0])
+    moved = {name: WorldMesh(turn.apply(mesh.vertices.copy()) + shift, mesh.faces) for name, mesh in BALLS.items()}
+    back = laid(BALLS, moved, "turned onto")
+    for name, mesh in BALLS.items():
+        assert back[name].vertices == pytest.approx(mesh.vertices, abs=1e-6)
+    assert middle_mm(laid(BALLS, moved, "middle on middle")) == pytest.approx(middle_mm(BALLS))
+    assert laid(BALLS, moved, "where they lie")["left_lung"].vertices is moved["left_lung"].vertices
 
 
 @pytest.mark.parametrize("name", ["viridis", "cividis"])

@@ -60,7 +60,7 @@ def export(
     if what == "labels":
         return "labels.nii.gz", labels_nii(lungs.meshes, None if fitted is None else fitted.scan)
     if fitted is None:
-        raise InputError(what, "lungs that sliders made", "fitted lungs", "upload a scan, points or X-rays")
+        raise InputError(what, lungs.name, "lungs that were fitted on this page", "upload a scan, points or X-rays")
     return ("report.html", report_html(fitted)) if what == "report" else ("lungs_seg.dcm", dicom_seg(fitted))
 
 

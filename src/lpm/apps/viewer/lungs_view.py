@@ -9,23 +9,24 @@ import numpy as np
 from lpm.apps.viewer.connection import Connection
 from lpm.apps.viewer.fits.upload import read_truth
 from lpm.apps.viewer.panels import Look, LookPanel
+from lpm.apps.viewer.scene.differences import check_sized, laid
 from lpm.apps.viewer.scene.mesher import Mesher
 from lpm.apps.viewer.scene.scan_slices import ScanSlices
 from lpm.apps.viewer.scene.scene import DISTANCE, Scene
 from lpm.apps.viewer.scene.shown_lungs import (
     Meshes,
     ShownLungs,
-    centred_on,
     decimated_for_display,
     middle_mm,
     width_mm,
 )
-from lpm.apps.viewer.scene.vertex_colours import vertex_colours
+from lpm.apps.viewer.scene.vertex_colours import VertexColours, difference_colours, vertex_colours
 from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.workflows.outcome import Outcome
 
 _GAP_MM = 40.0  # between lungs side by side
+_NEAR_MM = 60.0  # between the middles of lungs in one frame: a breath moves them by half of that
 _SIGHT_MM = 450.0  # what the camera sees across at its first distance
 
 
@@ -42,11 +43,12 @@ class LungsView:
         self._connection, self._mesher = connection, mesher
         self._scene = Scene(connection.client.scene)
         self.lungs: ShownLungs | None = None
-        self._kept: Meshes | None = None
+        self._kept: ShownLungs | None = None
         self._truth: Meshes | None = None
         self._slices: ScanSlices | None = None
         self._points: Floats | None = None
-        self._shift_mm = 0.0
+        self._apart_mm = 0.0
+        connection.client.camera.on_update(lambda _: self._on_camera())
         self._panel = LookPanel(gui, self._on_look, self._on_keep, self._on_truth, self._on_slice, self._on_points)
 
     def show(self, lungs: ShownLungs) -> None:
@@ -59,7 +61,20 @@ class LungsView:
     def show_coarse(self, meshes: Meshes) -> None:
         """Show meshes while a slider moves: plain, and without what they are compared with moving along."""
         with self._connection.client.atomic():
-            self._scene.show("lungs", meshes, None, self._shift_mm)
+            self._scene.show("lungs", meshes)
+
+    def show_pair(self, lungs: ShownLungs, other: ShownLungs) -> None:
+        """Show lungs beside others, with the colours of their difference: where they lie, if those places are near."""
+        self._kept = other
+        far_mm = float(np.linalg.norm(middle_mm(lungs.meshes) - middle_mm(other.meshes)))
+        laying = "where they lie" if far_mm < _NEAR_MM else "middle on middle"
+        self._panel.choose(quantity="difference", other="kept lungs", placing="side by side", laying=laying)
+        self.show(lungs)
+
+    def centre_on(self, lungs: ShownLungs) -> None:
+        """Bring lungs to the scene's middle; evidence of others goes."""
+        self._scene.clear_evidence()
+        self._scene.center_mm = middle_mm(lungs.meshes)
 
     def show_evidence(self, outcome: Outcome) -> None:
         """Show points and the slices of a scan in place of earlier ones; lungs move to the scene's middle.
@@ -87,7 +102,7 @@ class LungsView:
 
     def _on_keep(self) -> None:
         with self._connection.request():
-            self._kept = None if self.lungs is None else self.lungs.meshes
+            self._kept = self.lungs
             self._panel.choose(other="kept lungs")
             self._draw(self._panel.look)
 
@@ -100,41 +115,73 @@ class LungsView:
     def _on_slice(self, plane: str, share: float) -> None:
         with self._connection.request():
             if self._slices is None or plane == "none":
-                self._scene.remove("/slice")
+                self._scene.remove("/seen/slice")
             else:
                 self._scene.show_slice(self._slices.at(plane, round(share * (self._slices.n(plane) - 1))))
 
     def _on_points(self, are_shown: bool) -> None:
         with self._connection.request():
-            self._scene.remove("/points")
+            self._scene.remove("/seen/points")
             if are_shown and self._points is not None:
                 self._scene.show_points(self._points)
 
     def _draw(self, look: Look) -> None:
         if self.lungs is None or self._connection.is_closed:
             return
-        shown = decimated_for_display(self.lungs.meshes)
         try:
-            colours = vertex_colours(look.quantity, shown, self.lungs, self._truth)
-            other = self._other(look, shown)
+            other = self._other(look)
+            shown, beside = self._meshes(look, self.lungs, other)
+            colours = self._colours(look, self.lungs, shown, beside)
         except InputError:
             self._panel.choose(quantity="structure", other="nothing")
             self._panel.explain_colors("")
             raise
-        self._panel.explain_colors("" if colours is None else colours.legend())
-        if colours is not None and look.placing == "overlaid":
-            other = None  # it would veil the colours
-        self._set_apart(shown, other if look.placing == "side by side" else None)
+        names = (self.lungs.name, "" if other is None else other.name)
+        self._panel.explain_colors("" if colours is None else colours.legend(names))
+        is_apart = look.placing == "side by side"
+        if colours is not None and not is_apart:
+            beside = None  # it would veil the colours
         with self._connection.client.atomic():
-            self._scene.show("lungs", shown, colours, self._shift_mm)
-            self._scene.show("other", decimated_for_display(other or {}), None, -self._shift_mm)
+            self._set_apart(shown, beside if is_apart else None, names)
+            self._scene.show("lungs", shown, colours)
+            self._scene.show("other", beside or {}, colours if look.quantity == "difference" else None)
 
-    def _set_apart(self, shown: Meshes, beside: Meshes | None) -> None:
+    def _meshes(self, look: Look, lungs: ShownLungs, other: ShownLungs | None) -> tuple[Meshes, Meshes | None]:
+        """Meshes to show of lungs and of others, which are laid onto them."""
+        laying = "where they lie" if look.other == "truth" else look.laying
+        if look.quantity != "difference":
+            shown = decimated_for_display(lungs.meshes)
+            return shown, None if other is None else laid(shown, decimated_for_display(other.meshes), laying)
+        if other is None:
+            raise InputError("difference", "nothing to compare with", "lungs to compare with", "keep some, or the mean")
+        check_sized(lungs, other)
+        self._panel.explain_colors('<div class="lpm">The difference is being worked out: some seconds.</div>')
+        return lungs.corresponding, laid(lungs.corresponding, other.corresponding, laying)
+
+    def _colours(self, look: Look, lungs: ShownLungs, shown: Meshes, beside: Meshes | None) -> VertexColours | None:
+        if look.quantity == "difference" and beside is not None:
+            return difference_colours(shown, beside)
+        return vertex_colours(look.quantity, shown, lungs, self._truth)
+
+    def _set_apart(self, shown: Meshes, beside: Meshes | None, names: tuple[str, str]) -> None:
         """Make room for lungs beside others; the camera steps back with it."""
         apart = 0.0 if beside is None else width_mm(shown) / 2 + width_mm(beside) / 2 + _GAP_MM
-        if self._shift_mm != -apart / 2:
-            self._shift_mm = -apart / 2
+        self._scene.set_apart(apart, names)
+        if self._apart_mm != apart:
+            self._apart_mm = apart
             self._step_back(apart)
+        self._scene.face(self._connection.client.camera)
+
+    def _on_camera(self) -> None:
+        """Lungs stand beside others from wherever one looks."""
+        if not self._apart_mm or not self._connection.lock.acquire(blocking=False):
+            return  # who has the lock draws, and looks from where the camera is then
+        try:
+            if not self._connection.is_closed:
+                with self._connection.client.atomic():
+                    self._scene.face(self._connection.client.camera)
+        finally:
+            self._connection.lock.release()
 
     def _step_back(self, apart_mm: float) -> None:
         """Look from where all lungs are seen, along the same line."""
@@ -145,8 +192,8 @@ class LungsView:
         camera.position = middle + line * far / float(np.linalg.norm(line))
         camera.look_at = middle  # a new position takes the middle along
 
-    def _other(self, look: Look, lungs: Meshes) -> Meshes | None:
-        """What lungs are compared with: a truth where it lies, others with their middle at the lungs' own.
+    def _other(self, look: Look) -> ShownLungs | None:
+        """What lungs are compared with.
 
         Raises:
             InputError: There is none.
@@ -154,8 +201,9 @@ class LungsView:
         if look.other == "nothing":
             return None
         if look.other == "mean lungs":
-            return centred_on(lungs, self._mesher.mean())
-        found, hint = (self._kept, "keep some") if look.other == "kept lungs" else (self._truth, "upload a truth")
+            return ShownLungs("mean lungs", self._mesher.mean())
+        truth = None if self._truth is None else ShownLungs("truth", self._truth)
+        found, hint = (self._kept, "keep some") if look.other == "kept lungs" else (truth, "upload a truth")
         if found is None:
             raise InputError(f"compare with {look.other}", "there are none", "lungs to compare with", hint)
-        return found if look.other == "truth" else centred_on(lungs, found)
+        return found

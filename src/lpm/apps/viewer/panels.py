@@ -15,6 +15,7 @@ from lpm.apps.viewer.access_control import take_upload
 from lpm.apps.viewer.attribute_sliders import AttributeSlider
 from lpm.apps.viewer.exports import MESH_FORMATS, Export
 from lpm.apps.viewer.fits.upload import Kind, Options
+from lpm.apps.viewer.scene.differences import Laying
 from lpm.apps.viewer.scene.scan_slices import PLANES
 from lpm.apps.viewer.scene.shape_parameters import N_SLIDERS, REACH, ShapeParameters
 from lpm.apps.viewer.scene.vertex_colours import Quantity
@@ -231,11 +232,13 @@ class Look:
         quantity: Quantity that colours show.
         other: Lungs to compare with.
         placing: Placement of those.
+        laying: How they are laid onto the lungs; a truth stays where it lies.
     """
 
     quantity: Quantity = "structure"
     other: Other = "nothing"
     placing: Placing = "overlaid"
+    laying: Laying = "middle on middle"
 
 
 class LookPanel:
@@ -265,12 +268,13 @@ class LookPanel:
         with gui.add_folder("Compare"):
             self._other = gui.add_dropdown("with", get_args(Other))
             self._placing = gui.add_dropdown("place", get_args(Placing))
+            self._laying = gui.add_dropdown("lay", get_args(Laying), hint="A truth stays where it lies.")
             gui.add_button("Keep these lungs", hint="To compare others with them.").on_click(lambda _: keep())
             button = gui.add_upload_button(
                 "Truth", mime_type=_TRUTH_FILES, hint="Label map or mesh of the same patient."
             )
             button.on_upload(lambda event: truth(*take_upload(event.target)))
-        for widget in (self._quantity, self._other, self._placing):
+        for widget in (self._quantity, self._other, self._placing, self._laying):
             widget.on_update(lambda event: self._changed(self.look) if event.client is not None else None)
         with gui.add_folder("Evidence", visible=False) as self._evidence:
             self._plane = gui.add_dropdown("slice", ("none", *PLANES), initial_value="coronal")
@@ -283,19 +287,22 @@ class LookPanel:
     @property
     def look(self) -> Look:
         """As chosen."""
-        return Look(self._quantity.value, self._other.value, self._placing.value)
+        return Look(self._quantity.value, self._other.value, self._placing.value, self._laying.value)
 
     @property
     def slice(self) -> tuple[str, float]:
         """Plane and share, as chosen."""
         return self._plane.value, self._place.value
 
-    def choose(self, *, quantity: Quantity | None = None, other: Other | None = None) -> None:
-        """Set what is shown, without telling anyone."""
-        if quantity is not None:
-            self._quantity.value = quantity
-        if other is not None:
-            self._other.value = other
+    def choose(self, **chosen: str) -> None:
+        """Set parts of the look, without telling anyone.
+
+        Args:
+            chosen: Values by the fields of `Look`.
+        """
+        widgets = {"quantity": self._quantity, "other": self._other, "placing": self._placing, "laying": self._laying}
+        for name, value in chosen.items():
+            widgets[name].value = value
 
     def explain_colors(self, legend: str) -> None:
         """Show a legend (HTML), or nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from lpm.apps.viewer.attribute_sliders import AttributeEdit
 from lpm.apps.viewer.fits.service import MOST_MEMORY, MOST_READING_S, FitService
 from lpm.apps.viewer.scene.mesher import Mesher
 from lpm.apps.viewer.scene.scene import DISTANCE
+from lpm.apps.viewer.scene.shown_lungs import ShownLungs
 from lpm.apps.viewer.session import Session, Shared
 from lpm.apps.viewer.shape_editor import Known
-from lpm.errors import InputError
+from lpm.errors import InputError, MisuseError
 from lpm.extras import import_extra
+from lpm.fitting.fitted_field import FittedField
 from lpm.model.bundle import ModelBundle
 from lpm.population.attributes import attributes_of
 from lpm.population.knobs import Knobs
@@ -53,19 +56,24 @@ class ViewServer:
     Args:
         model: Trained.
         config: Config: address and limits.
+        fits: Fits to show first, by name: one, or two side by side.
 
     Raises:
         MissingExtraError: viser is not installed.
-        InputError: The address cannot be listened on, or is to be without a token though others reach it.
+        InputError: The address cannot be listened on, or is to be without a token though others reach it; or the fits
+            are those of a network.
     """
 
-    def __init__(self, model: ModelBundle, config: ViewConfig) -> None:
+    def __init__(self, model: ModelBundle, config: ViewConfig, fits: Mapping[str, FittedField] | None = None) -> None:
         viser = import_extra("viser", "view", "lpm view")
         check_address(config.host, config.port)
         self.access = AccessControl.of(config.host, with_token=config.with_token)
-        self._shared = Shared(
-            config.source, FitService(model, config.most_mb), Known(Mesher(model), Future(), Future())
-        )
+        self._fits, mesher = dict(fits or {}), Mesher(model)
+        if self._fits and not mesher.is_atlas:
+            hint = "fit again with an atlas"
+            raise MisuseError("lpm view", "fits of a network", "fits of an atlas, whose places correspond", hint)
+        known = Known(mesher, Future(), Future())
+        self._shared = Shared(config.source, FitService(model, config.most_mb), known, n_shown=len(self._fits))
         self._reading = ExitStack()
         self._reading.enter_context(reading_apart(MOST_READING_S, MOST_MEMORY))
         self._sessions: dict[int, Session] = {}
@@ -89,6 +97,8 @@ class ViewServer:
         model, known = self._shared.fits.model, self._shared.known
         self._shared.fits.warm()
         known.mesher.warm()
+        if self._fits:
+            self._shared.shown.set_result([ShownLungs.read(name, field) for name, field in self._fits.items()])
         known.population.set_result(attributes_of(model))
         known.edit.set_result(_attribute_edit(model, known.mesher))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from viser import ClientHandle
 
 _TABS = ("Shape", "Knobs", "Fit", "Look", "Measure", "Save")
+_TABS_OF_A_PAIR = ("Look", "Shape", "Knobs", "Fit", "Measure", "Save")  # its first is seen first: the legend
 _RENDER_TIMEOUT_S = 30.0
 
 
@@ -35,11 +37,15 @@ class Shared:
         source: Source of the model, as `lpm.load` takes it; None for the bundled one.
         fits: Resources that all fits share.
         known: Results computed from the model.
+        shown: Lungs of the one or two fits that the server was started with, as soon as they are made; none without.
+        n_shown: Number of those.
     """
 
     source: str | None
     fits: FitService
     known: Known
+    shown: Future[list[ShownLungs]] = field(default_factory=Future)
+    n_shown: int = 0
 
 
 class Session:
@@ -55,7 +61,7 @@ class Session:
         self._outcome: Outcome | None = None
         with self._connection.lock:  # what a client does before all of its page is there has to wait
             group = client.gui.add_tab_group()
-            tabs = {name: group.add_tab(name) for name in _TABS}
+            tabs = {name: group.add_tab(name) for name in (_TABS_OF_A_PAIR if shared.n_shown == 2 else _TABS)}
             with tabs["Fit"]:
                 self._job = FitJob(self._connection, shared.fits, client.gui, self._show_fit)
                 self._result = ResultPanel(client.gui, self._on_result)
@@ -69,12 +75,25 @@ class Session:
             )
             self._fit_tab = tabs["Fit"]
         self._editor.start()
+        if shared.n_shown:
+            shared.shown.add_done_callback(self._on_shown)
 
     def close(self) -> None:
         """The client has left: its files and its lungs go."""
         self._connection.close()
         self._job.close()
         self._editor.close()
+
+    def _on_shown(self, made: Future[list[ShownLungs]]) -> None:
+        """Lungs of the fits that the server was started with are there; the first is the page's."""
+        with self._connection.request():
+            if self._connection.is_closed:
+                return
+            first, *others = made.result()
+            self._view.centre_on(first)
+            self._editor.show_fitted(first)
+            if others:
+                self._view.show_pair(first, others[0])
 
     def _show_fit(self, found: Outcome) -> None:
         with self._connection.lock:

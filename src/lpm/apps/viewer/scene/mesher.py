@@ -8,14 +8,16 @@ from functools import cached_property
 import torch
 
 from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
+from lpm.apps.viewer.scene.shown_lungs import FINE_FACES
+from lpm.fitting.corresponding import average_surfaces
 from lpm.fitting.extraction import placed_shape
 from lpm.fitting.pose import world_from_model
 from lpm.geometry.meshes import WorldMesh
 from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
-from lpm.model.correspondence import TemplateSurfaces, template_surfaces
+from lpm.model.correspondence import TemplateSurfaces
 
-_COARSE_FACES, _FINE_FACES = 3000, 16_000
+_COARSE_FACES = 3000
 _COARSE_MM, _FINE_MM = 10.0, 3.0
 
 
@@ -62,11 +64,11 @@ class Mesher:
 
     @cached_property
     def _coarse(self) -> TemplateSurfaces:
-        return template_surfaces(self._model, _COARSE_FACES)
+        return average_surfaces(self._model, _COARSE_FACES)
 
     @cached_property
     def _fine(self) -> TemplateSurfaces:
-        return template_surfaces(self._model, _FINE_FACES)
+        return average_surfaces(self._model, FINE_FACES)
 
     def _carried(self, surfaces: TemplateSurfaces, shape: ShapeParameters) -> dict[str, WorldMesh]:
         latent = self._model.latents.to_latent(torch.tensor(shape.beta).float())

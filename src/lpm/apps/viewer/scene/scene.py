@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from lpm.apps.viewer.scene.glb import colored_glb
 from lpm.apps.viewer.scene.scan_slices import ScanSlice
-from lpm.apps.viewer.scene.shown_lungs import Meshes
+from lpm.apps.viewer.scene.shown_lungs import OTHER_COLOR, Meshes
 from lpm.apps.viewer.scene.vertex_colours import VertexColours
 from lpm.geometry.frames import Floats
 from lpm.reports.scenes import rgb, structure_color
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 UNIT_MM = 100.0  # of the scene: its keys move the camera by two units a second
 DISTANCE = 7.5  # of the camera from the scene's middle, at first
-OTHER_COLOR = (110, 118, 129)
 _POINT_COLOR, _INK = (25, 25, 25), (40, 40, 40)
 _POINT_MM = 1.6
 _FLOOR_MM, _SIDES_MM, _BAR_MM = -175.0, 195.0, 100.0
+_NAMES_MM = -150.0
+_SIDES = {"lungs": -0.5, "seen": -0.5, "other": 0.5}  # to the right of who looks, in distances of lungs from others
 _GHOST = 0.35
 _AMBIENT = 1.1
 
@@ -36,26 +38,28 @@ class Scene:
     def __init__(self, scene: SceneApi) -> None:
         self._scene = scene
         self._parts: dict[str, Any] = {}
+        self._names: dict[str, Any] = {}
+        self._apart_mm = 0.0
+        self._groups = {slot: scene.add_frame(f"/{slot}", show_axes=False) for slot in _SIDES}
         self.center_mm: Floats = np.zeros(3)
         self._furnish()
 
-    def show(self, slot: str, meshes: Meshes, colours: VertexColours | None = None, shift_mm: float = 0.0) -> None:
+    def show(self, slot: str, meshes: Meshes, colours: VertexColours | None = None) -> None:
         """Show lungs; those shown in the same slot give way.
 
         Args:
             slot: ``lungs``, or ``other`` for what they are compared with.
             meshes: RAS mm.
             colours: Colours; default one a structure.
-            shift_mm: Shift to the patient's left.
         """
         names = {f"/{slot}/{name}" for name in meshes}
         for gone in [name for name in self._parts if name.startswith(f"/{slot}/") and name not in names]:
             self.remove(gone)
         for index, (name, mesh) in enumerate(meshes.items()):
-            path, places = f"/{slot}/{name}", self._scaled(mesh.vertices - [shift_mm, 0.0, 0.0])
+            path, places = f"/{slot}/{name}", self._scaled(mesh.vertices)
             if colours is None:
-                color = rgb(structure_color(index)) if slot == "lungs" or shift_mm else OTHER_COLOR
-                opacity = None if slot == "lungs" or shift_mm else _GHOST
+                color = rgb(structure_color(index)) if slot == "lungs" or self._apart_mm else OTHER_COLOR
+                opacity = None if slot == "lungs" or self._apart_mm else _GHOST
                 self._plain(path, places, mesh.faces.astype(np.uint32), color, opacity)
             else:
                 self.remove(path)
@@ -76,15 +80,15 @@ class Scene:
     def show_points(self, points_mm: Floats) -> None:
         """Show points that were seen."""
         colors = np.tile(np.array(_POINT_COLOR, dtype=np.uint8), (len(points_mm), 1))
-        self._parts["/points"] = self._scene.add_point_cloud(
-            "/points", self._scaled(points_mm).astype(np.float32), colors, point_size=_POINT_MM / UNIT_MM
+        self._parts["/seen/points"] = self._scene.add_point_cloud(
+            "/seen/points", self._scaled(points_mm).astype(np.float32), colors, point_size=_POINT_MM / UNIT_MM
         )
 
     def show_slice(self, cut: ScanSlice) -> None:
         """Show one slice of a scan where it lies."""
         width, height = (size / UNIT_MM for size in cut.size_mm)
-        self._parts["/slice"] = self._scene.add_image(
-            "/slice",
+        self._parts["/seen/slice"] = self._scene.add_image(
+            "/seen/slice",
             cut.picture,
             width,
             height,
@@ -101,8 +105,32 @@ class Scene:
 
     def clear_evidence(self) -> None:
         """Take points and slices away."""
-        for path in ("/points", "/slice"):
+        for path in ("/seen/points", "/seen/slice"):
             self.remove(path)
+
+    def set_apart(self, apart_mm: float, names: tuple[str, str] = ("", "")) -> None:
+        """Stand lungs, with their evidence, and others apart, each over its name; 0 for all in one place."""
+        self._apart_mm = apart_mm
+        for slot, name in zip(("lungs", "other"), names, strict=True):
+            if (label := self._names.pop(slot, None)) is not None:
+                label.remove()
+            if apart_mm:
+                place = (0.0, 0.0, _NAMES_MM / UNIT_MM)
+                self._names[slot] = self._scene.add_label(f"/{slot}/name", name, position=place, anchor="top-center")
+
+    def face(self, camera: Any) -> None:
+        """Stand lungs beside others as a camera sees it, and turn both so that it sees them from one side.
+
+        Args:
+            camera: Camera of the client, with its position and orientation in the scene.
+        """
+        turn = Rotation.from_quat(np.roll(np.array(camera.wxyz), -1))
+        line = -np.array(camera.position)
+        for slot, share in _SIDES.items():
+            step = turn.apply([share * self._apart_mm / UNIT_MM, 0.0, 0.0])
+            group = self._groups[slot]
+            group.position = step
+            group.wxyz = np.roll(_turning(line, line + step).as_quat(), 1)
 
     def _scaled(self, places_mm: Floats) -> Floats:
         return np.asarray((places_mm - self.center_mm) / UNIT_MM)
@@ -124,9 +152,14 @@ class Scene:
         scene.add_label("/scale/text", f"{_BAR_MM:.0f} mm", position=bar[0].mean(axis=0), anchor="top-center")
 
 
+def _turning(before: Floats, after: Floats) -> Rotation:
+    """The smallest rotation that takes one direction to another."""
+    axis = np.cross(before, after)
+    angle = np.arctan2(np.linalg.norm(axis), before @ after)
+    return Rotation.from_rotvec(axis * angle / max(float(np.linalg.norm(axis)), 1e-12))
+
+
 def _quaternion(axes: Floats) -> Floats:
     """(4,) w x y z of a rotation (3, 3); a left-handed one, of a scan stored so, is turned into the nearest."""
-    from scipy.spatial.transform import Rotation
-
     x, y, z, w = Rotation.from_matrix(axes).as_quat()
     return np.array([w, x, y, z])

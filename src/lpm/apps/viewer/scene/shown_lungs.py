@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
+from lpm.fitting.corresponding import corresponding
 from lpm.fitting.fit import Fit
+from lpm.fitting.fitted_field import FittedField
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.surfaces import decimate
 
 Meshes = Mapping[str, WorldMesh]
-_SHOWN_FACES = 16_000
+OTHER_COLOR = (110, 118, 129)  # of what lungs are compared with
+FINE_FACES = 16_000  # of each structure: what a browser moves with ease
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,25 @@ class ShownLungs:
         """Make the lungs of a fit."""
         return cls(f"fit to {fit.observed}", fit.lungs, ShapeParameters(fit.beta, fit.shape.pose, fit.sized), fit)
 
+    @classmethod
+    def read(cls, name: str, field: FittedField) -> ShownLungs:
+        """Make the lungs of a fit that was read again: in correspondence with all others of its model.
+
+        Raises:
+            InputError: The model is a network.
+        """
+        shape = ShapeParameters(field.beta.double().numpy(), field.pose)
+        return cls(name, corresponding(field, FINE_FACES).meshes, shape)
+
+    @cached_property
+    def corresponding(self) -> Meshes:
+        """With the same triangles for all lungs of an atlas; of a fit they are made on the first call, in seconds.
+
+        Raises:
+            InputError: A fit by a network, or of unknown size.
+        """
+        return self.meshes if self.fit is None else self.fit.corresponding(FINE_FACES).meshes
+
     @property
     def sized(self) -> bool:
         """Whether there is a size to measure."""
@@ -46,7 +69,7 @@ class ShownLungs:
 
 def decimated_for_display(meshes: Meshes) -> dict[str, WorldMesh]:
     """With as many triangles as a browser moves with ease."""
-    return {name: decimate(mesh, _SHOWN_FACES) for name, mesh in meshes.items()}
+    return {name: decimate(mesh, FINE_FACES) for name, mesh in meshes.items()}
 
 
 def middle_mm(meshes: Meshes) -> Floats:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from lpm.apps.viewer.scene.shown_lungs import Meshes, ShownLungs
+from lpm.apps.viewer.scene.differences import differences_mm
+from lpm.apps.viewer.scene.shown_lungs import OTHER_COLOR, Meshes, ShownLungs
 from lpm.errors import InputError
 from lpm.fitting.fit import Fit
 from lpm.fitting.posterior import vertex_sigma_in_haste_mm
@@ -20,12 +22,18 @@ from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
 from lpm.geometry.thickness import thickness
 
-Quantity = Literal["structure", "thickness", "uncertainty", "error"]
-_MAPS: Mapping[str, str] = {"thickness": "viridis", "uncertainty": "cividis", "error": "viridis"}
+Quantity = Literal["structure", "thickness", "uncertainty", "error", "difference"]
+_MAPS: Mapping[str, str] = {
+    "thickness": "viridis",
+    "uncertainty": "cividis",
+    "error": "viridis",
+    "difference": "RdBu_r",
+}
 _TEXTS: Mapping[str, str] = {
     "thickness": "thickness: largest ball inside that touches here",
     "uncertainty": "uncertainty: standard deviation along the surface's normal",
     "error": "error: distance to the truth",
+    "difference": "difference: red where {} lies beyond {}, blue where it falls short of it",
 }
 _TOP_SHARE = 98.0
 _STOPS = 9
@@ -38,8 +46,8 @@ class VertexColours:
 
     Args:
         quantity: Quantity.
-        values: Values by structure, (v,) mm.
-        top_mm: Value of the last colour; what lies above takes it too.
+        values: Values by structure, (v,) mm; NaN where there is none.
+        top_mm: Value of the last colour; what lies above takes it too. Differences begin at its negative, others at 0.
     """
 
     quantity: str
@@ -52,19 +60,41 @@ class VertexColours:
 
     def colors(self, structure: str) -> np.ndarray:
         """(v, 3) uint8 sRGB."""
-        share = np.clip(self.values[structure] / self.top_mm, 0.0, 1.0)
-        return np.asarray(self._map(share, bytes=True)[:, :3])
+        values, least = self.values[structure], self._least_mm
+        share = np.clip((np.nan_to_num(values) - least) / (self.top_mm - least), 0.0, 1.0)
+        colors = np.asarray(self._map(share, bytes=True)[:, :3])
+        colors[np.isnan(values)] = OTHER_COLOR
+        return colors
 
-    def legend(self) -> str:
-        """HTML: the colours from 0 to the top, and the mean in words."""
+    @property
+    def _least_mm(self) -> float:
+        return -self.top_mm if self.quantity == "difference" else 0.0
+
+    def legend(self, names: tuple[str, str] = ("", "")) -> str:
+        """HTML: the colours from end to end, and the mean in words.
+
+        Args:
+            names: Of lungs and of those that they differ from.
+        """
+        text = _TEXTS[self.quantity].format(*(escape(name) for name in names))
         stops = ", ".join(to_hex(self._map(share)) for share in np.linspace(0.0, 1.0, _STOPS))
-        mean = float(np.concatenate(list(self.values.values())).mean())
+        values, least, top = np.concatenate(list(self.values.values())), self._least_mm, self.top_mm
+        size = f", mean size {np.nanmean(np.abs(values)):.2f}" if least else ""
+        ends = f"{least:.3g}{' and less' if least else ''}", f"{(least + top) / 2:.3g}", f"{top:.3g} and more"
         return (
-            f'<div class="lpm"><div>{_TEXTS[self.quantity]} (mm); mean {mean:.2f}</div>'
+            f'<div class="lpm"><div>{text} (mm); mean {np.nanmean(values):.2f}{size}</div>'
             f'<div class="bar" style="background: linear-gradient(to right, {stops})"></div>'
-            f'<div class="ends"><span>0</span><span>{self.top_mm / 2:.3g}</span><span>{self.top_mm:.3g} and more</span>'
-            "</div></div>"
+            f'<div class="ends">{"".join(f"<span>{end}</span>" for end in ends)}</div></div>'
         )
+
+
+def difference_colours(lungs: Meshes, others: Meshes) -> VertexColours:
+    """Colours by how far lungs reach beyond others; both sides of a comparison take them.
+
+    Raises:
+        InputError: They are not in correspondence.
+    """
+    return _up_to_most("difference", differences_mm(lungs, others))
 
 
 def vertex_colours(quantity: Quantity, meshes: Meshes, lungs: ShownLungs, truth: Meshes | None) -> VertexColours | None:
@@ -93,7 +123,11 @@ def vertex_colours(quantity: Quantity, meshes: Meshes, lungs: ShownLungs, truth:
         if truth is None:
             raise InputError("error", "no truth", "lungs to compare with", "upload a truth")
         values = _errors_mm(meshes, truth)
-    top = float(np.percentile(np.concatenate(list(values.values())), _TOP_SHARE))
+    return _up_to_most(quantity, values)
+
+
+def _up_to_most(quantity: Quantity, values: Mapping[str, Floats]) -> VertexColours:
+    top = float(np.nanpercentile(np.abs(np.concatenate(list(values.values()))), _TOP_SHARE))
     return VertexColours(quantity, values, max(top, 0.1))
 
 
