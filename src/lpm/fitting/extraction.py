@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.fitting.discrepancy.lattice_residual import followed
 from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.pose import world_from_model
@@ -18,13 +20,17 @@ from lpm.geometry.grids import VoxelGrid
 from lpm.model.bundle import ModelBundle
 
 BOX_MARGIN = 0.08  # model units around the training shapes in which surfaces are looked for
+_WARP_NODES_MM = number("fitting.warp_nodes_mm")
+_FINE_MM = 2.0  # lattices as fine as this ask at so many places that interpolating saves time
 SEEN_MARGIN_MM = 10.0  # around what was seen, in which surfaces are looked for
 
 
 def fitted_field(model: ModelBundle, shape: FittedShape, lattice: VoxelGrid | None = None) -> Field:
     """The signed distances of a fitted shape: the decoder's and the residual, on a lattice if it is given."""
     pose = world_from_model(model, shape.pose)
-    return followed(lambda points_mm: model.distances_mm(shape.beta, pose, points_mm), shape.residual, lattice)
+    if lattice is None:
+        return followed(partial(model.distances_mm, shape.beta, pose), shape.residual)
+    return followed(_over_lattice(model, shape.beta, pose, lattice), shape.residual, lattice)
 
 
 def extract_fit(model: ModelBundle, shape: FittedShape, structures: Sequence[str], spacing_mm: float) -> Extraction:
@@ -75,9 +81,13 @@ def shape_of(model: ModelBundle, beta: Tensor, spacing_mm: float, axis_scale: Fl
 
 def placed_shape(model: ModelBundle, beta: Tensor, pose: WorldFromModel, spacing_mm: float) -> Extraction:
     """Extract the lungs of shape parameters (k,) where a pose puts them."""
-    return extract_meshes(
-        lambda points: model.distances_mm(beta, pose, points),
-        model.structures,
-        model_lattice(model, pose, spacing_mm),
-        pieces_each=model.pieces_each,
-    )
+    lattice = model_lattice(model, pose, spacing_mm)
+    field = _over_lattice(model, beta, pose, lattice)
+    return extract_meshes(field, model.structures, lattice, pieces_each=model.pieces_each)
+
+
+def _over_lattice(model: ModelBundle, beta: Tensor, pose: WorldFromModel, lattice: VoxelGrid) -> Field:
+    """The decoder's signed distances all over a lattice; for a fine one, smooth displacements are interpolated."""
+    if lattice.spacing_mm > _FINE_MM:
+        return partial(model.distances_mm, beta, pose)
+    return model.interpolated_mm(beta, pose, lattice, _WARP_NODES_MM)

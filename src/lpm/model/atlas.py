@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lpm.errors import FileError
+from lpm.model.threads import shared_out
 from lpm.model.warp import Box, Eigenfunctions
 
 _TENSORS = (
@@ -30,6 +31,7 @@ _TENSORS = (
     "warp_weights",
     "warp_lengths",
 )
+_CHUNK = 8192  # nodes at a time: bounds memory, changes nothing
 
 
 class AtlasDecoder(nn.Module):
@@ -147,21 +149,26 @@ class AtlasDecoder(nn.Module):
     def at_latent(self, latent: Tensor, box: Box, spacing: float) -> Callable[[Tensor], Tensor]:
         """The field of one shape in a box, (p, 3) to (p, s): several times as fast as `forward`, and nearly the same.
 
-        With 16 mm between nodes, the bundled model of any shape is 0.1 mm off on average, 0.4 mm for one point in 100.
+        With 6 mm between nodes the bundled model is 0.006 mm off on its surface on average, 0.02 mm for one point in
+        100; with 16 mm it is 0.04 mm and 0.14 mm, and 0.1 mm on average far from the surface as well.
 
         Args:
             latent: (1, latent_size).
             box: Box in model units; beyond it the smooth displacement is that of its border.
             spacing: Spacing of the grid between whose nodes the smooth displacement is interpolated.
         """
-        shape = box.shape_at(spacing)
+        shape, weight = box.shape_at(spacing), self._weights(latent)
         with torch.no_grad():
-            smooth = self.displacement(latent[..., self.n_components :], box.nodes(shape)).T.reshape(3, *shape)
-        weight = self._weights(latent)
+            parts = shared_out(
+                lambda nodes: self.displacement(latent[..., self.n_components :], nodes), box.nodes(shape).split(_CHUNK)
+            )
+            smooth = torch.cat(parts).T.reshape(3, *shape)
+            moved = [torch.tensordot(weight[0], fields, dims=1) for fields in self.displacements]
 
         def field(points: Tensor) -> Tensor:
             warped = points + box.sample(smooth, points)
-            return torch.stack([self._structure(index, weight, warped) for index in range(len(self.template))], dim=-1)
+            places = [warped + self._moved_box(index).sample(own, warped) for index, own in enumerate(moved)]
+            return torch.stack([self._distance(index, place) for index, place in enumerate(places)], dim=-1)
 
         return field
 
@@ -183,12 +190,18 @@ class AtlasDecoder(nn.Module):
 
     def _structure(self, index: int, weight: Tensor, points: Tensor) -> Tensor:
         """(p,) distance to a structure; weight (1 or p, 1 + k) of the displacements."""
-        there = self._place(index, weight, points)
-        return Box(self.lower[index], self.upper[index]).distance(self.template[index], there)
+        return self._distance(index, self._place(index, weight, points))
+
+    def _distance(self, index: int, places: Tensor) -> Tensor:
+        """(p,) distance to a structure's average at (p, 3) places in its template."""
+        return Box(self.lower[index], self.upper[index]).distance(self.template[index], places)
+
+    def _moved_box(self, index: int) -> Box:
+        return Box(self.displaced_lower[index], self.displaced_upper[index])
 
     def _place(self, index: int, weight: Tensor, points: Tensor) -> Tensor:
         """(p, 3) places in a structure's template; weight (1 or p, 1 + k) of the displacements."""
-        fields, box = self.displacements[index], Box(self.displaced_lower[index], self.displaced_upper[index])
+        fields, box = self.displacements[index], self._moved_box(index)
         if len(weight) == 1:
             moved = box.sample(torch.tensordot(weight[0], fields, dims=1), points)
         else:

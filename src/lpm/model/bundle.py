@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from lpm.errors import FileError, InputError
 from lpm.files.atomic import write_text
 from lpm.geometry.frames import Floats, WorldFromModel, WorldPoints
+from lpm.geometry.grids import VoxelGrid
 from lpm.measurement.shapes import measure_shapes
 from lpm.model.atlas import AtlasDecoder
 from lpm.model.atlas_build import AtlasBuild
@@ -28,6 +29,7 @@ from lpm.model.network.training import EpochReport, Training
 from lpm.model.partition import Partition, partition_from_tensors
 from lpm.model.tensors import read_tensors, write_tensors
 from lpm.model.threads import shared_out
+from lpm.model.warp import Box
 from lpm.preparation.cohort import Cohort
 from lpm.records import PlainName, StrictModel, read_json_model, versions
 from lpm.structures import UNION
@@ -157,15 +159,46 @@ class ModelBundle:
             (n, s) signed distances in mm, negative inside.
         """
         latent = self.latents.to_latent(beta)[None]
-        points = world_from_model.inverse(WorldPoints(points_mm)).xyz
 
-        def distances(part: Tensor) -> Tensor:
-            with torch.inference_mode():
-                found: Tensor = self.decoder(latent, part)
-                return found
+        def exact(points: Tensor) -> Tensor:
+            found: Tensor = self.decoder(latent, points)
+            return found
 
-        parts = shared_out(distances, torch.tensor(points).to(latent).split(_CHUNK))
-        return world_from_model.scale_mm * torch.cat(parts).numpy().astype(np.float64)
+        return _in_mm(exact, world_from_model, points_mm)
+
+    def interpolated_mm(
+        self, beta: Tensor, world_from_model: WorldFromModel, lattice: VoxelGrid, spacing_mm: float
+    ) -> Callable[[Floats], Floats]:
+        """`distances_mm` of one shape, faster: an atlas's smooth displacements are interpolated.
+
+        Args:
+            beta: (k,) shape parameters.
+            world_from_model: Its pose.
+            lattice: All that will be asked for.
+            spacing_mm: Spacing of the nodes between which they are.
+        """
+        if not isinstance(self.decoder, AtlasDecoder):
+            return partial(self.distances_mm, beta, world_from_model)
+        corners = lattice.origin_mm + lattice.spacing_mm * np.indices((2, 2, 2)).reshape(3, -1).T * (
+            np.array(lattice.shape) - 1
+        )
+        there = torch.tensor(world_from_model.inverse(WorldPoints(corners)).xyz).float()
+        box = Box(there.amin(dim=0), there.amax(dim=0))
+        latent = self.latents.to_latent(beta)[None]
+        shape = self.decoder.at_latent(latent, box, spacing_mm / self.manifest.scale_mm)
+        return partial(_in_mm, shape, world_from_model)
+
+
+def _in_mm(field: Callable[[Tensor], Tensor], world_from_model: WorldFromModel, points_mm: Floats) -> Floats:
+    """(n, s) values in mm, at (n, 3) world points, of a field in model units."""
+    points = world_from_model.inverse(WorldPoints(points_mm)).xyz
+
+    def distances(part: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return field(part)
+
+    parts = shared_out(distances, torch.tensor(points).float().split(_CHUNK))
+    return world_from_model.scale_mm * torch.cat(parts).numpy().astype(np.float64)
 
 
 def bundle_of(training: Training, cohort: Cohort, data: str) -> ModelBundle:

@@ -19,13 +19,14 @@ from lpm.model.threads import shared_out
 _NODES_A_LENGTH = number("fitting.lattice_nodes_a_length")
 _CHUNK = 32_768  # points at a time: bounds memory, changes nothing
 _ASKED = 4096  # of the residual itself: enough to share out
+_MOST_NODES = 1.5  # to a place: more than one, for the finer places that follow need the same nodes
 _STENCIL = np.indices((4, 4, 4)).reshape(3, -1).T  # nodes that cubic convolution mixes
 
 
 class LatticeResidual:
     """A residual by cubic convolution (Keys 1981) between nodes at which it was evaluated, each once.
 
-    Where places are so few or so scattered that they need more nodes than they are, the residual itself is asked.
+    Where places are so few or so scattered that they need many more nodes than they are, the residual itself is asked.
 
     Args:
         residual: Residual of all structures.
@@ -48,7 +49,7 @@ class LatticeResidual:
         first = np.ravel_multi_index(tuple(below.T - 1), self.shape)
         steps = np.ravel_multi_index(tuple(_STENCIL.T), self.shape)
         missing = self._missing(np.unique(first)[:, None] + steps, structure)
-        if len(missing) > len(points_mm):
+        if len(missing) > _MOST_NODES * len(points_mm):
             return asked(self.residual, points_mm, structure)
         self._evaluate(missing, structure)
         weights = _cubic((place - below).astype(np.float32))
