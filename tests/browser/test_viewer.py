@@ -84,6 +84,8 @@ def test_lungs_are_seen_and_nothing_is_asked_for_elsewhere(viewer: Viewer, serve
     assert [url for url in viewer.requests if not url.startswith(own)] == []
     assert viewer.errors == []
     assert viewer.page.title() == "LPM viewer"
+    known = "canvas => canvas.getContext('webgl2')?.getContextAttributes().antialias"
+    assert viewer.page.locator("canvas").last.evaluate(known) is False  # no graphics card draws here
 
 
 def test_a_slider_moved_by_keys_moves_the_lungs_and_not_the_camera(viewer: Viewer) -> None:

@@ -30,7 +30,8 @@ _STYLE = """
 """
 # Arrow and letter keys that a slider or a field uses must not move the camera as well: viser listens on the document,
 # its page hangs below the body. Sliders and number fields are named after the label beside them.
-# Where no graphics card draws, viser is asked for three pixels where there are four, so that lungs follow the hand.
+# Where no graphics card draws, viser is asked for three pixels where there are four, and edges are not smoothed, which
+# takes half of a frame: lungs follow the hand.
 _SCRIPT = """
 (() => {
   const graphics = document.createElement("canvas").getContext("webgl2");
@@ -39,6 +40,10 @@ _SCRIPT = """
   graphics?.getExtension("WEBGL_lose_context")?.loseContext();
   const here = new URL(location.href);
   if (!/swiftshader|llvmpipe|software/i.test(card) || here.searchParams.has("fixedDpr")) return;
+  const given = HTMLCanvasElement.prototype.getContext;
+  HTMLCanvasElement.prototype.getContext = function (kind, options, ...more) {
+    return given.call(this, kind, /^webgl/.test(kind) ? { ...options, antialias: false } : options, ...more);
+  };
   here.searchParams.set("fixedDpr", 0.75 * window.devicePixelRatio);
   history.replaceState(null, "", here);
 })();

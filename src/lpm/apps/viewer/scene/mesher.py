@@ -7,7 +7,8 @@ from functools import cached_property
 
 import torch
 
-from lpm.apps.viewer.scene.shape_parameters import ShapeParameters
+from lpm.apps.viewer.scene.following import FollowingSurfaces, Warps
+from lpm.apps.viewer.scene.shape_parameters import N_SLIDERS, ShapeParameters
 from lpm.apps.viewer.scene.shown_lungs import FINE_FACES
 from lpm.fitting.corresponding import average_surfaces
 from lpm.fitting.extraction import placed_shape
@@ -17,7 +18,7 @@ from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.correspondence import TemplateSurfaces
 
-_COARSE_FACES = 3000
+_COARSE_FACES = 2000
 _COARSE_MM, _FINE_MM = 10.0, 3.0
 
 
@@ -31,7 +32,7 @@ class Mesher:
     """
 
     def __init__(self, model: ModelBundle) -> None:
-        self._model, self._lock = model, threading.Lock()
+        self._model, self._lock, self._warps = model, threading.Lock(), Warps()
 
     def coarse(self, shape: ShapeParameters) -> dict[str, WorldMesh]:
         """Coarse meshes, for while a slider is dragged."""
@@ -56,6 +57,14 @@ class Mesher:
         """Make what the first meshes need, before anyone asks for them."""
         self.coarse(ShapeParameters.mean(self.n_modes))
         self.mean()
+        if self.is_atlas:
+            self._learn_sliders()
+
+    def _learn_sliders(self) -> None:
+        beta, to_latent = torch.zeros(self.n_modes), self._model.latents.to_latent
+        for mode in range(min(N_SLIDERS, self.n_modes)):
+            with self._lock:
+                self._coarse.learn(to_latent(beta.index_fill(0, torch.tensor(mode), 1.0)) - to_latent(beta))
 
     @property
     def is_atlas(self) -> bool:
@@ -63,12 +72,13 @@ class Mesher:
         return isinstance(self._model.decoder, AtlasDecoder)
 
     @cached_property
-    def _coarse(self) -> TemplateSurfaces:
-        return average_surfaces(self._model, _COARSE_FACES)
+    def _coarse(self) -> FollowingSurfaces:
+        surfaces = average_surfaces(self._model, _COARSE_FACES)
+        return FollowingSurfaces.like(surfaces, self._warps, is_resting=False)
 
     @cached_property
-    def _fine(self) -> TemplateSurfaces:
-        return average_surfaces(self._model, FINE_FACES)
+    def _fine(self) -> FollowingSurfaces:
+        return FollowingSurfaces.like(average_surfaces(self._model, FINE_FACES), self._warps, is_resting=True)
 
     def _carried(self, surfaces: TemplateSurfaces, shape: ShapeParameters) -> dict[str, WorldMesh]:
         latent = self._model.latents.to_latent(torch.tensor(shape.beta).float())
