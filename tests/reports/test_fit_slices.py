@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from lpm.errors import InputError
@@ -85,3 +88,40 @@ def test_a_still_shows_what_is_nearest(tmp_path: Path) -> None:
     rows, columns = np.nonzero((panel.max(axis=-1) - panel.min(axis=-1)) > 60)
     at = panel[int(rows.mean()), int(columns.mean())]
     assert at[0] > 100 > at[2]
+
+
+def _legend(figure: Figure) -> dict[str, str]:
+    """Names that a picture's legend has, and their colours."""
+    (legend,) = figure.legends
+    colors = [
+        each.get_facecolor() if isinstance(each, Patch) else each.get_color() for each in legend.legend_handles if each
+    ]
+    return dict(zip([text.get_text() for text in legend.get_texts()], map(to_hex, colors), strict=True))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    figures: list[Figure] = []
+    monkeypatch.setattr("lpm.reports.slices.save_png", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def test_a_legend_names_the_outline_of_each_lung(tmp_path: Path, drawn: list[Figure]) -> None:
+    plot_slices(LUNGS, tmp_path / "slices.png")
+    assert _legend(drawn[0]) == {"left lung, fitted": "#d98a74", "right lung, fitted": "#6f9bc6"}
+
+
+def test_a_legend_names_points_and_the_grey_of_a_mask(tmp_path: Path, drawn: list[Figure]) -> None:
+    mask = Volume(np.ones((80, 60, 60), dtype=np.uint8), np.diag([4.0, 4.0, 4.0, 1.0]))
+    plot_slices({"right_lung": LUNGS["right_lung"]}, tmp_path / "slices.png", mask, RIGHT.vertices)
+    named = _legend(drawn[0])
+    assert list(named) == ["right lung, fitted", "points, within 2 mm", "mask"]
+    image = drawn[0].axes[0].images[0]
+    assert to_hex(image.cmap(image.norm(1.0))) == named["mask"]
+    assert drawn[0].axes[0].lines[0].get_color() == named["points, within 2 mm"]
+
+
+def test_the_grey_of_a_ct_is_no_mask(tmp_path: Path, drawn: list[Figure]) -> None:
+    ct = Volume(np.full((80, 60, 60), -800, dtype=np.int16), np.diag([4.0, 4.0, 4.0, 1.0]))
+    plot_slices(LUNGS, tmp_path / "slices.png", ct)
+    assert "mask" not in _legend(drawn[0])

@@ -13,7 +13,10 @@ from lpm.geometry.thickness import vertex_normals
 from lpm.motion.sliders import End, SlidingLungs
 
 _BREATH = "expiration"  # what the name of the end of a breath begins with
-_BREATH_S = (0.0, 1.6, 4.0)  # breathed in, out, in: fifteen breaths a minute, as an adult at rest has
+# fifteen breaths a minute, as an adult at rest has: in, out, in; held at first, so that Blender, which opens at frame 1
+# (42 ms), shows the lungs at rest
+_BREATH_S = (0.0, 0.1, 1.6, 4.0)
+_BREATHED_OUT = (0.0, 0.0, 1.0, 0.0)
 _COLOURS = {"left_lung": (0.44, 0.20, 0.13), "right_lung": (0.69, 0.36, 0.27)}  # light, not sRGB
 _OTHER = (0.26, 0.38, 0.52)  # of what is no lung
 
@@ -75,7 +78,7 @@ def _target(arrays: GlbArrays, end: End, name: str, mesh: WorldMesh) -> dict[str
 def _animation(arrays: GlbArrays, names: list[str], end: End) -> dict[str, Any]:
     """Breathing out and in again, for ever where the player loops."""
     weights = np.zeros((len(_BREATH_S), len(names)))
-    weights[1, names.index(end.name)] = 1.0
+    weights[:, names.index(end.name)] = _BREATHED_OUT
     sampler = {"input": arrays.add(np.array(_BREATH_S)), "output": arrays.add(weights.ravel())}
     channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
     return {"name": "breathing", "samplers": [sampler], "channels": [channel]}

@@ -27,6 +27,7 @@ Image = NDArray[np.uint8]
 _DPI, _RENDER_PX = 150, 900
 INK, GREY = "#222222", "#8a8f98"
 MARK_COLOR = "#c8553d"
+SEEN_COLOR = "#e8d25c"  # what was seen of a patient, beside what was fitted
 _STRUCTURE_COLORS = ("#d98a74", "#6f9bc6", "#8fb573", "#d3b25c", "#a58bc0")
 
 

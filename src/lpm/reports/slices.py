@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from scipy.ndimage import map_coordinates
 from trimesh.intersections import mesh_plane
 
@@ -15,11 +19,13 @@ from lpm.errors import InputError
 from lpm.geometry.frames import Floats
 from lpm.geometry.meshes import WorldMesh, joined
 from lpm.geometry.volumes import Volume
-from lpm.reports.scenes import GREY, INK, Layer, mesh_of, new_figure, save_png
+from lpm.reports.scenes import INK, SEEN_COLOR, Layer, mesh_of, new_figure, save_png
 
 _ACROSS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 _MARGIN_MM, _NEAR_MM, _PIXEL_MM = 12.0, 2.0, 1.0
 _LUNG_WINDOW_HU = (-1350.0, 150.0)
+_POINT_STYLE: dict[str, Any] = {"marker": "o", "ms": 3.4, "color": SEEN_COLOR, "mec": INK, "mew": 0.3, "ls": ""}
+_MASK_COLOR = "#808080"  # the middle of the grey scale, in which a mask is drawn
 
 
 def plot_slices(
@@ -27,7 +33,8 @@ def plot_slices(
 ) -> None:
     """Draw a coronal and an axial slice through all lungs, and a sagittal one through each, with their outlines.
 
-    Radiological convention: the patient's right is on the picture's left; of sagittal slices the front is.
+    A legend names the colours. Radiological convention: the patient's right is on the picture's left; of sagittal
+    slices the front is.
 
     Args:
         lungs: Closed meshes by structure, RAS mm, in one colour each.
@@ -60,7 +67,25 @@ def plot_slices(
         for name, mesh in meshes.items():
             _draw_outline(axes, mesh, axis, level, str(lungs[name].color))
         axes.set_title(f"{title}, {'RAS'[axis]} = {level:.0f} mm", fontsize=9)
+    _name_colors(figure, lungs, scan, points_mm is not None)
     save_png(figure, path)
+
+
+def _name_colors(figure: Figure, lungs: Mapping[str, Layer], scan: Volume | None, has_points: bool) -> None:
+    """Below the slices: what each colour is."""
+    shown: list[Line2D | Patch] = [
+        Line2D([], [], color=str(layer.color), lw=1.6, label=f"{name.replace('_', ' ')}, fitted")
+        for name, layer in lungs.items()
+    ]
+    if has_points:
+        shown.append(Line2D([], [], label=f"points, within {_NEAR_MM:.0f} mm", **_POINT_STYLE))
+    if scan is not None and _holds_labels(scan):
+        shown.append(Patch(color=_MASK_COLOR, label="mask"))
+    figure.legend(handles=shown, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+
+
+def _holds_labels(scan: Volume) -> bool:
+    return np.issubdtype(scan.voxels.dtype, np.unsignedinteger) or bool(scan.voxels.min() >= 0)
 
 
 def _frame(axes: Axes, middle: Floats, half_mm: float, axis: int) -> None:
@@ -80,7 +105,7 @@ def _draw_image(axes: Axes, scan: Volume, axis: int, level: float) -> None:
     columns, rows = np.arange(left, right, _PIXEL_MM), np.arange(bottom, top, _PIXEL_MM)
     places = np.full((len(rows), len(columns), 3), level)
     places[..., across], places[..., up] = np.meshgrid(columns, rows)
-    is_labels = np.issubdtype(scan.voxels.dtype, np.unsignedinteger) or bool(scan.voxels.min() >= 0)
+    is_labels = _holds_labels(scan)
     voxels = scan.to_voxel(places.reshape(-1, 3)).T
     values = map_coordinates(
         (scan.voxels > 0).astype(np.float32) if is_labels else scan.voxels, voxels, order=1, cval=scan.voxels.min()
@@ -96,7 +121,7 @@ def _draw_image(axes: Axes, scan: Volume, axis: int, level: float) -> None:
 def _draw_points(axes: Axes, points_mm: Floats, axis: int, level: float) -> None:
     across, up = _ACROSS[axis]
     near = points_mm[np.abs(points_mm[:, axis] - level) < _NEAR_MM]
-    axes.plot(near[:, across], near[:, up], ".", ms=3, color=GREY, label="points")
+    axes.plot(near[:, across], near[:, up], **_POINT_STYLE)
 
 
 def _draw_outline(axes: Axes, mesh: WorldMesh, axis: int, level: float, color: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from lpm.files.atomic import atomic_file
 from lpm.geometry.volumes import Volume
+from lpm.reports.scenes import SEEN_COLOR, structure_color
 from lpm.xray.drr import MarchConfig, path_lengths_of_labels
 from lpm.xray.fit import XrayFit
 
@@ -22,10 +24,8 @@ if TYPE_CHECKING:
     from lpm.geometry.projection import View
     from lpm.xray.reader import Reading
 
-_COLORS = ("#d98a74", "#6f9bc6")
 _OUTLINE_MM = 3.0
 _DPI = 110
-_SEEN_COLOR = "#e8d25c"
 _MOST_PX, _MOST_RAYS = 1000, 400  # a side; what is drawn holds no more
 
 
@@ -55,6 +55,7 @@ def pictures_of(fit: XrayFit) -> list[NDArray[np.uint8]]:
 def _drawn(fit: XrayFit, chosen: Sequence[int]) -> Figure:
     figure = Figure(figsize=(5.5 * len(chosen), 6.0), layout="constrained")
     labels = fit.labels(spacing_mm=2.0)
+    colors = {name: structure_color(fit.model.structures.index(name)) for name in fit.lungs}
     for axes, index in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
         picture, view = fit.radiographs[index], fit.views[index]
         oblong = float(np.linalg.norm(view.by_row_mm) / np.linalg.norm(view.by_column_mm))
@@ -62,11 +63,21 @@ def _drawn(fit: XrayFit, chosen: Sequence[int]) -> Figure:
         shown = picture.pixels[::every, ::every]
         axes.imshow(shown, cmap="gray", aspect=oblong, extent=_extent(shown.shape, every))
         _draw_field(axes, fit.readings[index])
-        _draw_lungs(axes, labels, view, list(fit.lungs))
-        axes.set_title(f"{picture.side}: seen (yellow) and fitted", fontsize=10)
+        _draw_lungs(axes, labels, view, colors)
+        axes.set_title(picture.side, fontsize=10)
         axes.set_axis_off()
         axes.set(xlim=(-0.5, view.shape[1] - 0.5), ylim=(view.shape[0] - 0.5, -0.5))
+    _name_colors(figure, colors)
     return figure
+
+
+def _name_colors(figure: Figure, colors: Mapping[str, str]) -> None:
+    """Below the radiographs: what each colour is."""
+    shown = [
+        Line2D([], [], color=color, lw=1.4, label=f"{name.replace('_', ' ')}, fitted") for name, color in colors.items()
+    ]
+    shown.append(Line2D([], [], color=SEEN_COLOR, lw=0.8, label="lung field, as read"))
+    figure.legend(handles=shown, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
 
 
 def _draw_field(axes: Axes, reading: Reading) -> None:
@@ -75,18 +86,18 @@ def _draw_field(axes: Axes, reading: Reading) -> None:
             (np.arange(n) + 0.5) * step - 0.5 for n, step in zip(field.shape, reading.step_px, strict=True)
         )
         if float(field.max()) > 0.5:
-            axes.contour(columns, rows, field, [0.5], colors=_SEEN_COLOR, linewidths=0.8)
+            axes.contour(columns, rows, field, [0.5], colors=SEEN_COLOR, linewidths=0.8)
 
 
-def _draw_lungs(axes: Axes, labels: Volume, view: View, names: list[str]) -> None:
-    structures = {name: (value,) for value, name in enumerate(names, start=1)}
+def _draw_lungs(axes: Axes, labels: Volume, view: View, colors: Mapping[str, str]) -> None:
+    structures = {name: (value,) for value, name in enumerate(colors, start=1)}
     every = -(-max(view.shape) // _MOST_RAYS)
     coarse = _coarser(view, every)
     paths = path_lengths_of_labels(labels, coarse, structures, MarchConfig(step_mm=2.0))
     rows, columns = (every * np.arange(n) for n in coarse.shape)
-    for index, lengths in enumerate(paths):
+    for lengths, color in zip(paths, colors.values(), strict=True):
         if float(lengths.max()) > _OUTLINE_MM:
-            axes.contour(columns, rows, lengths, [_OUTLINE_MM], colors=_COLORS[index % 2], linewidths=1.4)
+            axes.contour(columns, rows, lengths, [_OUTLINE_MM], colors=color, linewidths=1.4)
 
 
 def _coarser(view: View, every: int) -> View:
