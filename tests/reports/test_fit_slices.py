@@ -13,6 +13,7 @@ from PIL import Image
 from lpm.errors import InputError
 from lpm.geometry.meshes import WorldMesh
 from lpm.geometry.volumes import Volume
+from lpm.reports import xray_pictures
 from lpm.reports.scenes import Layer, solid
 from lpm.reports.slices import outline_on, plot_slices
 from lpm.reports.stills import draw_still
@@ -125,3 +126,13 @@ def test_the_grey_of_a_ct_is_no_mask(tmp_path: Path, drawn: list[Figure]) -> Non
     ct = Volume(np.full((80, 60, 60), -800, dtype=np.int16), np.diag([4.0, 4.0, 4.0, 1.0]))
     plot_slices(LUNGS, tmp_path / "slices.png", ct)
     assert "mask" not in _legend(drawn[0])
+
+
+def test_a_legend_names_the_outlines_over_radiographs() -> None:
+    figure = Figure()
+    xray_pictures._name_colors(figure, {"left_lung": "#d98a74", "right_lung": "#6f9bc6"})
+    assert _legend(figure) == {
+        "left lung, fitted": "#d98a74",
+        "right lung, fitted": "#6f9bc6",
+        "lung field, as read": "#e8d25c",
+    }

@@ -266,7 +266,7 @@ def test_lungs_are_outlined_where_the_picture_shows_them(lungs: TrueLungs) -> No
     whole = turned_view((900, 800), (0.45, 0.5), 0.0, lungs.middle_mm, PARALLEL)
     labels = whole_labels(lungs)
     axes = Figure().subplots()
-    xray_pictures._draw_lungs(axes, labels, whole, list(lungs.meshes))
+    xray_pictures._draw_lungs(axes, labels, whole, dict.fromkeys(lungs.meshes, "#000000"))
     vertices = np.concatenate([mesh.vertices for mesh in lungs.meshes.values()])
     pixels = whole.to_pixels(vertices)[:, ::-1]
     true = np.array([pixels.min(axis=0), pixels.max(axis=0)])
