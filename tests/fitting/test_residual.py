@@ -14,6 +14,7 @@ from lpm.fitting.discrepancy.residual import (
     Clusters,
     Observed,
     ResidualConfig,
+    Waves,
     cells,
     condition,
     covariance,
@@ -25,7 +26,7 @@ from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
 
-CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0)
+CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0, far_share=0.0)
 
 
 @pytest.fixture
@@ -45,6 +46,25 @@ def test_covariance_is_matern() -> None:
     first, second = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[18.0, 0, 0]], dtype=torch.float64)
     assert float(covariance(first, first, CONFIG)) == pytest.approx(16.0)
     assert float(covariance(first, second, CONFIG)) == pytest.approx(16.0 * (1 + 3**0.5) * np.exp(-(3**0.5)))
+
+
+def test_a_share_of_the_covariance_reaches_farther() -> None:
+    config = ResidualConfig(sd_mm=4.0, length_mm=18.0, far_share=0.25, far_length_mm=60.0)
+    first, second = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[60.0, 0, 0]], dtype=torch.float64)
+    near, far = 60.0 / 18.0 * 3**0.5, 3**0.5
+    expected = 0.75 * (1 + near) * np.exp(-near) + 0.25 * (1 + far) * np.exp(-far)
+    assert float(covariance(first, first, config)) == pytest.approx(16.0)
+    assert float(covariance(first, second, config)) == pytest.approx(16.0 * expected)
+
+
+def test_waves_have_the_covariance_of_both_lengths() -> None:
+    """Over many draws, at places near and far."""
+    config = ResidualConfig(sd_mm=4.0, length_mm=18.0, far_share=0.4, far_length_mm=60.0)
+    places = torch.tensor([[0.0, 0, 0], [10.0, 0, 0], [0, 40.0, 0], [0, 0, 90.0]], dtype=torch.float64)
+    rng = np.random.default_rng(0)
+    drawn = torch.stack([Waves.draw(config, rng=rng)(places) for _ in range(3000)])
+    found = drawn.T @ drawn / len(drawn)
+    assert (found - covariance(places, places, config)).abs().max() < 1.2  # four standard errors of 16 mm^2
 
 
 def test_the_residual_undoes_the_errors_at_precise_points(plate: torch.Tensor, smooth: torch.Tensor) -> None:

@@ -1,7 +1,8 @@
 """What the shape parameters cannot follow: a smooth residual field r ~ GP(0, K) about the decoder's own.
 
-The true field is f(x) = decoder(beta, pose; x) + r(x), one independent r a structure, with a Matern 3/2 covariance.
-A surface point says f(x) = 0 up to noise, so r(x) = -decoder(x) + noise there.
+The true field is f(x) = decoder(beta, pose; x) + r(x), one independent r a structure, with a Matern 3/2 covariance. A
+share of its variance may go together over longer distances: points of one part of a lung then say less of shape and
+pose, and so of the rest. A surface point says f(x) = 0 up to noise, so r(x) = -decoder(x) + noise there.
 """
 
 from __future__ import annotations
@@ -36,19 +37,36 @@ class ResidualConfig(StrictModel):
     length_mm: float = Field(
         number("fitting.residual_length_mm"), gt=0, description="correlation length of the Matern 3/2 covariance"
     )
+    far_share: float = Field(0.0, ge=0, lt=1, description="share of the variance that goes together farther")
+    far_length_mm: float = Field(
+        number("fitting.residual_far_length_mm"), gt=0, description="correlation length of that share"
+    )
     most_points: int = Field(
         3000, ge=50, le=20_000, description="points of a structure; more are merged with their neighbours first"
     )
 
+    @property
+    def near_sd_mm(self) -> float:
+        """Standard deviation of what does not reach farther."""
+        return self.sd_mm * math.sqrt(1.0 - self.far_share)
+
 
 def correlation(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
-    """(..., n, m) Matern 3/2 correlation of the residual between (..., n, 3) and (..., m, 3) points."""
-    return _matern(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm))
+    """(..., n, m) correlation of the residual between (..., n, 3) and (..., m, 3) points."""
+    return _correlation(torch.cdist(first, second) * (math.sqrt(3.0) / config.length_mm), config)
 
 
 def covariance(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
     """(..., n, m) covariance of the residual, mm^2."""
     return config.sd_mm**2 * correlation(first, second, config)
+
+
+def _correlation(scaled: Tensor, config: ResidualConfig) -> Tensor:
+    """Correlation at distances in lengths over the root of 3."""
+    if config.far_share == 0:
+        return _matern(scaled)
+    far = _matern(scaled * (config.length_mm / config.far_length_mm))
+    return torch.lerp(_matern(scaled), far, config.far_share)
 
 
 def _matern(scaled: Tensor) -> Tensor:
@@ -75,7 +93,9 @@ class Waves:
     def draw(cls, config: ResidualConfig, *, rng: np.random.Generator) -> Waves:
         """Frequencies of a Matern 3/2 process follow Student's t with 3 degrees of freedom, over its length."""
         normal = rng.standard_normal((_WAVES, 3))
-        frequencies = normal / np.sqrt(rng.chisquare(3.0, (_WAVES, 1)) / 3.0) / config.length_mm
+        length_mm = np.full((_WAVES, 1), config.length_mm)
+        length_mm[: round(config.far_share * _WAVES)] = config.far_length_mm
+        frequencies = normal / np.sqrt(rng.chisquare(3.0, (_WAVES, 1)) / 3.0) / length_mm
         phases = rng.uniform(0.0, 2.0 * math.pi, _WAVES)
         height_mm = config.sd_mm * math.sqrt(2.0 / _WAVES)
         return cls(torch.from_numpy(frequencies).float(), torch.from_numpy(phases).float(), height_mm)
@@ -126,7 +146,7 @@ class ResidualField:
         for part in ((points_mm - center) * unit).float().split(_CHUNK):  # small enough for the cache
             offset = squares + part.square().sum(dim=1, keepdim=True)
             scaled = torch.addmm(offset, part, minus_twice).clamp_min_(0.0).sqrt_()
-            parts.append(_matern(scaled) @ weights)
+            parts.append(_correlation(scaled, self.config) @ weights)
         return torch.cat(parts).to(points_mm) + drawn
 
     def at(self, points_mm: Tensor, structure: Tensor) -> Tensor:
