@@ -115,7 +115,7 @@ def _over_corners(nodes: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.boo
 def _refine(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Halve the spacing; a new node takes the value before it, whose sign it has unless its cell is crossed."""
     for axis in (1, 2, 3):
-        values = np.delete(np.repeat(values, 2, axis=axis), -1, axis=axis)
+        values = np.repeat(values, 2, axis=axis)[(slice(None),) * axis + (slice(None, -1),)]
     return values
 
 
