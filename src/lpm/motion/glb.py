@@ -16,7 +16,7 @@ _BREATH = "expiration"  # what the name of the end of a breath begins with
 # fifteen breaths a minute, as an adult at rest has: in, out, in; held at first, so that Blender, which opens at frame 1
 # (42 ms), shows the lungs at rest
 _BREATH_S = (0.0, 0.1, 1.6, 4.0)
-_BREATHED_OUT = (0.0, 0.0, 1.0, 0.0)
+_BREATHED_OUT = (0.0, 0.0, 1.0, 0.0)  # out at the third key frame alone: an animation begins and ends at rest
 _COLOURS = {"left_lung": (0.44, 0.20, 0.13), "right_lung": (0.69, 0.36, 0.27)}  # light, not sRGB
 _OTHER = (0.26, 0.38, 0.52)  # of what is no lung
 
