@@ -69,9 +69,11 @@ document.addEventListener("DOMContentLoaded", () => {
       for (const field of [part, ...row.querySelectorAll("[role=slider], input")])
         if (field.matches("[role=slider], input") && !field.ariaLabel) field.ariaLabel = label.textContent;
     }
-    for (const input of document.querySelectorAll("input[type=file][accept$='.tar']")) input.multiple = true;
     for (const image of document.querySelectorAll("img:not([alt])")) image.alt = "picture of the evidence";
   };
+  document.addEventListener("click", e => {
+    if (e.target.matches?.("input[type=file][accept$='.tar']")) e.target.multiple = true;
+  }, true);
   // Files that are chosen at once come as one: a tar (POSIX ustar), which is what viser's button can send.
   const packed = files => {
     const parts = [], text = new TextEncoder();
