@@ -71,6 +71,17 @@ def test_a_written_fit_is_read_again(fits: tuple[Fit, Fit], tiny_atlas: ModelBun
     fits[0].write(tmp_path / "fit")  # gives way, with its folder
 
 
+def test_a_fit_of_before_the_long_range_residual_is_read(
+    fits: tuple[Fit, Fit], tiny_atlas: ModelBundle, tmp_path: Path
+) -> None:
+    fits[0].write(tmp_path / "fit")
+    with np.load(tmp_path / "fit" / "residual.npz") as arrays:
+        kept = {name: arrays[name] for name in arrays.files if not name.startswith("long_range")}
+        assert len(kept) == len(arrays.files) - 2
+    np.savez(tmp_path / "fit" / "residual.npz", **kept)
+    assert read_fit(tmp_path / "fit", tiny_atlas).residual.config.long_range_share == 0.0
+
+
 def test_what_is_no_fit_of_the_model_is_refused(
     fits: tuple[Fit, Fit], tiny_atlas: ModelBundle, tiny_model: ModelBundle, tmp_path: Path
 ) -> None:

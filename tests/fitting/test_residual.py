@@ -26,7 +26,7 @@ from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
 from lpm.preparation.cohort import Cohort
 
-CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0, far_share=0.0)
+CONFIG = ResidualConfig(sd_mm=4.0, length_mm=18.0, long_range_share=0.0)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_covariance_is_matern() -> None:
 
 
 def test_a_share_of_the_covariance_reaches_farther() -> None:
-    config = ResidualConfig(sd_mm=4.0, length_mm=18.0, far_share=0.25, far_length_mm=60.0)
+    config = ResidualConfig(sd_mm=4.0, length_mm=18.0, long_range_share=0.25, long_range_length_mm=60.0)
     first, second = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[60.0, 0, 0]], dtype=torch.float64)
     near, far = 60.0 / 18.0 * 3**0.5, 3**0.5
     expected = 0.75 * (1 + near) * np.exp(-near) + 0.25 * (1 + far) * np.exp(-far)
@@ -59,7 +59,7 @@ def test_a_share_of_the_covariance_reaches_farther() -> None:
 
 def test_waves_have_the_covariance_of_both_lengths() -> None:
     """Over many draws, at places near and far."""
-    config = ResidualConfig(sd_mm=4.0, length_mm=18.0, far_share=0.4, far_length_mm=60.0)
+    config = ResidualConfig(sd_mm=4.0, length_mm=18.0, long_range_share=0.4, long_range_length_mm=60.0)
     places = torch.tensor([[0.0, 0, 0], [10.0, 0, 0], [0, 40.0, 0], [0, 0, 90.0]], dtype=torch.float64)
     rng = np.random.default_rng(0)
     drawn = torch.stack([Waves.draw(config, rng=rng)(places) for _ in range(3000)])

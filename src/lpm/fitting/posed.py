@@ -14,10 +14,8 @@ from lpm.fitting.discrepancy.residual import ResidualField
 from lpm.fitting.pose import rotation_matrix
 from lpm.fitting.state import State
 from lpm.geometry.frames import Floats
-from lpm.model.atlas import AtlasDecoder
 from lpm.model.bundle import ModelBundle
 from lpm.model.latents import LEAST_SLOPE
-from lpm.model.warp import Box
 
 _FARTHEST_MM = 25.0  # longest step of a projection: beyond it the field is no longer a distance
 _CHUNK = 16_384  # points a pass; bounds memory
@@ -71,11 +69,7 @@ class PosedModel:
             upper: (3,) the other corner.
             spacing_mm: Spacing of the displacements' nodes.
         """
-        decoder, latent = self.model.decoder, self.model.latents.to_latent(state.beta)[None]
-        if not isinstance(decoder, AtlasDecoder):
-            return lambda points: self.values(state, points)
-        box = Box(torch.tensor(lower).float(), torch.tensor(upper).float())
-        shape = decoder.at_latent(latent, box, spacing_mm / self.model.manifest.scale_mm)
+        shape = self.model.shape_field(state.beta, lower, upper, spacing_mm)
 
         def values(points: Tensor) -> Tensor:
             with torch.no_grad():

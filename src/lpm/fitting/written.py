@@ -24,7 +24,7 @@ from lpm.model.bundle import ModelBundle
 
 RESIDUAL_FILE = "residual.npz"
 _NEAREST = 3  # places that another one is interpolated between: a triangle
-_SIZES, _FAR = ("sd_mm", "length_mm"), ("far_share", "far_length_mm")  # of the residual's config
+_SIZES, _LONG_RANGE = ("sd_mm", "length_mm"), ("long_range_share", "long_range_length_mm")  # of the residual's config
 _TOUCHING_MM = 1e-3  # no place is nearer than that: its weight stays finite
 _AGAIN = "fit again with this version, and keep fit.json and residual.npz together"
 
@@ -61,7 +61,7 @@ def write_residual(
         structures: The model's structures, in its order.
         sureness: How sure the fit is, by structure; empty where lengths are not known.
     """
-    arrays: dict[str, Any] = {name: np.array(getattr(residual.config, name)) for name in (*_SIZES, *_FAR)}
+    arrays: dict[str, Any] = {name: np.array(getattr(residual.config, name)) for name in (*_SIZES, *_LONG_RANGE)}
     for name, sure in sureness.items():
         arrays[f"{name}.sure_points_mm"] = sure.points_mm.astype(np.float32)
         arrays[f"{name}.sigma_mm"] = sure.sigma_mm.astype(np.float32)
@@ -152,8 +152,9 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def _residual(path: Path, structures: Sequence[str]) -> ResidualField:
     with _opened(path) as arrays:
-        far = {name: float(arrays[name]) for name in _FAR} if _FAR[0] in arrays else {_FAR[0]: 0.0}  # none before
-        config = ResidualConfig(**{name: float(arrays[name]) for name in _SIZES}, **far)
+        has_it = _LONG_RANGE[0] in arrays  # fits of version 0.1 have none
+        long_range = {name: float(arrays[name]) for name in _LONG_RANGE} if has_it else {_LONG_RANGE[0]: 0.0}
+        config = ResidualConfig(**{name: float(arrays[name]) for name in _SIZES}, **long_range)
         points = tuple(torch.tensor(arrays[f"{name}.points_mm"]).double() for name in structures)
         weights = tuple(torch.tensor(arrays[f"{name}.weights"]).double() for name in structures)
     return ResidualField(config, points, (torch.zeros(0, 0, dtype=torch.float64),) * len(points), weights)

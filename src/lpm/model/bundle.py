@@ -158,12 +158,7 @@ class ModelBundle:
         Returns:
             (n, s) signed distances in mm, negative inside.
         """
-        latent = self.latents.to_latent(beta)[None]
-
-        def exact(points: Tensor) -> Tensor:
-            found: Tensor = self.decoder(latent, points)
-            return found
-
+        exact = partial(self.decoder, self.latents.to_latent(beta)[None])
         return _in_mm(exact, world_from_model, points_mm)
 
     def interpolated_mm(
@@ -177,16 +172,25 @@ class ModelBundle:
             lattice: All that will be asked for.
             spacing_mm: Spacing of the nodes between which they are.
         """
-        if not isinstance(self.decoder, AtlasDecoder):
-            return partial(self.distances_mm, beta, world_from_model)
-        corners = lattice.origin_mm + lattice.spacing_mm * np.indices((2, 2, 2)).reshape(3, -1).T * (
-            np.array(lattice.shape) - 1
-        )
-        there = torch.tensor(world_from_model.inverse(WorldPoints(corners)).xyz).float()
-        box = Box(there.amin(dim=0), there.amax(dim=0))
+        ends = lattice.points_mm(np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(lattice.shape) - 1))
+        there = world_from_model.inverse(WorldPoints(ends)).xyz
+        field = self.shape_field(beta, there.min(axis=0), there.max(axis=0), spacing_mm)
+        return partial(_in_mm, field, world_from_model)
+
+    def shape_field(self, beta: Tensor, lower: Floats, upper: Floats, spacing_mm: float) -> Callable[[Tensor], Tensor]:
+        """The field of one shape, (p, 3) to (p, s) in model units; an atlas's smooth displacements are interpolated.
+
+        Args:
+            beta: (k,) shape parameters.
+            lower: (3,) corner of the box in the model frame that holds most of what will be asked for.
+            upper: (3,) the other corner.
+            spacing_mm: Spacing of the nodes between which displacements are interpolated.
+        """
         latent = self.latents.to_latent(beta)[None]
-        shape = self.decoder.at_latent(latent, box, spacing_mm / self.manifest.scale_mm)
-        return partial(_in_mm, shape, world_from_model)
+        if not isinstance(self.decoder, AtlasDecoder):
+            return partial(self.decoder, latent)
+        box = Box(torch.tensor(lower).float(), torch.tensor(upper).float())
+        return self.decoder.at_latent(latent, box, spacing_mm / self.manifest.scale_mm)
 
 
 def _in_mm(field: Callable[[Tensor], Tensor], world_from_model: WorldFromModel, points_mm: Floats) -> Floats:

@@ -171,6 +171,18 @@ def test_listed_files_stay_while_they_are_fitted_and_within_the_limit(monkeypatc
     assert "l.nii: too large beside the files that are listed; expected at most 2 MB" in page.client.told[-1]
 
 
+def test_a_damaged_package_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is listed, so that nobody could remove it."""
+    page = Page(monkeypatch)
+    for _ in range(3):
+        damaged = SimpleNamespace(name="3 files.tar", content=bytes([7]) * 1024**2)
+        page.client.gui.widgets["Add files"].fire(value=damaged, _impl=SimpleNamespace())
+        assert "3 files.tar: cannot be unpacked" in page.client.told[-1]
+    page.upload("Add files", "p.csv")
+    assert len(page.client.told) == 3
+    assert not page.client.gui.widgets["Fit together"].disabled
+
+
 def test_nothing_is_shown_to_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(monkeypatch)
     page.upload()

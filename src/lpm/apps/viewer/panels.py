@@ -22,7 +22,7 @@ from lpm.apps.viewer.scene.vertex_colours import Quantity
 
 Other = Literal["nothing", "mean lungs", "kept lungs", "truth"]
 Placing = Literal["overlaid", "side by side"]
-_UPLOADS: dict[Kind, tuple[str, str, str]] = {
+UPLOADS: dict[Kind, tuple[str, str, str]] = {
     "labels": ("Label map", ".nii,.gz,.nrrd,.mha", "1 left, 2 right: whole, cut off, or a few drawn slices."),
     "ct": ("Chest CT", ".nii,.gz,.nrrd,.mha,.zip", "NIfTI, NRRD, MHA, or a zip of one DICOM series."),
     "points": ("Surface points", ".ply,.xyz,.txt,.csv,.npy,.npz,.pcd,.vtk,.fcsv,.json", "RAS mm, ten or more."),
@@ -182,7 +182,7 @@ class UploadPanel:
             button.disabled = not is_enabled
 
     def _button(self, gui: Any, kind: Kind) -> Any:
-        label, accepted, hint = _UPLOADS[kind]
+        label, accepted, hint = UPLOADS[kind]
         button = gui.add_upload_button(label, mime_type=accepted, hint=hint)
         button.on_upload(lambda event: self._uploaded(kind, *take_upload(event.target)))
         return button

@@ -37,18 +37,18 @@ class ResidualConfig(StrictModel):
     length_mm: float = Field(
         number("fitting.residual_length_mm"), gt=0, description="correlation length of the Matern 3/2 covariance"
     )
-    far_share: float = Field(0.0, ge=0, lt=1, description="share of the variance that goes together farther")
-    far_length_mm: float = Field(
-        number("fitting.residual_far_length_mm"), gt=0, description="correlation length of that share"
+    long_range_share: float = Field(0.0, ge=0, lt=1, description="share of the variance that is long-range")
+    long_range_length_mm: float = Field(
+        number("fitting.residual_long_range_length_mm"), gt=0, description="correlation length of that share"
     )
     most_points: int = Field(
         3000, ge=50, le=20_000, description="points of a structure; more are merged with their neighbours first"
     )
 
     @property
-    def near_sd_mm(self) -> float:
-        """Standard deviation of what does not reach farther."""
-        return self.sd_mm * math.sqrt(1.0 - self.far_share)
+    def short_range_sd_mm(self) -> float:
+        """Standard deviation of the residual without its long-range share."""
+        return self.sd_mm * math.sqrt(1.0 - self.long_range_share)
 
 
 def correlation(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
@@ -63,10 +63,10 @@ def covariance(first: Tensor, second: Tensor, config: ResidualConfig) -> Tensor:
 
 def _correlation(scaled: Tensor, config: ResidualConfig) -> Tensor:
     """Correlation at distances in lengths over the root of 3."""
-    if config.far_share == 0:
+    if config.long_range_share == 0:
         return _matern(scaled)
-    far = _matern(scaled * (config.length_mm / config.far_length_mm))
-    return torch.lerp(_matern(scaled), far, config.far_share)
+    long_range = _matern(scaled * (config.length_mm / config.long_range_length_mm))
+    return torch.lerp(_matern(scaled), long_range, config.long_range_share)
 
 
 def _matern(scaled: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Waves:
         """Frequencies of a Matern 3/2 process follow Student's t with 3 degrees of freedom, over its length."""
         normal = rng.standard_normal((_WAVES, 3))
         length_mm = np.full((_WAVES, 1), config.length_mm)
-        length_mm[: round(config.far_share * _WAVES)] = config.far_length_mm
+        length_mm[: round(config.long_range_share * _WAVES)] = config.long_range_length_mm
         frequencies = normal / np.sqrt(rng.chisquare(3.0, (_WAVES, 1)) / 3.0) / length_mm
         phases = rng.uniform(0.0, 2.0 * math.pi, _WAVES)
         height_mm = config.sd_mm * math.sqrt(2.0 / _WAVES)

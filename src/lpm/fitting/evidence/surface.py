@@ -83,7 +83,7 @@ class SurfaceTerm:
     def __init__(self, model: ModelBundle, every: SurfacePoints, config: FitConfig) -> None:
         self.posed, self.every, self.config = PosedModel(model), every, config
         self.seen = every.some(_FOLLOWED_POINTS)
-        alone_mm = math.hypot(config.prior_noise_mm, config.residual.near_sd_mm)
+        alone_mm = math.hypot(config.prior_noise_mm, config.residual.short_range_sd_mm)
         self.noise_mm = alone_mm * (1.0 + len(self.seen) / config.prior_points) ** 0.5
         self.noise: Noise | None = None
         self._residual = config.residual.model_copy(update={"sd_mm": 0.0})  # until outliers are known

@@ -12,6 +12,7 @@ from lpm.apps.viewer.access_control import take_upload
 from lpm.apps.viewer.connection import Connection
 from lpm.apps.viewer.fits.recognition import SEVERAL, Recognised, recognised
 from lpm.apps.viewer.fits.upload import Files, Kind
+from lpm.apps.viewer.panels import UPLOADS
 from lpm.errors import FileError, InputError
 
 _WORDS: dict[Kind | None, str] = {
@@ -24,10 +25,7 @@ _WORDS: dict[Kind | None, str] = {
     "views": "views of X-rays",
 }
 _KINDS = {words: kind for kind, words in _WORDS.items()}
-_ACCEPTED = (
-    ".nii,.gz,.nrrd,.mha,.zip,.dcm,.ply,.xyz,.txt,.csv,.npy,.npz,.pcd,.vtk,.fcsv,.json,.png,.jpg,.jpeg,.tif,.tiff"
-    f",{SEVERAL}"
-)
+_ACCEPTED = ",".join([*(accepted for _, accepted, _ in UPLOADS.values()), ".dcm", SEVERAL])
 
 
 @dataclass(frozen=True)
@@ -75,17 +73,22 @@ class PatientFiles:
     def _on_add(self, name: str, content: bytes) -> None:
         self.enable(is_enabled=False)
         try:
-            with self._connection.lock:
-                if self._n_bytes + len(content) > self._most_bytes:
-                    most = f"at most {self._most_bytes / 1024**2:.0f} MB of one patient"
-                    raise FileError(name, "too large beside the files that are listed", most, "Remove all")
+            with ExitStack() as upload:
+                with self._connection.lock:
+                    self._check_room(name, len(content))
+                    path = upload.enter_context(self._connection.upload(name, content))
+                self._take(recognised(path))  # without the lock: it may take seconds
                 self._n_bytes += len(content)
-                path = self._kept.enter_context(self._connection.upload(name, content))
-            self._take(recognised(path))  # without the lock: it may take seconds
+                self._kept.push(upload.pop_all())  # a file that was refused goes at once
         except Exception as error:  # an event's thread has nobody else to tell
             self._connection.report(error)
         finally:
             self.enable(is_enabled=True)
+
+    def _check_room(self, name: str, n_bytes: int) -> None:
+        if self._n_bytes + n_bytes > self._most_bytes:
+            most = f"at most {self._most_bytes / 1024**2:.0f} MB of one patient"
+            raise FileError(name, "too large beside the files that are listed", most, "Remove all")
 
     def _take(self, found: Recognised) -> None:
         with self._connection.lock, self._list:

@@ -23,7 +23,6 @@ _MOST_FILES = 5000  # slices of a CT among them
 _PROJECTIONS = ("CR", "DX", "RF", "XA")  # DICOM modalities of radiographs
 _AIR_HU = -200.0  # no label map has values below that, and every CT of a chest has
 _LATERAL, _FRONTAL = {"lat", "lateral", "ll", "rl"}, {"frontal", "front", "pa", "ap"}
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 Recognised = list[tuple[Path, Kind | None]]
 
@@ -99,7 +98,7 @@ def _of_volume(path: Path) -> Kind | None:
 
 def _side(path: Path) -> Kind | None:
     """The side of a radiograph, as DICOM or its name says it."""
-    if path.suffix.lower() not in _PICTURES:
+    if is_dicom_file(path):
         try:
             return read_xray(path).view
         except LpmError:
