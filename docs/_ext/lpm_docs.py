@@ -240,6 +240,17 @@ def with_lungs(app: Sphinx, page: str, _template: str, context: dict[str, Any], 
         context["body"] = context["body"].replace("</h1>", f'</h1>\n<div class="moving-lungs">{frame}</div>', 1)
 
 
+def with_files(app: Sphinx, page: str, source: list[str]) -> None:
+    """Pages of the repository that are none of the site, such as README.md, are linked as files."""
+    folder = (Path(app.srcdir) / page).parent
+
+    def as_file(link: re.Match[str]) -> str:
+        is_page = (folder / link[1]).resolve().is_relative_to(Path(app.srcdir).resolve())
+        return link[0] if is_page else f"](path:{link[1]})"
+
+    source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", as_file, source[0])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add all of it to Sphinx."""
     app.add_directive("calibrated", CalibratedNumbers)
@@ -248,6 +259,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("keys", Keys)
     app.add_directive("modules", Modules)
     app.add_html_math_renderer("mathml", (inline_equation, None), (block_equation, None))
+    app.connect("source-read", with_files)
     app.connect("html-page-context", with_lungs)
     app.connect("autodoc-process-docstring", as_literal, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -56,6 +56,19 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors_of(there), f"{name_of(page)}: {target}"
 
 
+def test_the_checklist_links_what_it_ticks() -> None:
+    """A row that is ticked links a file, here or in what checks it; one that is not there has none to link."""
+    text = (ROOT / "docs" / "checklist.md").read_text(encoding="utf-8")
+    rows = [
+        tuple(cell.strip() for cell in row.split("|")[1:5]) for row in re.findall(r"^\| [^\w-].*$", text, re.MULTILINE)
+    ]
+    marked = [row for row in rows if row[0]]
+    assert len(marked) > 40
+    assert {row[0] for row in marked} == {"✓", "◐", "✗"}
+    assert [row for row in marked if row[0] == "✓" and not _LINK.search(row[2] + row[3])] == []
+    assert [row for row in marked if row[0] == "✗" and _LINK.search(row[2] + row[3])] == []
+
+
 def test_every_page_is_in_the_contents() -> None:
     listed = set()
     for page in (ROOT / "docs").rglob("*.md"):

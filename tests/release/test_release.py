@@ -104,7 +104,10 @@ def _on_conda(match: re.Match[str]) -> str:
     return ON_CONDA.get(match[1], match[1])
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.stem)
+SETTINGS = [ROOT / ".pre-commit-config.yaml", ROOT / ".readthedocs.yaml"]
+
+
+@pytest.mark.parametrize("path", [*SETTINGS, *sorted((ROOT / ".github").rglob("*.yml"))], ids=lambda path: path.stem)
 def test_forms_and_workflows_are_yaml(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
 
