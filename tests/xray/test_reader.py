@@ -295,6 +295,32 @@ def test_two_narrow_radiographs_in_one_picture_are_told_of(reader: XrayReader, r
     assert not any("two pictures" in doubt for doubt in reader.frontal(first).doubts)
 
 
+def computed(real_lungs: Path, name: str, view: str, width: int = 500) -> np.ndarray:
+    """A radiograph computed from a CT, 500 x 500, squeezed to a width."""
+    picture = Image.open(real_lungs / name / f"{view}.png").convert("L").resize((width, 500))
+    return np.asarray(picture, np.float32) / 255.0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("view", ["frontal", "lateral"])
+@pytest.mark.parametrize("name", ["luna16_1616", "luna16_7830", "luna16_8684"])
+def test_one_radiograph_whose_halves_look_like_laterals_is_not_two(
+    reader: XrayReader, real_lungs: Path, name: str, view: str
+) -> None:
+    pixels = computed(real_lungs, name, view)
+    reading = reader.frontal(pixels) if view == "frontal" else reader.lateral(pixels)
+    assert not any("two pictures" in doubt for doubt in reading.doubts)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("views", [("frontal", "lateral"), ("lateral", "frontal"), ("lateral", "lateral")])
+def test_two_views_in_one_picture_are_told_of(reader: XrayReader, real_lungs: Path, views: tuple[str, str]) -> None:
+    names = ("luna16_0596", "luna16_1616")
+    left, right = (computed(real_lungs, name, view, 360) for name, view in zip(names, views, strict=True))
+    both = np.concatenate([left, right], axis=1)  # 1.44 times as wide as high
+    assert any("two pictures side by side?" in doubt for doubt in reader.frontal(both).doubts)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("degrees", [12, -12])
 def test_a_radiograph_photographed_askew_is_told_so(reader: XrayReader, real_lungs: Path, degrees: int) -> None:

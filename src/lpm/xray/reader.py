@@ -29,6 +29,9 @@ _CLOSER = number("xray.closer_look")
 _USUAL_SIDE = number("xray.usual_side")
 _MOST_EXTREME = number("xray.most_extreme")
 _HALF_IS_CHEST = number("xray.half_is_chest")
+_LESSER_LUNG = number("xray.half_lesser_lung")
+_SURELY_ONE = number("xray.surely_one_picture")
+_FRONTAL, _LATERAL = "frontal", "lateral"
 _STRANGE = number("xray.strange_spreads")
 _LUNG_HEIGHTS_MM = span("xray.field_heights_mm")
 
@@ -149,14 +152,29 @@ class XrayReader:
         )
 
     def _two_chests(self, pixels: NDArray[np.float32], spacing: tuple[float, float]) -> str:
-        """Why a picture may be two: its left and its right half each look like a chest; upper halves of one do, too."""
-        half = pixels.shape[1] // 2
-        if all(self._is_chest(squared(part, spacing)) for part in (pixels[:, :half], pixels[:, -half:])):
-            return "Each half of the picture looks like a chest: two pictures side by side?"
-        return ""
+        """Why a picture may be two: its left and its right half each look like a chest; upper halves of one do, too.
 
-    def _is_chest(self, picture: Squared) -> bool:
-        return max(self._answers(picture, is_lateral).chest for is_lateral in (False, True)) > _HALF_IS_CHEST
+        Half a frontal looks much like a lateral: where neither half is a frontal, the whole has to look unlike one.
+        """
+        half = pixels.shape[1] // 2
+        halves = [self._views_of(squared(part, spacing)) for part in (pixels[:, :half], pixels[:, -half:])]
+        if not all(halves) or not (_FRONTAL in halves[0] | halves[1] or self._may_be_two(squared(pixels, spacing))):
+            return ""
+        return "Each half of the picture looks like a chest: two pictures side by side?"
+
+    def _views_of(self, picture: Squared) -> set[str]:
+        """What half a picture may be, whole as it is: a frontal, if it shows both lungs; a lateral; nothing."""
+        frontal, lateral = (self._answers(picture, is_lateral) for is_lateral in (False, True))
+        views = {_LATERAL} if lateral.chest > _HALF_IS_CHEST else set()
+        return views | ({_FRONTAL} if frontal.chest > _HALF_IS_CHEST and self._shows_both(picture, frontal) else set())
+
+    def _shows_both(self, picture: Squared, answers: Answers) -> bool:
+        upright = picture.inverted() if answers.inverted > 0.5 else picture
+        areas = (self._run(upright, picture.whole(), lateral=False)[0] > 0.5).float().mean(dim=(1, 2))
+        return float(areas.min()) > _LESSER_LUNG * float(areas.max())
+
+    def _may_be_two(self, picture: Squared) -> bool:
+        return max(self._answers(picture, is_lateral).chest for is_lateral in (False, True)) < _SURELY_ONE
 
     def _shape_doubts(self, figures: dict[str, float]) -> list[str]:
         far = strangeness(figures, self.bundle.manifest.typical, self.bundle.manifest.spread)
