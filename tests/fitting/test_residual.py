@@ -130,6 +130,14 @@ def test_clusters_keep_mean_and_precision(plate: torch.Tensor, smooth: torch.Ten
     assert float((average / clusters.variance).sum() * 4.0 / 400) == pytest.approx(float(smooth.mean()))
 
 
+def test_cells_of_points_far_apart_are_numbered_apart() -> None:
+    points = torch.zeros(100, 3, dtype=torch.float64)
+    points[0], points[1] = 1e9, -1e9
+    member = cells(points, 10)
+    assert len(member.unique()) == 3
+    assert len(member[2:].unique()) == 1
+
+
 def test_each_point_alone_is_its_own_cluster(plate: torch.Tensor, smooth: torch.Tensor) -> None:
     clusters = Clusters.of(cells(plate, 400), torch.ones_like(smooth))
     assert torch.equal(clusters.average(smooth), smooth)

@@ -120,6 +120,9 @@ class JointProblem:
         """A term's equations, its nuisance parameters in their place among all."""
         n_own = part.by_nuisance.shape[1]
         jacobian = torch.cat([part.by_state, part.by_nuisance], dim=1)
+        if jacobian.shape[1] == len(self.prior):  # a single term: all unknowns are its own
+            energy = float(part.errors.square().sum())
+            return NormalEquations(energy, jacobian.T @ part.errors, jacobian.T @ jacobian)
         index = torch.cat([torch.arange(self.n_state), torch.arange(first, first + n_own)])
         normal = torch.zeros(len(self.prior), len(self.prior), dtype=torch.float64)
         normal[index[:, None], index] = jacobian.T @ jacobian

@@ -24,6 +24,7 @@ _CHUNK = 512  # points at a time: what they need fits the processor's cache
 _REACH_MM = number("fitting.residual_reach_mm")
 _MARGIN = number("fitting.residual_reach_factor")
 _WAVES = 1024  # random Fourier features of a draw: their sum is nearly Gaussian
+_CELLS_ACROSS = 1e6  # at most, along each axis: the number of a cell stays an exact integer
 
 
 class ResidualConfig(StrictModel):
@@ -212,9 +213,14 @@ def cells(points: Tensor, most: int) -> Tensor:
     """(n,) the cell of a cubic grid that each point lies in, numbered; cells grow until at most `most` are taken."""
     if len(points) <= most:
         return torch.arange(len(points))
-    points, cell_mm = points - points.amin(dim=0), 1.0
+    points = points - points.amin(dim=0)
+    cell_mm = max(1.0, float(points.max()) / _CELLS_ACROSS)
     while True:
-        member: Tensor = torch.unique(torch.floor(points / cell_mm).long(), dim=0, return_inverse=True)[1]
+        cell = torch.floor(points / cell_mm).long()
+        i, j, k = cell.unbind(dim=1)
+        _, j_cells, k_cells = (cell.amax(dim=0) + 1).unbind()
+        numbers = (i * j_cells + j) * k_cells + k  # many times faster to sort than rows
+        member: Tensor = torch.unique(numbers, return_inverse=True)[1]
         if int(member.max()) < most:
             return member
         cell_mm *= 1.1
