@@ -96,11 +96,16 @@ class Viewer:
     Args:
         browser: Its own profile is opened in it.
         address: Of the server.
+        size: Of the window, pixels across and down.
+        touched: On a phone or tablet, by fingers.
     """
 
-    def __init__(self, browser: Any, address: str, size: tuple[int, int] = (900, 600)) -> None:
+    def __init__(
+        self, browser: Any, address: str, size: tuple[int, int] = (900, 600), *, touched: bool = False
+    ) -> None:
         width, height = size
-        self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+        kind = {"has_touch": True, "is_mobile": True} if touched else {}
+        self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **kind)
         self.context.set_default_timeout(WAIT_MS)
         self.context.add_init_script(_WATCH)
         self.page = self.context.new_page()
@@ -116,6 +121,18 @@ class Viewer:
 
     def close(self) -> None:
         self.context.close()
+
+    def drag(self, *fingers: tuple[tuple[float, float], tuple[float, float]]) -> None:
+        """Move fingers over the glass, each from a place to another, in ten steps."""
+        session = self.context.new_cdp_session(self.page)
+        for step in range(11):
+            places = [[a + (b - a) * step / 10 for a, b in zip(*finger, strict=True)] for finger in fingers]
+            points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+            session.send(
+                "Input.dispatchTouchEvent", {"type": "touchMove" if step else "touchStart", "touchPoints": points}
+            )
+            self.page.wait_for_timeout(40)
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def wait_for_lungs(self, after: int = 0) -> list[dict[str, float]]:
         """Wait until more meshes were drawn than there were; the new ones."""

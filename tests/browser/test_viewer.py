@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,35 @@ def test_the_mouse_drags_a_slider(viewer: Viewer) -> None:
     viewer.settle()
     lengths |= {mesh["length"] for mesh in viewer.wait_for_lungs(n)}
     assert len(lengths) >= 2  # coarse ones at first, fine ones in the end
+
+
+def test_fingers_turn_and_near_lungs_and_move_a_slider_on_a_phone(chromium: Any, server: Server) -> None:
+    phone = Viewer(chromium, server.address, (390, 844), touched=True)
+    try:
+        phone.settle()
+        panel = phone.page.get_by_role("tab").first
+        scene, tabs = phone.page.locator("canvas").last.bounding_box(), panel.bounding_box()
+        assert scene["y"] + scene["height"] <= tabs["y"]  # the panel hides no lungs
+        looks = [pixels(phone.picture())[: int(scene["height"])]]
+        for fingers in ([((120, 230), (250, 230))], [((170, 230), (110, 230)), ((220, 230), (280, 230))]):
+            phone.drag(*fingers)
+            phone.settle()
+            looks.append(pixels(phone.picture())[: int(scene["height"])])
+        turned, neared = (np.abs(b - a).max(axis=2) > 20 for a, b in pairwise(looks))
+        assert turned.mean() > 0.02
+        assert neared.mean() > 0.02
+        slider = phone.page.get_by_role("slider", name="beta 1").first
+        box, n = slider.bounding_box(), phone.n_meshes()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        phone.drag(((x, y), (x + 40, y)))
+        phone.wait_for_lungs(n)
+        assert float(slider.get_attribute("aria-valuenow")) > 0.5
+        phone.page.get_by_text("LPM", exact=True).first.tap()
+        panel.wait_for(state="hidden")
+        phone.page.wait_for_timeout(500)
+        assert phone.page.locator("canvas").last.bounding_box()["height"] > 800  # folded: all of the page is for lungs
+    finally:
+        phone.close()
 
 
 def test_a_knob_is_turned(viewer: Viewer) -> None:

@@ -27,7 +27,15 @@ _STYLE = """
 .lpm .bar { height: 0.9rem; border: 1px solid #868e96; }
 .lpm .ends { display: flex; justify-content: space-between; }
 .lpm .bad { color: #a3180d; font-weight: 600; }
+@media (max-width: 48em) {
+  .mantine-Paper-root[style*="bottom: 0px"] { width: 100% !important; max-height: 55% !important; }
+  .mantine-Paper-root[style*="bottom: 0px"] div[style*="width: 20em"] { width: 100% !important; }
+  div:has(> .mantine-Paper-root[style*="bottom: 0px"] div[style*="border-box; opacity: 1"] div[style*="rows: 1fr"])
+    > div:has(canvas) { height: 45% !important; }
+}
 """
+# On a phone viser lays its panel over the lower right of the lungs: there the lungs take what is above the panel, until
+# it is folded. Its parts have no names, but their styles.
 # Arrow and letter keys that a slider or a field uses must not move the camera as well: viser listens on the document,
 # its page hangs below the body. Sliders and number fields are named after the label beside them.
 # Where no graphics card draws, viser is asked for three pixels where there are four, and edges are not smoothed, which
