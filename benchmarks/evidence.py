@@ -67,13 +67,14 @@ def unchanged(points: Floats, rng: np.random.Generator) -> Floats:
 def measure(model: ModelBundle, cohort: Cohort, subject: str, kind: str) -> tuple[str, str, Numbers]:
     """One kind of evidence of one subject, on one core: cores that share it wait for each other more than they help."""
     torch.set_num_threads(1)
-    return subject, kind, KINDS[kind](model, cohort, subject)
+    if kind in TURNED:
+        return subject, kind, TURNED[kind](model, cohort, subject)
+    return subject, kind, JUDGED.get(kind, judged)(FITS[kind](model, cohort, subject), cohort, subject)
 
 
-def from_points(model: ModelBundle, cohort: Cohort, subject: str, n_points: int, change: Change) -> Numbers:
+def of_points(model: ModelBundle, cohort: Cohort, subject: str, n_points: int, change: Change) -> Fit:
     points, _ = observed_points(cohort, subject, EvaluationConfig(points=n_points))
-    seen = change(points, subject_rng(subject, 3))
-    return judged(lambda: fit_points(model, seen, spacing_mm=SPACING_MM), cohort.meshes(subject), subject)
+    return fit_points(model, change(points, subject_rng(subject, 3)), spacing_mm=SPACING_MM)
 
 
 def turned(model: ModelBundle, cohort: Cohort, subject: str, n_points: int) -> Numbers:
@@ -82,14 +83,17 @@ def turned(model: ModelBundle, cohort: Cohort, subject: str, n_points: int) -> N
     return {"assd_mm": assd(lungs, cohort.meshes(subject), subject)}
 
 
-def from_mask(model: ModelBundle, cohort: Cohort, subject: str, change: Callable[[Volume], Volume]) -> Numbers:
-    seen = change(read_volume(cohort.path(subject, "labels.nii.gz")))
-    return judged(lambda: fit_mask(model, seen, rng=subject_rng(subject, 6)), cohort.meshes(subject), subject)
+def of_mask(model: ModelBundle, cohort: Cohort, subject: str, change: Callable[[Volume], Volume]) -> Fit:
+    return fit_mask(model, change(labels_of(cohort, subject)), rng=subject_rng(subject, 6))
 
 
-def judged(run: Callable[[], Fit], true: Meshes, subject: str) -> Numbers:
-    """Fit, and say how near it came, and how sure it was."""
-    fit = run()
+def labels_of(cohort: Cohort, subject: str) -> Volume:
+    return read_volume(cohort.path(subject, "labels.nii.gz"))
+
+
+def judged(fit: Fit, cohort: Cohort, subject: str) -> Numbers:
+    """How near a fit came, and how sure it was."""
+    true = cohort.meshes(subject)
     scores = score(fit.lungs, true, METRICS, rng=subject_rng(subject, 4))
     found = {"assd_mm": scores.assd_mm, "hd95_mm": scores.hd95_mm, "dice": scores.dice}
     return found | certainty(fit, true)
@@ -137,11 +141,9 @@ def without_lowest_quarter(labels: Volume) -> tuple[Volume, float]:
     return Volume(np.ascontiguousarray(labels.voxels[:, :, first : last + 1]), affine), height_mm
 
 
-def cut_mask(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
-    """A quarter of the lungs' height is missing."""
-    true = cohort.meshes(subject)
-    seen, height_mm = without_lowest_quarter(read_volume(cohort.path(subject, "labels.nii.gz")))
-    fit = fit_mask(model, seen, rng=subject_rng(subject, 6))
+def cut_judged(fit: Fit, cohort: Cohort, subject: str) -> Numbers:
+    """The seen and the unseen part, where a quarter of the lungs' height is missing."""
+    true, height_mm = cohort.meshes(subject), without_lowest_quarter(labels_of(cohort, subject))[1]
     return parts(fit.lungs, true, height_mm, subject) | certainty(fit, true)
 
 
@@ -166,13 +168,15 @@ def three_slices(labels: Volume) -> Volume:
     return labels.with_voxels(np.where(kept, labels.voxels, 0).astype(labels.voxels.dtype))
 
 
-def left_only(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
-    """The right lung's ASSD from the left lung's points, beside the mean shape's and the mirrored left lung's."""
-    true = cohort.meshes(subject)
+def of_left_lung(model: ModelBundle, cohort: Cohort, subject: str) -> Fit:
     points, structure = observed_points(cohort, subject, EvaluationConfig(points=2500))
     seen = points[structure == cohort.structures.index("left_lung")][:1000]
-    fit = fit_points(model, seen, ["left_lung"] * len(seen), spacing_mm=SPACING_MM)
-    mean = mean_shape(model, SPACING_MM).meshes
+    return fit_points(model, seen, ["left_lung"] * len(seen), spacing_mm=SPACING_MM)
+
+
+def right_judged(fit: Fit, cohort: Cohort, subject: str) -> Numbers:
+    """The right lung's ASSD from the left lung's points, beside the mean shape's and the mirrored left lung's."""
+    true, mean = cohort.meshes(subject), mean_shape(fit.model, SPACING_MM).meshes
     offset = true["left_lung"].vertices.mean(axis=0) - mean["left_lung"].vertices.mean(axis=0)
     placed = WorldMesh(mean["right_lung"].vertices + offset, mean["right_lung"].faces)
     left = true["left_lung"]
@@ -189,21 +193,28 @@ def left_only(model: ModelBundle, cohort: Cohort, subject: str) -> Numbers:
     )
 
 
-KINDS: dict[str, Callable[[ModelBundle, Cohort, str], Numbers]] = {
-    "5,000 points": partial(from_points, n_points=5000, change=unchanged),
-    "500 points": partial(from_points, n_points=500, change=unchanged),
-    "100 points": partial(from_points, n_points=100, change=unchanged),
-    "50 points": partial(from_points, n_points=50, change=unchanged),
-    "5,000 points, 2 mm noise": partial(from_points, n_points=5000, change=noisy),
-    "5,000 points, 5 % outliers": partial(from_points, n_points=5000, change=with_outliers),
-    "5,000 points, 2 mm noise and 5 % outliers": partial(from_points, n_points=5000, change=both),
+CUT, LEFT = "mask without the lowest quarter", "left lung's 1,000 points"
+FITS: dict[str, Callable[[ModelBundle, Cohort, str], Fit]] = {
+    "5,000 points": partial(of_points, n_points=5000, change=unchanged),
+    "500 points": partial(of_points, n_points=500, change=unchanged),
+    "100 points": partial(of_points, n_points=100, change=unchanged),
+    "50 points": partial(of_points, n_points=50, change=unchanged),
+    "5,000 points, 2 mm noise": partial(of_points, n_points=5000, change=noisy),
+    "5,000 points, 5 % outliers": partial(of_points, n_points=5000, change=with_outliers),
+    "5,000 points, 2 mm noise and 5 % outliers": partial(of_points, n_points=5000, change=both),
+    "full mask": partial(of_mask, change=lambda labels: labels),
+    CUT: partial(of_mask, change=lambda labels: without_lowest_quarter(labels)[0]),
+    "three orthogonal slices": partial(of_mask, change=three_slices),
+    LEFT: of_left_lung,
+}
+TURNED = {
     "5,000 points, turned by 20 degrees": partial(turned, n_points=5000),
     "100 points, turned by 20 degrees": partial(turned, n_points=100),
-    "full mask": partial(from_mask, change=lambda labels: labels),
-    "mask without the lowest quarter": cut_mask,
-    "three orthogonal slices": partial(from_mask, change=three_slices),
-    "left lung's 1,000 points": left_only,
 }
+KINDS = (*FITS, *TURNED)
+JUDGED = {CUT: cut_judged, LEFT: right_judged}
+ERRORS = {CUT: "unseen_mm"}
+"""What a kind is judged by, if not by the ASSD of all that was reconstructed."""
 
 
 def main() -> None:

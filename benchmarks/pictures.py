@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import lpm
+from both_states import KINDS as WORST_OF
+from evidence import ERRORS, FITS
 from joint import Case, observe
 from lobes import LOBES
 from lpm.evaluation.evaluate import EvaluationConfig, observed_points
@@ -31,7 +34,7 @@ from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import MeshingConfig
 from lpm.preparation.meshing import mesh_structure
-from lpm.reports.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
+from lpm.reports.fit_plots import plot_amounts, plot_cases, plot_certainty, plot_parts, plot_sweep
 from lpm.reports.plots import plot_lungs, plot_reconstruction, plot_samples, plot_smoothing
 from lpm.structures import DEFAULT_STRUCTURES
 from lpm.xray.fit import fit_evidence, fit_xray
@@ -58,7 +61,7 @@ def main() -> None:
     true = cohort.meshes(SUBJECT)
     plot_reconstruction(fit.lungs, true, PICTURES / "reconstruction.png", "5,000 points, sides unknown")
     draw_amounts(model, cohort)
-    draw_worst(model, cohort, arguments.work / "evidence.json")
+    draw_worst(model, cohort, json.loads((arguments.work / "evidence.json").read_text())["subjects"])
     draw_sweep(lpm.load().bundle)
     draw_lobes(cohort, arguments.lungs, arguments.work)
     draw_xray(model, arguments.lungs, arguments.work / "xray.json")
@@ -84,12 +87,22 @@ def draw_amounts(model: ModelBundle, cohort: Cohort) -> None:
     plot_certainty(fit.lungs, sigma, true, PICTURES / "certainty.png")
 
 
-def draw_worst(model: ModelBundle, cohort: Cohort, evidence: Path) -> None:
-    """The test subject with the largest error from 100 points."""
-    subjects = json.loads(evidence.read_text())["subjects"]
-    worst = max(subjects, key=lambda name: subjects[name]["100 points"]["assd_mm"])
-    fit = fit_points(model, observed(cohort, worst, 100))
-    plot_reconstruction(fit.lungs, cohort.meshes(worst), PICTURES / "worst.png", f"{worst}, 100 points")
+def draw_worst(model: ModelBundle, cohort: Cohort, measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """The test subject with the largest error from each kind of evidence.
+
+    Args:
+        model: The atlas that was measured.
+        cohort: With the test subjects.
+        measured: What benchmarks/evidence.py found, by subject and kind.
+    """
+    cases = {}
+    for kind in WORST_OF:
+        error = ERRORS.get(kind, "assd_mm")
+        name = max((name for name in measured if kind in measured[name]), key=lambda name: measured[name][kind][error])
+        lungs, true = FITS[kind](model, cohort, name).lungs, cohort.meshes(name)
+        title = f"{kind.replace(', ', chr(10), 1)}\n{name}\n{measured[name][kind][error]:.2f} mm"
+        cases[title] = (lungs, true)
+    plot_cases(cases, PICTURES / "worst.png")
 
 
 def draw_xray(model: ModelBundle, lungs: Path, measured: Path) -> None:

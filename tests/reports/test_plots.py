@@ -16,7 +16,7 @@ from lpm.model.network.training import EpochReport
 from lpm.preparation.config import SamplingConfig
 from lpm.preparation.sampling import SdfSamples, StructureSurfaces, sample_sdf, sample_surfaces
 from lpm.reports import plots, scenes
-from lpm.reports.fit_plots import plot_amounts, plot_certainty, plot_parts, plot_sweep
+from lpm.reports.fit_plots import plot_amounts, plot_cases, plot_certainty, plot_parts, plot_sweep
 from lpm.reports.plots import (
     FRONTAL,
     plot_losses,
@@ -271,7 +271,8 @@ def test_pictures_of_fits(lungs: Meshes, tmp_path: Path, needs_pyvista: None) ->
     plot_amounts({"50 points": near, "500 points": lungs}, lungs, tmp_path / "amounts.png")
     plot_certainty(near, sigma, lungs, tmp_path / "certainty.png")
     plot_sweep([("beta 1", [near, lungs]), ("beta 2", [lungs, near])], ("-2", "+2"), tmp_path / "sweep.png")
-    for name in ("amounts", "certainty", "sweep"):
+    plot_cases({"worst of masks": (near, lungs), "worst of points": (lungs, near)}, tmp_path / "cases.png")
+    for name in ("amounts", "certainty", "sweep", "cases"):
         picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         assert picture.std() > 5
 
@@ -289,5 +290,7 @@ def test_parts_lie_beside_the_true_ones(lungs: Meshes, tmp_path: Path, needs_pyv
 def test_pictures_of_no_fits_are_refused(lungs: Meshes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no reconstructions"):
         plot_amounts({}, lungs, tmp_path / "a.png")
+    with pytest.raises(InputError, match="no cases"):
+        plot_cases({}, tmp_path / "a.png")
     with pytest.raises(InputError, match="no shape parameter"):
         plot_sweep([], (), tmp_path / "a.png")

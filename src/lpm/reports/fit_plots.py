@@ -84,6 +84,30 @@ def plot_amounts(found: Mapping[str, Meshes], true: Meshes, path: Path) -> None:
     save_png(figure, path)
 
 
+def plot_cases(cases: Mapping[str, tuple[Meshes, Meshes]], path: Path) -> None:
+    """Draw reconstructions of several patients, each below its truth, coloured by their distance from it.
+
+    Args:
+        cases: Reconstruction and closed true meshes of the same structures, RAS mm, by a title.
+        path: A .png.
+
+    Raises:
+        InputError: No case.
+        FileError: Not a .png, or the disk refuses.
+        MissingExtraError: pyvista is not installed.
+    """
+    if not cases:
+        raise InputError("plot_cases", "no cases", "at least one")
+    truths = [[solid(mesh, _BONE) for mesh in true.values()] for _, true in cases.values()]
+    errors = [[error_layer(found[name], true[name]) for name in true] for found, true in cases.values()]
+    rows = [(truths, FRONTAL), (errors, FRONTAL), (errors, BELOW)]
+    figure = draw_grid([[(layers, view) for layers in columns] for columns, view in rows], 2.6, (0.9, 0.6))
+    for axes, title in zip(figure.axes, cases, strict=False):
+        axes.set_title(title, fontsize="medium")
+    _bar(figure, ERROR_NORM, ERROR_MAP, "distance to the true surface, mm")
+    save_png(figure, path)
+
+
 def plot_certainty(found: Meshes, sigma_mm: Mapping[str, Floats], true: Meshes, path: Path) -> None:
     """Draw lungs coloured by how uncertain a fit says that they are, beside its true error; one scale for both.
 
