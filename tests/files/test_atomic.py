@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -152,6 +153,16 @@ def test_left_overs_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) 
     temporary_beside(tmp_path / "y.ply").write_text("half")
     clear_left_overs(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".ab.part.x", ".hidden", "x"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders bind nobody there")
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o555)
+    if os.access(shut, os.W_OK):  # root, whom permissions do not bind
+        shut = Path("/proc/self")
+    with pytest.raises(FileError, match="where this user may not write; expected a place that may be written"):
+        check_gives_way(shut / "new" / "fit", lambda name: False, "ours")
 
 
 def test_a_folder_gives_way_only_if_nothing_of_others_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,8 @@ def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> N
         what: Such an output, in words.
 
     Raises:
-        FileError: It holds something else or an input, is a file, or is the folder in which the program runs.
+        FileError: It holds something else or an input, is a file, is the folder in which the program runs, or lies
+            where nothing may be written.
     """
     refuse_input(folder, replaces_all=True)
     if folder.exists() and not folder.is_dir():
@@ -133,6 +134,20 @@ def check_gives_way(folder: Path, is_own: Callable[[str], bool], what: str) -> N
     if others:
         given = f"holds {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}, which would be lost"
         raise FileError(str(folder), given, f"a folder that is new, empty, or {what}", "choose another name")
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that could not be written or replaced: sooner than after the work.
+
+    Raises:
+        FileError: It lies where this user may not write, or on a disk that is mounted to be read only.
+    """
+    there = next(each for each in folder.resolve().parents if each.exists())
+    as_who = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    if not os.access(there, os.W_OK | os.X_OK, **as_who):
+        given = f"lies in {there}, where this user may not write"
+        raise FileError(str(folder), given, "a place that may be written to", "choose another, or check permissions")
 
 
 def _replace_folder(new: Path, path: Path) -> None:
