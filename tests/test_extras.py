@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lpm import extras
 from lpm.errors import MissingExtraError
-from lpm.extras import import_extra
+from lpm.extras import import_extra, import_renderer
 
 
 def test_what_is_there_is_imported() -> None:
@@ -30,6 +31,17 @@ def test_a_missing_system_library_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match=r"needs half_installed \(libGL\.so\.1: cannot open"):
         import_extra("half_installed", "pictures", "3D pictures")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere VTK draws without libraries of its own choice")
+def test_a_machine_that_cannot_draw_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyvista")
+    monkeypatch.setattr(extras, "_OFF_SCREEN", ("libno_such_gl.so.1",))
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert import_renderer("--figures").__name__ == "pyvista"
+    monkeypatch.delenv("DISPLAY")
+    with pytest.raises(MissingExtraError, match=r"^--figures: needs one of libno_such_gl\.so\.1 to draw without a"):
+        import_renderer("--figures")
 
 
 CALLED = {

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from lpm.errors import FileError, InputError
-from lpm.extras import import_extra
+from lpm.extras import import_renderer
 from lpm.files.atomic import atomic_file
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
@@ -147,9 +147,9 @@ def render(layers: Sequence[Layer], view: View, window: Window, height_px: int) 
     """Render layers off screen.
 
     Raises:
-        MissingExtraError: pyvista is not installed.
+        MissingExtraError: pyvista is not installed, or cannot draw here.
     """
-    pyvista = import_extra("pyvista", "pictures", "3D pictures")
+    pyvista = import_renderer("3D pictures")
     size = (round(height_px * window.half_size[0] / window.half_size[1]), height_px)
     with pyvista.vtk_verbosity("off"):  # without a display VTK warns, and then renders all the same
         plotter = pyvista.Plotter(off_screen=True, window_size=size, lighting="light kit")

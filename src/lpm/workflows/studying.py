@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lpm.batch.subjects import read_subject_table
-from lpm.extras import import_extra
+from lpm.extras import import_extra, import_renderer
 from lpm.files.atomic import atomic_folder, check_gives_way
 from lpm.files.meshes import write_mesh
 from lpm.geometry.meshes import WorldMesh
@@ -67,7 +67,7 @@ def run_study(run: StudyRun, out: Path, tell: Tell = silent) -> Study:
     """
     check_gives_way(out, _is_own(out), "holds an earlier study")
     import_extra("sklearn", "study", "lpm study")
-    import_extra("pyvista", "study", "lpm study")
+    import_renderer("lpm study", "study")
     table = read_subject_table(run.table)
     named, unread = named_fits(run.fits, table, run.asked)
     tell(f"reading {len(named)} fits", 0.0)

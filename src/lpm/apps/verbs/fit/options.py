@@ -101,12 +101,12 @@ def begin(out: Path, *, figures: bool) -> None:
         FileError: The output folder holds something that is no fit's.
         MissingExtraError: Pictures are asked for, and what draws them is not installed.
     """
-    from lpm.extras import import_extra
+    from lpm.extras import import_renderer
     from lpm.fitting.fit import check_fit_folder
 
     check_fit_folder(out)
     if figures:
-        import_extra("pyvista", "pictures", "--figures")
+        import_renderer("--figures")
 
 
 def found_model(model: str | None, *, figures: bool) -> Path:
@@ -115,12 +115,12 @@ def found_model(model: str | None, *, figures: bool) -> Path:
     Raises:
         LpmError: There is no such model, or figures cannot be drawn.
     """
-    from lpm.extras import import_extra
+    from lpm.extras import import_renderer
     from lpm.lung_model import BUNDLED, find_model
     from lpm.workflows.batch.fits import loaded
 
     if figures:
-        import_extra("pyvista", "pictures", "--figures")
+        import_renderer("--figures")
     folder = find_model(model or BUNDLED).resolve()
     loaded(folder)
     return folder
