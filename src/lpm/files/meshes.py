@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import trimesh
 
 from lpm.apart.reading import read_apart
 from lpm.errors import FileError, MissingExtraError, MisuseError
@@ -140,6 +139,8 @@ def _write_vtp(path: Path, mesh: WorldMesh, space: Space, values: Mapping[str, F
 
 def _write_glb(path: Path, mesh: WorldMesh) -> None:
     """Vertices stay RAS mm; the node that holds them stands them up and scales them."""
+    import trimesh  # slow to import: only when it is needed
+
     scene = trimesh.Scene()
     scene.add_geometry(mesh.to_trimesh(), node_name="RAS mm", transform=GLTF_FROM_RAS_MM)
     scene.export(str(path))
@@ -185,6 +186,8 @@ def _as_stored(path: Path) -> WorldMesh:
         case ".vtk":
             vertices, faces, space = read_vtk_surface(path)
             return WorldMesh(in_space(vertices, space), faces)
+    import trimesh  # slow to import: only when it is needed
+
     loaded = trimesh.load_mesh(str(path), process=False)
     if path.suffix.lower() == ".glb":
         size_m = float(np.ptp(loaded.vertices, axis=0).max())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
@@ -192,6 +191,8 @@ def write_points(path: Path, points_mm: Floats) -> None:
     with atomic_file(path) as temporary:
         match path.suffix.lower():
             case ".ply":
+                import trimesh  # slow to import: only when it is needed
+
                 trimesh.PointCloud(points).export(str(temporary))
             case ".npy":
                 np.save(content := BytesIO(), points, allow_pickle=False)
@@ -212,6 +213,8 @@ def _reader(path: Path) -> Callable[[Path], Cloud]:
 
 
 def _read_ply(path: Path) -> Cloud:
+    import trimesh  # slow to import: only when it is needed
+
     loaded: Any = trimesh.load(str(path), process=False)
     return Cloud(np.asarray(loaded.vertices), space=mark_of(path))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
@@ -17,6 +16,9 @@ from lpm.errors import InputError
 from lpm.extras import import_extra
 from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
 from lpm.geometry.frames import Floats, as_points
+
+if TYPE_CHECKING:
+    import trimesh
 
 Indices = NDArray[np.int64]
 
@@ -162,6 +164,8 @@ class WorldMesh(Mesh):
 
     def to_trimesh(self) -> trimesh.Trimesh:
         """Return the same mesh as a `trimesh.Trimesh` (RAS mm, nothing merged or repaired)."""
+        import trimesh  # slow to import: only when it is needed
+
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
     @classmethod

@@ -6,7 +6,6 @@ from typing import Any
 
 import fast_simplification
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
@@ -121,6 +120,8 @@ def smooth_surface(mesh: WorldMesh, iterations: int) -> WorldMesh:
     """Laplacian smoothing that does not shrink (Taubin 1995: a step in, a slightly larger step out)."""
     if iterations == 0:
         return mesh
+    import trimesh  # slow to import: only when it is needed
+
     smoothed = mesh.to_trimesh()
     trimesh.smoothing.filter_taubin(smoothed, lamb=0.5, nu=0.53, iterations=2 * iterations)
     return WorldMesh(np.asarray(smoothed.vertices), mesh.faces)

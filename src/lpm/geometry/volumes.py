@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from lpm.errors import InputError
 from lpm.geometry.arrays import ComparedByContent, handed_over, read_only_arrays
@@ -80,6 +79,8 @@ def canonical(volume: Volume) -> Volume:
     Only axes are permuted and flipped: no value is resampled and no voxel moves in the world. All 48 ways of
     storing the same image become one.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import: only when it is needed
+
     directions = volume.world_from_voxel[:3, :3] / volume.spacing_mm
     world_axis, voxel_axis = linear_sum_assignment(-np.abs(directions))
     order = voxel_axis[np.argsort(world_axis)]

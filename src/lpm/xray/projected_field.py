@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from lpm.calibration import number
@@ -40,7 +39,7 @@ def visible_field(lungs: Mapping[str, WorldMesh], view: View) -> NDArray[np.bool
     config = MarchConfig(step_mm=_VOXEL_MM)
     fields = []
     for mesh in lungs.values():
-        hull = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).convex_hull
+        hull = mesh.to_trimesh().convex_hull
         grid = _grid(mesh)
         shapes = (mesh, WorldMesh(np.asarray(hull.vertices), np.asarray(hull.faces)))
         own, rib_cage = (
