@@ -20,6 +20,7 @@ from lpm.files.atomic import write_text
 from lpm.files.meshes import read_mesh
 from lpm.files.volumes import write_volume
 from lpm.geometry.phantoms import Ellipsoid, to_mask
+from lpm.geometry.sides import RIGHT
 from lpm.measurement.measure import measure_subjects
 from lpm.measurement.subjects import find_subjects
 from lpm.model.bundle import read_bundle
@@ -30,6 +31,7 @@ from lpm.population.knobs import KNOBS, Knobs
 
 Json = dict[str, Any]
 N_CONDITIONED, N_SHAPES, JOBS = 6, 10, 2
+LARGEST_MM = (45.0, 70.0, 70.0)  # half axes of an ellipsoid: a wider one is taken for two lungs that touch
 MEASURED = (*KNOBS, "left_lung_volume_ml", "right_lung_volume_ml", "asymmetry_mm")
 
 
@@ -55,13 +57,13 @@ def main() -> None:
 
 
 def known_shapes(work: Path) -> Json:
-    """Ellipsoids of the size of lungs, 1 mm voxels, their centres anywhere between voxels."""
+    """Ellipsoids of the size of a lung, 1 mm voxels, their centres anywhere between voxels."""
     rng, errors = np.random.default_rng(0), []
     for index in range(N_SHAPES):
-        shape = Ellipsoid(rng.uniform(-50, 50, 3), rng.uniform(30.0, 70.0, 3))
+        shape = Ellipsoid(rng.uniform(-50, 50, 3), rng.uniform(30.0, LARGEST_MM))
         mask = to_mask(shape, 1.0, margin_mm=12.0 + float(rng.uniform()))
         path = work / "shapes" / f"{index}" / "labels.nii.gz"
-        write_volume(path, mask.with_voxels(mask.voxels.astype(np.uint8)))
+        write_volume(path, mask.with_voxels(np.where(mask.voxels, RIGHT, 0).astype(np.uint8)))
         (found,) = measure_subjects(find_subjects([path]))
         if found.error:
             raise SystemExit(found.error)
