@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -72,7 +71,7 @@ def serve(line: str, folder: Path) -> None:
         except StopIteration:
             raise RuntimeError(f"{line}: ended without an address") from None
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()  # a background job would ignore Ctrl-C, and so would what it starts
 
 
 def main() -> int:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from lpm.errors import InputError
+from lpm.fitting.config import FitConfig
+from lpm.fitting.discrepancy.residual import ResidualConfig
 from lpm.fitting.evidence.masks import MaskFitConfig, fit_mask, observe_mask
 from lpm.fitting.evidence.points import observe_points
 from lpm.fitting.surfaces import fit_observations
@@ -76,6 +78,16 @@ def test_a_structure_the_model_does_not_know_is_refused(
     config = QUICK.model_copy(update={"structures": {"liver": (1,), "spleen": (2,)}})
     with pytest.raises(InputError, match=r"structures \['liver', 'spleen'\]"):
         fit_mask(tiny_model, labels, rng=rng, config=config)
+
+
+def test_cut_lungs_have_a_long_range_residual(
+    tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator
+) -> None:
+    cut = labels.with_voxels(labels.voxels[:, :, : labels.voxels.shape[2] * 3 // 4].copy())
+    assert fit_mask(tiny_model, cut, rng=rng, config=QUICK).config.residual.long_range_share > 0
+    assert fit_mask(tiny_model, labels, rng=rng, config=QUICK).config.residual.long_range_share == 0
+    asked = QUICK.model_copy(update={"fit": FitConfig(residual=ResidualConfig(sd_mm=4.0))})
+    assert fit_mask(tiny_model, cut, rng=rng, config=asked).config.residual.sd_mm == 4.0
 
 
 def test_beyond_a_cut_the_lungs_go_on(tiny_model: ModelBundle, labels: Volume, rng: np.random.Generator) -> None:

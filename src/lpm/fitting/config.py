@@ -9,6 +9,11 @@ from lpm.errors import InputError
 from lpm.fitting.discrepancy.residual import ResidualConfig
 from lpm.records import StrictModel
 
+OF_TRUNCATED_LUNGS = ResidualConfig(
+    sd_mm=number("fitting.truncated_residual_sd_mm"), long_range_share=number("fitting.truncated_long_range_share")
+)
+"""The residual of lungs that are cut off: its long-range part says that what lies beyond is known less."""
+
 _OF_SURFACES = {"residual", "noise_mm", "prior_noise_mm", "prior_points", "certain_points", "working_points"}
 
 

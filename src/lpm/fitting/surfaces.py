@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lpm.fitting.checks import check_points, doubts, looks_turned
-from lpm.fitting.config import FitConfig
+from lpm.fitting.config import OF_TRUNCATED_LUNGS, FitConfig
 from lpm.fitting.consistency import contradictions
 from lpm.fitting.evidence.observation import UNKNOWN, Observation, combined, without_repeats
 from lpm.fitting.evidence.surface import SurfacePoints, SurfaceTerm
@@ -36,9 +36,9 @@ def fit_observations(
     Raises:
         InputError: Fewer than 10 points, NaN, or points that cannot be lungs in mm.
     """
-    config = config or FitConfig()
     parts, repeats = without_repeats(observations)
     seen = combined(parts)
+    config = suited(config or FitConfig(), seen)
     config.refuse_unused("surface")
     term, notes = surface_term(model, seen, config)
     start = initial_state(model, term.seen, config)
@@ -49,6 +49,13 @@ def fit_observations(
     extraction = extract_fit(model, shape, names, spacing_mm)
     fit = Fit(model, config, shape, extraction, seen.what, (*notes, *repeats, *_unseen(model, names, seen)))
     return fit.with_notes([*doubts(fit), *notes_on_points(fit, parts, term)])
+
+
+def suited(config: FitConfig, seen: Observation) -> FitConfig:
+    """Settings with the residual that truncated lungs need, if they are and no residual was asked for."""
+    if not seen.truncated or "residual" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"residual": OF_TRUNCATED_LUNGS})
 
 
 def notes_on_points(fit: Fit, parts: Sequence[Observation], term: SurfaceTerm) -> list[str]:

@@ -24,7 +24,7 @@ from lpm.fitting.fitted_shape import FittedShape
 from lpm.fitting.initialisation import initial_state
 from lpm.fitting.search import Found, JointProblem, search
 from lpm.fitting.state import State
-from lpm.fitting.surfaces import fit_observations, notes_on_points, surface_term
+from lpm.fitting.surfaces import fit_observations, notes_on_points, suited, surface_term
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.geometry.projection import View
@@ -202,6 +202,7 @@ def _fit_with_pictures(
     parts, repeats = without_repeats(surfaces)
     pictures, more_repeats = without_repeats(pictures)
     seen = combined(parts) if parts else None
+    config = suited(config, seen) if seen else config
     surface, notes = surface_term(model, seen, config) if seen else (None, [])
     rays, more = _ray_terms(model, pictures, alone=alone)
     terms: list[Term] = [*([surface] if surface else []), *rays]

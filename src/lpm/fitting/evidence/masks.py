@@ -118,8 +118,8 @@ def _observe_surface(
         raise InputError("mask", "nothing but cut faces", "some of the structures' own surface")
     chosen = names[was_seen].tolist()
     what = f"mask of {' and '.join(present)}, {len(chosen)} points on its surface"
-    only, notes = _only(model, chosen, config), tuple(_cut_notes(clean))
-    return Observation(samples.points_mm[was_seen], _indices(model, chosen), what, only, notes)
+    points, notes = samples.points_mm[was_seen], tuple(_cut_notes(clean))
+    return Observation(points, _indices(model, chosen), what, _only(model, chosen, config), bool(notes), notes)
 
 
 def _was_seen(points_mm: Floats, cuts: tuple[Cut, ...]) -> np.ndarray:
