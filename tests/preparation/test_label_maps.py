@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from lpm.errors import InputError
 from lpm.geometry.phantoms import random_lungs, to_labels
@@ -294,3 +295,57 @@ def test_lungs_in_a_mirror_are_noted(labels: Volume) -> None:
     assert any("possibly mirrored" in note for note in found.notes)
     with pytest.raises(InputError, match="mend the affine or the header: the heart seems to lie on the right"):
         found_structures(labels.with_voxels(labels.voxels[::-1]), None, "x")
+
+
+# --- What others hand over --------------------------------------------------------------------------------------------
+
+
+def turned(labels: Volume, degrees: float) -> Volume:
+    """The same lungs on a grid turned about the body's axis."""
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("z", degrees, degrees=True).as_matrix() * 5.0
+    n = 100
+    affine[:3, 3] = labels.to_world(np.array([labels.voxels.shape]) / 2)[0] - affine[:3, :3] @ np.full(3, n / 2)
+    grid = Volume(np.zeros((n, n, n), dtype=np.uint8), affine)
+    places = np.rint(labels.to_voxel(grid.to_world(np.argwhere(grid.voxels == 0)))).astype(int)
+    is_in = ((places >= 0) & (places < labels.voxels.shape)).all(axis=1)
+    values = np.where(is_in, labels.voxels[tuple(np.where(is_in[:, None], places, 0).T)], 0)
+    return grid.with_voxels(values.reshape(grid.voxels.shape))
+
+
+@pytest.mark.parametrize("degrees", [30.0, 44.0, 46.0, -44.0])
+def test_lungs_lie_side_by_side_in_the_patient_and_not_in_an_oblique_image(labels: Volume, degrees: float) -> None:
+    found = found_structures(turned(labels, degrees), None, "x")
+    assert found.notes == ()
+    ml = [float((found.labels.voxels == side).sum()) * found.labels.voxel_ml for side in (1, 2)]
+    true_ml = [float((labels.voxels == side).sum()) * labels.voxel_ml for side in (1, 2)]
+    np.testing.assert_allclose(ml, true_ml, rtol=0.02)
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_a_cord_that_is_one_is_no_lung(labels: Volume, exchanged: bool) -> None:
+    """Spinal cord 1, lungs 2 and 3, heart 4, as thoracic challenges number them."""
+    voxels = np.where(labels.voxels > 0, 4 - labels.voxels if exchanged else labels.voxels + 1, 0).astype(np.uint8)
+    middle = voxels.shape[0] // 2
+    voxels[middle - 1 : middle + 1, 2:4] = 1
+    voxels[middle - 2 : middle + 2, -8:-4, :10] = 4
+    left, right = (3, 2) if exchanged else (2, 3)
+    with pytest.raises(InputError, match=f"left_lung={left},right_lung={right}$"):
+        found_structures(labels.with_voxels(voxels), None, "x")
+
+
+def test_255_as_a_signed_byte(labels: Volume) -> None:
+    found = found_structures(labels.with_voxels(np.where(labels.voxels > 0, -1, 0).astype(np.int8)), None, "x")
+    check_same(found, labels, 0.99)
+    assert found.notes[0] == "signed bytes were read as unsigned ones: -1 as 255"
+
+
+def test_a_lesion_that_both_lungs_have_goes_to_the_one_it_touches(labels: Volume) -> None:
+    voxels = labels.voxels.copy()
+    height = np.arange(voxels.shape[2])
+    voxels[(voxels > 0) & (height < len(height) // 3)] = 3
+    found = found_structures(labels.with_voxels(voxels), {"left_lung": (1, 3), "right_lung": (2, 3)}, "x")
+    check_same(found, labels)
+    assert found.notes == ("label value 3 is of both lungs: each part of it of the one that it touches",)
+    with pytest.raises(InputError, match="no other to be the left_lung"):
+        found_structures(labels.with_voxels(voxels), {"left_lung": (3,), "right_lung": (2, 3)}, "x")

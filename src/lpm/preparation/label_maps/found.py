@@ -11,10 +11,19 @@ from lpm.calibration import number
 from lpm.errors import InputError
 from lpm.files.points import check_extent
 from lpm.geometry.arrays import handed_over
+from lpm.geometry.seam import grown_within
 from lpm.geometry.sides import looks_mirrored, turned_doubts
-from lpm.geometry.volumes import Volume, canonical
+from lpm.geometry.volumes import Volume, canonical, cropped, on_grid
 from lpm.preparation.label_maps.drawn import DrawnSlices, drawn_slices
-from lpm.preparation.label_maps.meaning import LEFT_LUNG, RIGHT_LUNG, Meaning, Values, meaning_of, side_by_side
+from lpm.preparation.label_maps.meaning import (
+    LEFT_LUNG,
+    RIGHT_LUNG,
+    Meaning,
+    Values,
+    meaning_of,
+    shared_values,
+    side_by_side,
+)
 from lpm.preparation.label_maps.one_lung import doubt_about
 from lpm.preparation.label_maps.one_value import ToldApart, told_apart, told_apart_in_slices
 from lpm.preparation.label_maps.others import notes_on_others, refuse_background
@@ -68,6 +77,9 @@ def found_structures(labels: Volume, said: Values | None, subject: str) -> Struc
     upright = canonical(whole)
     spread = Spread.of(upright)
     meaning = meaning_of(spread, said, subject)
+    if shared := shared_values(meaning, subject):
+        upright, meaning = _shared_out(upright, meaning, shared)
+        spread = Spread.of(upright)
     found = numbered(upright, meaning.values, tuple(said or DEFAULT_STRUCTURES))
     if set(meaning.values) <= set(DEFAULT_STRUCTURES):
         _check_unit(found.labels, subject)
@@ -94,6 +106,19 @@ def numbered(upright: Volume, values: Values, names: Collection[str] = tuple(DEF
         table[list(own)] = numbers[name]
     labels = upright.with_voxels(handed_over(table[upright.voxels]))
     return Structures(labels, {name: (numbers[name],) for name in values}, drawn=drawn_slices(labels))
+
+
+def _shared_out(upright: Volume, meaning: Meaning, shared: Collection[int]) -> tuple[Volume, Meaning]:
+    """A map and its meaning in which the voxels of values that both lungs have are those of the lung they touch."""
+    own = {name: tuple(value for value in values if value not in shared) for name, values in meaning.values.items()}
+    sides = numbered(upright, own).labels
+    box = cropped(sides, np.isin(upright.voxels, [value for values in meaning.values.values() for value in values]), 1)
+    is_lung = (box.voxels > 0) | on_grid(upright.with_voxels(np.isin(upright.voxels, list(shared))), box).voxels
+    grown = on_grid(box.with_voxels(grown_within(box.voxels.astype(np.int32), is_lung, box)), upright).voxels
+    table = np.array([0, *(own[name][0] for name in DEFAULT_STRUCTURES)], dtype=upright.voxels.dtype)
+    voxels = np.where(np.isin(upright.voxels, list(shared)), table[grown], upright.voxels)
+    note = f"label value {', '.join(map(str, shared))} is of both lungs: each part of it of the one that it touches"
+    return upright.with_voxels(voxels), Meaning(own, meaning.is_sure, (*meaning.notes, note))
 
 
 def _check_unit(labels: Volume, subject: str) -> None:

@@ -16,6 +16,7 @@ Values = Mapping[str, tuple[int, ...]]
 LEFT_LUNG, RIGHT_LUNG = DEFAULT_STRUCTURES
 _APART = number("preparation.lungs_apart")
 _ASTRAY = number("preparation.lung_astray")
+_UNEVEN = number("preparation.collapsed_share")  # a lung that has less is none, or collapsed
 _LEAST_SHARE = 0.1  # of both lungs: a smaller one than any that is not collapsed
 _LEAST_LOBE = 0.03  # of all lobes: the middle one has about 0.08
 _LOBES = 4  # of five, at least, that a map of lobes has: the middle one may have been removed
@@ -81,6 +82,23 @@ def _claimed(present: list[int], said: Values, subject: str) -> Meaning:
     return Meaning(values, True, _ignored(present, said))
 
 
+def shared_values(meaning: Meaning, subject: str) -> list[int]:
+    """Values that both lungs have beside others of their own, as of a lesion in either; none where all are the same.
+
+    Raises:
+        InputError: A lung has none of its own.
+    """
+    left, right = (set(meaning.values.get(name, ())) for name in DEFAULT_STRUCTURES)
+    shared = sorted(left & right)
+    if not shared or left == right:
+        return []
+    if left <= right or right <= left:
+        name = LEFT_LUNG if left <= right else RIGHT_LUNG
+        given = f"value {_listed(shared)} said to be of both lungs, and no other to be the {name}"
+        raise InputError(subject, given, "a value of each lung's own", "name one, or the same values for both lungs")
+    return shared
+
+
 def _among(structures: Values, present: list[int]) -> dict[str, tuple[int, ...]]:
     """Values that are there, of the structures that have any."""
     kept = {name: tuple(value for value in values if value in present) for name, values in structures.items()}
@@ -107,8 +125,8 @@ def _listed(values: list[int]) -> str:
 def is_preset(spread: Spread, preset: Values) -> bool:
     """Whether a map has nearly all lobes of a tool, the left ones on the left of the right ones.
 
-    Exchanged sides are the tool's still where nothing but its lobes is there, or each has a lobe's size; they are
-    refused later.
+    Where its numbers begin with 1, each has a lobe's size. Exchanged sides are the tool's still where nothing but its
+    lobes is there, or each has a lobe's size; they are refused later.
     """
     lobes = {value for values in preset.values() for value in values}
     present = set(spread.present)
@@ -117,7 +135,10 @@ def is_preset(spread: Spread, preset: Values) -> bool:
     left, right = preset[LEFT_LUNG], preset[RIGHT_LUNG]
     if min(spread.ml(left), spread.ml(right)) < _LEAST_SHARE * spread.ml(lobes):
         return False  # numbers of other organs
-    are_all = present <= lobes or all(spread.ml([value]) > _LEAST_LOBE * spread.ml(lobes) for value in lobes & present)
+    are_large = all(spread.ml([value]) > _LEAST_LOBE * spread.ml(lobes) for value in lobes & present)
+    if min(lobes) == 1 and not are_large:
+        return False  # any organs are numbered from 1 on
+    are_all = present <= lobes or are_large
     return spread.apart(left, right) >= _APART or (are_all and spread.apart(right, left) >= 1.0 - _ASTRAY)
 
 
@@ -125,6 +146,7 @@ def _default_stands_out(spread: Spread) -> bool:
     """Whether 1 and 2 are two lungs side by side, in either order, or one of them is most of what is there.
 
     Lungs are the largest organs: what is larger than both and does not lie around them is one of a map without lungs.
+    What has less than a collapsed lung, while another value would be a whole one beside the other, is none.
     """
     left, right = (set(values) & set(spread.present) for values in DEFAULT_STRUCTURES.values())
     if left and right:
@@ -132,7 +154,12 @@ def _default_stands_out(spread: Spread) -> bool:
         low, high = spread.box_mm(both)
         around = {value for value in others if (box := spread.box_mm([value]))[0] <= low and high <= box[1]}
         are_largest = all(spread.ml([value]) < spread.ml(both) for value in others - around)
-        return are_largest and side_by_side(spread, left, right)
+        small, large = sorted((left, right), key=spread.ml)
+        is_other = spread.ml(small) < _UNEVEN * spread.ml(both) and any(
+            spread.ml([value]) >= _UNEVEN * spread.ml(both) and side_by_side(spread, [value], large)
+            for value in others - around
+        )
+        return are_largest and not is_other and side_by_side(spread, left, right)
     return spread.ml(left | right) > 0.5 * spread.ml(spread.present)
 
 

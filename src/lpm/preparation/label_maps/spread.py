@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from lpm.geometry.volumes import Volume
 @read_only_arrays
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """Voxels of each value in each sagittal slice.
+    """Voxels of each value in each sagittal slice of the patient, which those of an oblique image are not.
 
     Args:
         counts: (i, n) voxels of each value, from the left to the right slice.
@@ -32,6 +33,9 @@ class Spread:
     def of(cls, labels: Volume) -> Spread:
         """That of an upright label map."""
         most = int(labels.voxels.max()) + 1
+        drift_mm = np.abs(labels.world_from_voxel[0, 1:3]) @ (np.array(labels.voxels.shape[1:]) - 1)
+        if drift_mm > labels.spacing_mm[0]:
+            return cls(*_across_oblique(labels, most), labels.voxel_ml)
         counts = np.stack([np.bincount(each.ravel(), minlength=most) for each in labels.voxels])
         middles = np.tile((np.array(labels.voxels.shape) - 1) / 2.0, (len(counts), 1))
         middles[:, 0] = np.arange(len(counts))
@@ -66,3 +70,19 @@ class Spread:
         if not before[-1] or not after[-1]:
             return 0.0
         return float(np.minimum(before / before[-1], 1.0 - after / after[-1]).max())
+
+
+def _across_oblique(labels: Volume, most: int) -> tuple[NDArray[np.int64], Floats]:
+    """Voxels of each value but 0 in slices across R, and R of these slices."""
+    step_mm = float(labels.spacing_mm.min())
+    corners = np.array(list(product(*((0, n - 1) for n in labels.voxels.shape))))
+    ends_mm = labels.to_world(corners)[:, 0]
+    first_mm, n = float(ends_mm.min()), int(np.ptp(ends_mm) / step_mm) + 2
+    across_of_slices_mm = np.asarray(first_mm + step_mm * np.arange(n), dtype=np.float64)
+    counts = np.zeros(n * most, dtype=np.int64)
+    for i, each in enumerate(labels.voxels):
+        places = np.argwhere(each)
+        across_mm = labels.to_world(np.column_stack([np.full(len(places), i), places]))[:, 0]
+        slices = np.rint((across_mm - first_mm) / step_mm).astype(np.int64)
+        counts += np.bincount(slices * most + each[tuple(places.T)], minlength=n * most)
+    return counts.reshape(n, most), across_of_slices_mm

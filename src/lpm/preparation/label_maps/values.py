@@ -29,19 +29,25 @@ def whole_labels(volume: Volume, subject: str) -> tuple[Volume, tuple[str, ...]]
     """A label map with a small integer type, and notes on what its values were.
 
     Values within 0.05 of whole numbers are those numbers: the scaling of NIfTI files and resampling make 1.0000153 or
-    1.004 of 1. Where there is no 0, -1 is the background.
+    1.004 of 1. Where there is no 0, -1 is the background; signed bytes beside 0 that are all negative are those of
+    unsigned ones, -1 of 255.
 
     Raises:
         InputError: Values between whole numbers, several negative ones, or too many to be labels.
     """
-    values = values_of(volume.voxels)
-    whole, notes = np.round(values), list[str]()
+    values, notes = values_of(volume.voxels), list[str]()
+    if volume.voxels.dtype == np.int8 and len(values) > 1 and values[-1] == 0:
+        volume = volume.with_voxels(handed_over(volume.voxels.view(np.uint8)))
+        notes.append(f"signed bytes were read as unsigned ones: {values[0]} as {int(values[0]) + 256}")
+        values = values_of(volume.voxels)
+    whole = np.round(values)
     if not _are_labels(values):
         raise InputError(subject, *_no_labels(values))
-    if (off := np.abs(values - whole)).any():
+    off = np.abs(values - whole)
+    if off.any():
         worst = float(values[off.argmax()])
         notes.append(f"values such as {worst:.7g} were rounded to whole numbers (scaled or resampled labels)")
-    voxels = np.round(volume.voxels) if notes else volume.voxels
+    voxels = np.round(volume.voxels) if off.any() else volume.voxels
     if whole[0] < 0:
         notes.append("the background is -1, not 0")
         voxels = np.where(voxels == -1, 0, voxels)
