@@ -156,3 +156,35 @@ def test_a_space_that_the_caller_knows(tmp_path: Path, cloud: np.ndarray) -> Non
     np.testing.assert_allclose(read_points(tmp_path / "x.csv", "LPS").points_mm, cloud, atol=0.006)
     with pytest.raises(MisuseError, match=r"points_space: RAS, and x.csv says LPS; .* Try: leave it out"):
         read_points(tmp_path / "x.csv", "RAS")
+
+
+@pytest.mark.parametrize(
+    ("head", "order", "space"),
+    [
+        ("x_lps;y_lps;z_lps", (0, 1, 2), "LPS"),
+        ("X (LPS);Y (LPS);Z (LPS)", (0, 1, 2), "LPS"),
+        ("lps_x;lps_y;lps_z", (0, 1, 2), "LPS"),
+        ("x_ras [mm];y_ras [mm];z_ras [mm]", (0, 1, 2), "RAS"),
+        ("Links;Hinten;Oben", (0, 1, 2), "LPS"),
+        ("Vorne;Rechts;Oben", (1, 0, 2), "RAS"),
+        ("Z-Koordinate;Y-Koordinate;X-Koordinate", (2, 1, 0), "RAS"),
+        ("Coordonnée Z (mm);Coordonnée Y (mm);Coordonnée X (mm)", (2, 1, 0), "RAS"),
+        ("valeur z;valeur y;valeur x", (2, 1, 0), "RAS"),
+    ],
+)
+def test_columns_that_name_their_axis_or_space_in_other_words(
+    tmp_path: Path, cloud: np.ndarray, head: str, order: tuple[int, ...], space: str
+) -> None:
+    written = cloud * (-1.0, -1.0, 1.0) if space == "LPS" else cloud
+    (tmp_path / "x.csv").write_text(f"{head}\n" + rows(written[:, np.argsort(order)], ";"), encoding="utf-8")
+    read = read_points(tmp_path / "x.csv")
+    np.testing.assert_allclose(read.points_mm, cloud, atol=0.006)
+    is_worded = not any(each in head for each in ("lps", "LPS", "ras"))
+    assert [note.startswith("columns") for note in read.notes] == [True] * is_worded
+
+
+def test_other_code_pages_of_names_do_not_hide_the_numbers(tmp_path: Path, cloud: np.ndarray) -> None:
+    (tmp_path / "x.csv").write_bytes(
+        ("点,x,y,z\n" + "".join(f"1,{row}\n" for row in rows(cloud, ",").split())).encode("cp932")
+    )
+    np.testing.assert_allclose(read_points(tmp_path / "x.csv").points_mm, cloud, atol=0.006)

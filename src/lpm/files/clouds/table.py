@@ -37,9 +37,22 @@ _AXES: tuple[tuple[tuple[str, ...], Space | None], ...] = (
 )
 _INDICES = ({"i", "j", "k"}, {"row", "column", "slice"}, {"row", "col", "slice"})
 _NAME = re.compile(r"(.+?)[ _]*[\[(]?(mm|cm|dm|m|um|µm|inch|in)[\])]?")
-_WORDS = r"(?:p|pos|position|pt|points?|coords?|coordinates?|v|vert|vertex|loc|location|world)"
+_WORDS = (
+    "(?:p|pos|position|pt|points?|coords?|coordinates?|v|vert|vertex|loc|location|world|ax[ie]s|achse|axe|eje|asse"
+    "|koord(?:inaten?)?|coordonnées?|coordonnees?|coordenadas?|coordinat[ae]|座標)"
+)
 _WORDED = re.compile(rf"{_WORDS}[ _.:-]*([xyz])|([xyz])[ _.:-]*{_WORDS}")  # px, pos_x, x_coord
 _IN_BRACKETS = re.compile(r"(.+?)[ _]*[\[(](.+)[\])]")
+_SPACED = re.compile(r"(.+?)[ _.-]*[\[(]?(?<![a-z])(ras|lps)[\])]?|(ras|lps)[ _.:-]+(.+)")  # x_lps, x (RAS), lps_x
+_LETTER = re.compile(r"(?<![^\W\d_])([xyz])(?![^\W\d_])")  # by itself in a name
+_DIRECTIONS = {
+    "r": ("right", "rechts", "droite", "derecha", "destra"),
+    "a": ("anterior", "front", "vorne", "avant"),
+    "s": ("superior", "up", "oben", "haut"),
+    "l": ("left", "links", "gauche", "izquierda", "sinistra"),
+    "p": ("posterior", "back", "hinten", "arrière"),
+}
+_DIRECTION_OF = {word: letter for letter, words in _DIRECTIONS.items() for word in words}
 MILLIMETRES = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "in": 25.4, "inch": 25.4}
 _SPACE = re.compile(r"\b(ras|lps)\b|\bcoordinatesystem *= *([012]|ijk)\b", re.IGNORECASE)
 _SLICER_SPACES = {"0": "RAS", "1": "LPS", "2": "IJK"}  # of .fcsv, by number
@@ -107,14 +120,43 @@ def is_header(row: Sequence[str]) -> bool:
 
 def axes_named(names: Sequence[str]) -> tuple[tuple[int, ...], Space | None, str] | None:
     """Columns of x, y, z, their space and unit; None if they are not named."""
-    matches = [(match[1], match[2]) if (match := _NAME.fullmatch(name)) else (name, "mm") for name in names]
-    return _axes_among(matches) or _axes_among([(_without_words(name), unit) for name, unit in matches])
+    named = [_taken_apart(name) for name in names]
+    matches = [(name, unit) for name, unit, _ in named]
+    found = _axes_among(matches) or _axes_among([(_without_words(name), unit) for name, unit in matches])
+    if found is None and len([name for name in names if name not in _SIDE_COLUMNS]) == len("xyz"):
+        found = _axes_among([(_letter_in(name), unit) for name, unit in matches])
+    if found is None:
+        return None
+    axes, space, unit = found
+    said = {named[axis][2] for axis in axes} - {None}
+    return (axes, space or (said.pop() if len(said) == 1 else None), unit) if len(said) < 2 else None
+
+
+def _taken_apart(name: str) -> tuple[str, str, Space | None]:
+    """A column's name without unit and space, and these: ``x_lps (cm)`` is x, cm, LPS."""
+    name, outer = _without_space(name)
+    unit = _NAME.fullmatch(name)
+    name, inner = _without_space(unit[1] if unit else name)
+    return name, unit[2] if unit else "mm", outer or inner
+
+
+def _without_space(name: str) -> tuple[str, Space | None]:
+    match = _SPACED.fullmatch(name)
+    if not match:
+        return name, None
+    return match[1] or match[4], "LPS" if "lps" in (match[2], match[3]) else "RAS"
 
 
 def _without_words(name: str) -> str:
-    """The axis of a column that says it in more words."""
+    """The axis of a column that says it in more words, or in a word for a direction."""
     match = _WORDED.fullmatch(name)
-    return match[1] or match[2] if match else name
+    return match[1] or match[2] if match else _DIRECTION_OF.get(name, name)
+
+
+def _letter_in(name: str) -> str:
+    """The axis of a column that is named in any words with one letter x, y or z by itself."""
+    letters = [] if _IN_BRACKETS.fullmatch(name) else _LETTER.findall(name)  # in brackets stands another unit
+    return letters[0] if len(letters) == 1 else name
 
 
 def _axes_among(matches: Sequence[tuple[str, str]]) -> tuple[tuple[int, ...], Space | None, str] | None:
@@ -134,8 +176,9 @@ def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
     if named is not None:
         axes, space, unit = named
         notes = [] if unit == "mm" else [f"coordinates are in {unit}, by their columns' names, and were taken to mm"]
-        if any(_WORDED.match(header[axis]) for axis in axes):
-            notes.append(f"columns {', '.join(header[axis] for axis in axes)} were taken as x, y, z")
+        if any(len(_taken_apart(header[axis])[0]) > 1 and not header[axis].startswith("points") for axis in axes):
+            taken = "x, y, z" if space is None else ", ".join(f"{letter}" for letter in space)
+            notes.append(f"columns {', '.join(header[axis] for axis in axes)} were taken as {taken}")
         return _Columns(axes, side, space, MILLIMETRES[unit], tuple(notes))
     width = len(header) or len(body[0])
     others = [name for name in header if name not in _SIDE_COLUMNS]

@@ -43,7 +43,7 @@ def _text(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("cp1252")
+        return content.decode("cp1252", errors="replace")  # of other code pages the numbers are the same
 
 
 def comments_and_lines(text: str) -> tuple[list[str], list[str]]:
