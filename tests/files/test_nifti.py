@@ -196,3 +196,20 @@ def test_a_header_that_nibabel_cannot_mend(tmp_path: Path) -> None:
     (tmp_path / "x.nii").write_bytes(raw)
     with pytest.raises(FileError, match=r"header cannot be read \(.*4321"):
         read_volume(tmp_path / "x.nii")
+
+
+def test_an_sform_of_zeros_leaves_the_qform(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.nii", sform=np.zeros((4, 4)), qform=oblique())
+    found = read_volume_file(path)
+    np.testing.assert_allclose(found.volume.world_from_voxel, oblique(), atol=1e-4)
+    assert found.notes == ("the sform is all zeros: the qform is used",)
+
+
+def test_a_qform_without_numbers_leaves_the_sform(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.nii", sform=oblique(), qform=oblique())
+    content = bytearray(path.read_bytes())
+    content[256:260] = np.float32(np.nan).tobytes()  # quatern_b
+    path.write_bytes(content)
+    found = read_volume_file(path)
+    np.testing.assert_allclose(found.volume.world_from_voxel, oblique(), atol=1e-4)
+    assert found.notes == ("the qform is no place in space: the sform is used",)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dicom_writing import Writing, check, write_series
 from lpm.errors import FileError, InputError
-from lpm.files.scans import is_dicom_file, is_dicom_folder, read_scan, scan_files
+from lpm.files.scans import is_dicom_file, is_dicom_folder, read_labels, read_scan, scan_files
+from lpm.files.volumes import VolumeFile, write_volume
+from lpm.geometry.volumes import Volume
 
 
 def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
@@ -81,3 +85,28 @@ def test_the_name_of_a_volume_is_believed(tmp_path: Path) -> None:
     assert is_dicom_file(tmp_path / "d" / "2_000")
     assert not is_dicom_file((tmp_path / "d" / "2_000").rename(tmp_path / "x.nii"))
     assert not is_dicom_file(tmp_path / "none")
+
+
+@pytest.mark.parametrize("read", [read_scan, read_labels])
+@pytest.mark.parametrize("name", ["x.nii.gz", "x.nrrd"])
+def test_a_zip_of_one_volume_is_that_volume(tmp_path: Path, read: Callable[[Path], VolumeFile], name: str) -> None:
+    volume = Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5) % 3, np.diag([2.0, 3.0, 4.0, 1.0]))
+    write_volume(tmp_path / name, volume)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / name, f"study/{name}")
+        archive.writestr(f"__MACOSX/study/._{name}", "of macOS")
+    found = read(tmp_path / "x.zip").volume
+    np.testing.assert_array_equal(found.voxels, volume.voxels)
+    np.testing.assert_allclose(found.world_from_voxel, volume.world_from_voxel)
+    with zipfile.ZipFile(tmp_path / "x.zip", "a") as archive:
+        archive.write(tmp_path / name, f"study/other_{name}")
+    with pytest.raises(InputError, match=r"x\.zip: 2 volumes .*other_.*Try: unpack it"):
+        read(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize("member", ["x.nii.gz", "x.txt"])
+def test_what_a_zip_holds_is_refused_by_its_own_name(tmp_path: Path, member: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(member, "none")
+    with pytest.raises(FileError, match=r"/x\.zip: "):
+        read_labels(tmp_path / "x.zip")

@@ -162,12 +162,17 @@ def _geometry(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[Floats, 
         qform, _ = header.get_qform(coded=True)
     except (HeaderDataError, ValueError) as error:
         raise FileError(str(path), f"header cannot be read ({error})", "an intact volume") from error
+    notes = []
+    if sform is not None and qform is not None and not sform[:3, :3].any():
+        sform, notes = None, ["the sform is all zeros: the qform is used"]
+    if sform is not None and qform is not None and not np.isfinite(qform).all():
+        qform, notes = None, ["the qform is no place in space: the sform is used"]
     if sform is not None:
         check_affine(sform, f"{path}, sform")
-        affine, notes = _sized(sform, np.array(header.get_zooms()[:3], dtype=np.float64))
-        notes += [] if qform is None else _differing(affine, qform, shape)
+        affine, sized = _sized(sform, np.array(header.get_zooms()[:3], dtype=np.float64))
+        notes += [*sized, *([] if qform is None else _differing(affine, qform, shape))]
     elif qform is not None:
-        affine, notes = qform, []
+        affine = qform
     else:
         affine = header.get_base_affine()
         notes = ["neither sform nor qform: axes are taken to run LAS around the middle, sides may be exchanged"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lpm.apart.reading import read_apart
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, LpmError
 from lpm.files.dicom.folder import files_of_series, find_series, holds_dicom, visible_files
 from lpm.files.dicom.headers import is_dicom
 from lpm.files.dicom.masks import holds_only_masks, mask_kind, read_mask
@@ -16,7 +16,9 @@ from lpm.files.dicom.volume import read_series
 from lpm.files.itk_headers import check_itk_header
 from lpm.files.segments.organ_folder import is_organ_folder, read_organ_folder
 from lpm.files.volumes import VOLUME_SUFFIXES, VolumeFile, is_volume_name, read_volume_file
-from lpm.files.zips import unzipped
+from lpm.files.zips import unzipped, zipped_volumes
+
+_LISTED = 5  # names that a message lists
 
 
 def is_scan_name(path: Path) -> bool:
@@ -52,8 +54,8 @@ def read_scan(path: str | Path, series: str | None = None) -> VolumeFile:
     """Read a scan.
 
     Args:
-        path: A volume file, a DICOM folder, a zip, or a DICOM file, which stands for its series in its folder. A DICOM
-            SEG or RTSTRUCT is read as the label map that it is.
+        path: A volume file, a DICOM folder, a zip of either, or a DICOM file, which stands for its series in its
+            folder. A DICOM SEG or RTSTRUCT is read as the label map that it is.
         series: DICOM series: its number or (the end of) its UID, with ``:`` and the acquisition number where it
             has several; None for the thin-slice axial chest CT, of one patient.
 
@@ -68,6 +70,8 @@ def read_scan(path: str | Path, series: str | None = None) -> VolumeFile:
         return read_organ_folder(path)
     if is_mask_file(path) or (path.is_dir() and holds_only_masks(path)):
         return read_mask(path)
+    if _is_zip(path) and (names := zipped_volumes(path)):
+        return _read_zipped_volume(path, names)
     with found_series(path, series) as (chosen, found):
         return _read(chosen, found, path.name)
 
@@ -84,7 +88,7 @@ def found_series(path: Path, series: str | None = None) -> Iterator[tuple[Series
         FileError: Missing, damaged, or no DICOM.
         InputError: No series can be used.
     """
-    if path.is_file() and path.suffix.lower() == ".zip":
+    if _is_zip(path):
         with unzipped(path) as folder:
             found = find_series(folder, str(path))
             yield choose_series(found, series, path.name), found
@@ -116,8 +120,10 @@ def read_labels(path: Path) -> VolumeFile:
     """
     if is_organ_folder(path):
         return read_organ_folder(path)
-    if path.is_file() and path.suffix.lower() == ".zip":
-        with unzipped(path) as folder:
+    if _is_zip(path) and (names := zipped_volumes(path)):
+        return _read_zipped_volume(path, names)
+    if _is_zip(path):
+        with unzipped(path) as folder, _named(path):
             return read_mask(folder)
     if path.is_dir() or is_mask_file(path):
         return read_mask(path)
@@ -125,6 +131,32 @@ def read_labels(path: Path) -> VolumeFile:
         hint = "find its lungs with lpm segment, or fit them with lpm fit ct"
         raise InputError(str(path), "a DICOM image", "a mask", hint)
     return read_volume_file(path)
+
+
+def _is_zip(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() == ".zip"
+
+
+def _read_zipped_volume(path: Path, names: Sequence[str]) -> VolumeFile:
+    """Read the only volume of a zip.
+
+    Raises:
+        InputError: There are several.
+    """
+    if len(names) > 1:
+        given = f"{len(names)} volumes ({', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''})"
+        raise InputError(str(path), given, "one", "unpack it, and give the file or the folder")
+    with unzipped(path) as folder, _named(path):
+        return read_volume_file(next(each for each in visible_files(folder) if is_volume_name(each)))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Refusals name the zip, and not the folder that it was unpacked to."""
+    try:
+        yield
+    except LpmError as error:
+        raise type(error)(str(path), error.given, error.expected, error.hint) from error
 
 
 def _series_with(path: Path, wanted: str | None) -> list[Series]:

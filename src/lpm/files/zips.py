@@ -8,13 +8,15 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lpm.errors import FileError
 from lpm.files.outputs.temporary import temporary_folder
 
 _MOST_MEMBERS = 100_000  # files: more than a study has, and not yet a trap
 _MOST_UNZIPPED = 32 * 1024**3  # bytes: as a volume of the most voxels; more is a trap
+_OTHER = ".dcm"
+_WHOLE = (".nii.gz", ".nii", ".nrrd", ".mha")  # volumes that are one file; others need the names of their parts
 DAMAGE = (  # what Python raises of a damaged or unusual zip
     zipfile.BadZipFile,
     zlib.error,
@@ -41,12 +43,31 @@ def unzipped(path: Path) -> Iterator[Path]:
                 members = [member for member in archive.infolist() if not member.is_dir()]
                 _check_limits(members, path)
                 for index, member in enumerate(members):
-                    _unpack(archive, member, folder / f"{index:06d}.dcm")
+                    _unpack(archive, member, folder / f"{index:06d}{_ending(member.filename)}")
         except FileError:
             raise
         except DAMAGE as error:
             raise FileError(str(path), f"cannot be unpacked ({error})", "an intact zip without password") from error
         yield folder
+
+
+def zipped_volumes(path: Path) -> list[str]:
+    """Names of the volumes in a zip that are one file each.
+
+    Raises:
+        FileError: No zip.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name for name in archive.namelist() if _ending(name) != _OTHER]
+    except DAMAGE as error:
+        raise FileError(str(path), f"cannot be unpacked ({error})", "an intact zip without password") from error
+
+
+def _ending(member: str) -> str:
+    """The ending of a volume's name; DICOM's of every other, and of what macOS adds."""
+    name = PurePosixPath(member).name.lower()
+    return _OTHER if name.startswith(".") else next((each for each in _WHOLE if name.endswith(each)), _OTHER)
 
 
 def _check_limits(members: Sequence[zipfile.ZipInfo], path: Path) -> None:

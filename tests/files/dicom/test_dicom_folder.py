@@ -67,6 +67,8 @@ def test_images_without_a_uid_are_no_copies(tmp_path: Path) -> None:
     write_series(tmp_path / "d" / "second", Writing(), n=25, uid=uid)
     for folder in (tmp_path / "d", tmp_path / "d" / "second"):
         rewrite((path for path in folder.iterdir() if path.is_file()), SOPInstanceUID="")
+    image = pydicom.dcmread(tmp_path / "d" / "second" / "2_003")
+    rewrite([tmp_path / "d" / "second" / "2_003"], PixelData=bytes(len(image.PixelData)))
     assert find_series(tmp_path / "d")[0].repeats_places
 
 
@@ -173,3 +175,16 @@ def test_a_file_without_a_series_is_refused(tmp_path: Path) -> None:
     assert series_uid(tmp_path / "d" / "2_000") == ""
     with pytest.raises(FileError, match="2_000: a DICOM file without a series; expected an image of a CT series"):
         files_of_series(tmp_path / "d" / "2_000")
+
+
+def test_a_series_that_was_sent_twice_counts_once_where_its_pictures_are_the_same(tmp_path: Path) -> None:
+    uid = write_series(tmp_path / "d", Writing(), n=25)
+    write_series(tmp_path / "d" / "again", Writing(), n=25, uid=uid)
+    for path in (tmp_path / "d" / "again").iterdir():
+        rewrite([path], SOPInstanceUID=generate_uid())
+    (series,) = find_series(tmp_path / "d")
+    assert (len(series.slices), series.repeats_places) == (25, False)
+    image = pydicom.dcmread(tmp_path / "d" / "again" / "2_003")
+    rewrite([tmp_path / "d" / "again" / "2_003"], PixelData=bytes(len(image.PixelData)))
+    (series,) = find_series(tmp_path / "d")
+    assert (len(series.slices), series.repeats_places) == (26, True)

@@ -54,7 +54,7 @@ def test_phases_of_kernels_are_told_apart_by_both(tmp_path: Path) -> None:
 def test_what_differs_from_slice_to_slice_tells_nothing_apart(tmp_path: Path) -> None:
     two_at_a_place(tmp_path)
     for k, path in enumerate(sorted(tmp_path.rglob("2_*"))):
-        rewrite([path], ContentTime=f"1010{k:02d}")
+        rewrite([path], ContentTime=f"1010{k:02d}", RescaleIntercept=-1024 - k)
     with pytest.raises(InputError, match=r"several images at the same place .* no phase, kernel or time"):
         read_scan(tmp_path)
 

@@ -10,7 +10,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import RLELossless
 
-from dicom_writing import ORIGIN_LPS, SPACING_MM, Writing, check, hu_at, write_series
+from dicom_writing import ORIGIN_LPS, SPACING_MM, Writing, check, hu_at, rewrite, write_series
 from lpm.errors import FileError, InputError
 from lpm.files.dicom import volume as dicom_volume
 from lpm.files.dicom.folder import find_series
@@ -68,6 +68,7 @@ def test_a_tilted_gantry_is_undone(tmp_path: Path) -> None:
 def test_phases_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
     uid = write_series(tmp_path / "d", Writing(), n=25)
     write_series(tmp_path / "d" / "second", Writing(), n=25, uid=uid)
+    rewrite((tmp_path / "d" / "second").iterdir(), RescaleIntercept=-1000)
     (series,) = find_series(tmp_path / "d")
     with pytest.raises(InputError, match="several images at the same place"):
         read_series(series, "d")

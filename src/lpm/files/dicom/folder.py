@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lpm.errors import FileError
+from lpm.files.dicom.frames import picture_digest
 from lpm.files.dicom.headers import images_of, is_dicom, patient_name, read_header
 from lpm.files.dicom.parts import parts_of
 from lpm.files.dicom.series import LEAST_SLICES, Series
@@ -90,7 +91,8 @@ def find_series_of(files: Iterable[Path]) -> list[Series]:
     """All series of some files, sorted by number; see `find_series`."""
     headers = ((path, read_header(path)) for path in files)
     images = (image for path, header in headers if header is not None for image in images_of(path, header))
-    found = [series for stack in _joined(list(_stacks(_without_copies(images)))) for series in parts_of(stack)]
+    stacks = _joined(list(_stacks(_without_copies(images))))
+    found = [_without_twins(series) for stack in stacks for series in parts_of(stack)]
     return sorted(found, key=lambda series: (series.number, series.uid))
 
 
@@ -104,6 +106,19 @@ def _without_copies(images: Iterable[tuple[str, Series]]) -> Iterator[Series]:
         if key not in seen:
             seen.add(key)
             yield image
+
+
+def _without_twins(series: Series) -> Series:
+    """A series without images that show the same as another at their place, as of a study that was sent twice."""
+    if not series.repeats_places:
+        return series
+    seen, kept = set(), []
+    for image in series.slices:
+        key = (*image.position_mm, picture_digest(image))
+        if key not in seen:
+            seen.add(key)
+            kept.append(image)
+    return replace(series, slices=tuple(kept))
 
 
 def _stacks(images: Iterable[Series]) -> Iterator[Series]:

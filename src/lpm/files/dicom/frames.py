@@ -6,6 +6,7 @@ slice's own slope and intercept apply.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +39,19 @@ _PICTURE = (
     "RescaleSlope",
     "RescaleIntercept",
 )
+
+
+def picture_digest(image: Slice) -> str:
+    """What is the same for two images with the same pixels, as stored; of frames and strange files their own."""
+    own = f"{image.path} {image.frame}"
+    if image.frame is not None:
+        return own
+    try:
+        header = pydicom.dcmread(image.path, force=True)
+        told = "".join(f"{name}={header.get(name)};" for name in _PICTURE if name != "SOPInstanceUID")
+        return hashlib.sha256(told.encode() + bytes(header.PixelData)).hexdigest()
+    except (*STRANGE, OSError):
+        return own
 
 
 def read_pixels(slices: Sequence[Slice], shape: tuple[int, int]) -> NDArray[np.float32]:
