@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from lpm.files.atomic import write_text
 from lpm.files.volumes import read_volume
 from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
+from lpm.fitting.partition.by_atlas import labels_by_atlas
 from lpm.fitting.partition.learning import CarriedParts, PartitionConfig, carry_parts, with_parts
 from lpm.geometry.grids import voxelise_on
 from lpm.geometry.meshes import WorldMesh
@@ -41,6 +43,7 @@ LOBES = {
     "right_middle_lobe": (4,),
     "right_lower_lobe": (5,),
 }
+OF = {"left_lung": tuple(LOBES)[:2], "right_lung": tuple(LOBES)[2:]}
 CONFIG = PartitionConfig(structures={"left_lung": (1, 2), "right_lung": (3, 4, 5)}, parts=LOBES)
 PLAIN = AtlasConfig(registration=RegistrationConfig(rounds=1))
 N_POINTS, SPACING_MM, VOXEL_MM = 5000, 1.5, 2.0
@@ -87,6 +90,11 @@ def by_structures(model: ModelBundle, cohort: Cohort, subject: str, true: Volume
     return overlaps(fit.labels(true), true) | {"gap_ml": gap_ml, "overlap_ml": (claims > 1).sum() * true.voxel_ml}
 
 
+def by_both(lungs: ModelBundle, lobes: ModelBundle, cohort: Cohort, subject: str, true: Volume) -> Row:
+    """The lungs of the one fit, divided by that of the five structures; label maps alone."""
+    return overlaps(labels_by_atlas(seen(lungs, cohort, subject), seen(lobes, cohort, subject), OF, true), true)
+
+
 def left_out(
     model: ModelBundle, carried: Mapping[str, CarriedParts], cohort: Cohort, subject: str, true: Volume
 ) -> Row:
@@ -131,17 +139,13 @@ def main() -> None:
     write_bundle(given.work / "taught", taught)
     unseen = [name for name in true if split[name] == "test"]
     found: dict[str, dict[str, Row]] = json.loads(given.out.read_text())["runs"] if given.out.exists() else {}
-    plain: list[ModelBundle] = []
-
-    def plainly(name: str, volume: Volume) -> Row:
-        if not plain:
-            plain.append(plain_atlas(given.lungs, split, given.work))
-        return by_structures(plain[0], cohort, name, volume)
+    plain = cache(partial(plain_atlas, given.lungs, split, given.work))
 
     runs: dict[str, tuple[list[str], Callable[[str, Volume], Row]]] = {
         "partition": (unseen, lambda name, volume: by_partition(taught, cohort, name, volume)),
         "left out": (known, lambda name, volume: left_out(model, carried, cohort, name, volume)),
-        "five structures": (unseen, plainly),
+        "five structures": (unseen, lambda name, volume: by_structures(plain(), cohort, name, volume)),
+        "both": (unseen, lambda name, volume: by_both(model, plain(), cohort, name, volume)),
     }
     for kind, (names, run) in runs.items():
         for name in [name for name in names if name not in found.setdefault(kind, {})]:

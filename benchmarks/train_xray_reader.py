@@ -2,10 +2,12 @@ r"""Train the network that reads radiographs, and write its bundle; 40 minutes o
 
 First with the validation subjects held out, which gives the errors that the bundle states; then on with all:
 
-python benchmarks/train_xray_reader.py --data ../shared/data --work runs/xray-held-out --hold-out --steps 2100
-python benchmarks/train_xray_reader.py --data ../shared/data --work runs/xray --start runs/xray-held-out \
-    --steps 1600 --learning-rate 2e-3 --errors runs/xray-held-out/bundle
-cp runs/xray/bundle/* src/lpm/bundled/xray-v1/
+lpm generate --n 160 --model runs/benchmarks/both_states/atlas --xray --seed 5 --out runs/drawn
+python benchmarks/train_xray_reader.py --data ../shared/data --generated runs/drawn --work runs/xray-held-out \
+    --hold-out --steps 2100
+python benchmarks/train_xray_reader.py --data ../shared/data --generated runs/drawn --work runs/xray \
+    --start runs/xray-held-out --steps 1600 --learning-rate 2e-3 --errors runs/xray-held-out/bundle
+cp runs/xray/bundle/* src/lpm/bundled/xray-v2/
 """
 
 from __future__ import annotations
@@ -42,13 +44,13 @@ from lpm.xray.network import XrayNetwork, XrayNetworkConfig
 from lpm.xray.novelty import field_figures
 from lpm.xray.reader import XrayReader
 from xray_augmentation import Augmentation, AugmentationConfig, Batch
-from xray_data import STORED_PX, VIEWS, Pictures, load_real, load_simulated, split_real
+from xray_data import STORED_PX, VIEWS, Pictures, load_generated, load_real, load_simulated, split_real
 
 DATA = (
     "484 frontal chest X-rays with lung-field masks: Montgomery County and Shenzhen sets of the US National Library of "
     "Medicine (Jaeger et al. 2014, public for research with attribution), masks of Shenzhen by Stirenko et al.; "
     "parallel-projection radiographs of 25 LUNA16 / LIDC-IDRI scans (CC BY) with lungs from landmarks of Williams et "
-    "al. 2024"
+    "al. 2024; of 160 CTs drawn around lungs that an atlas of training subjects generated"
 )
 LENGTHS = (0.0, 0.003, 0.01, 0.03, 0.07, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 2.0)
 VALIDATION_SUBJECTS = ("luna16_0645", "luna16_5216", "luna16_6262", "luna16_7422", "luna16_8684")
@@ -63,6 +65,7 @@ class TrainingConfig:
     counts: tuple[int, int, int, int] = (8, 5, 4, 1)  # real, simulated frontal, simulated lateral, none of these
     steps: int = 2100
     told_every: int = 50
+    repeats: int = 5  # of radiographs of real CTs, beside generated ones: two of five simulated ones are real then
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
     averaging: float = 0.997
@@ -208,6 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--generated", type=Path, help="folder that `lpm generate --xray` wrote, to learn from, too")
     parser.add_argument("--steps", type=int, default=TrainingConfig.steps)
     parser.add_argument("--hold-out", action="store_true", help="keep the validation subjects out, for choices")
     parser.add_argument("--errors", type=Path, help="bundle whose errors, of held-out subjects, this one states")
@@ -230,7 +234,10 @@ def main() -> None:
         network.load_state_dict(read_tensors(given.start / "average.safetensors")[0])
         history = json.loads((given.start / "history.json").read_text())
     if config.steps:
-        augmentation = Augmentation(known, simulated.only(subjects), config.augmentation, config.network.size_px)
+        learnt = simulated.only(subjects)
+        if given.generated:
+            learnt = sum([learnt] * (config.repeats - 1), learnt) + load_generated(given.generated)
+        augmentation = Augmentation(known, learnt, config.augmentation, config.network.size_px)
         network, recent = train(augmentation, network, config, given.work)
         history += recent
         (given.work / "history.json").write_text(json.dumps(history))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from lpm.xray.manual_field import sides_of
 STORED_PX = 256
 LATERAL_FIELD_MM = 30.0
 """More lung than this along a ray, both together, and the lateral picture shows it."""
+USED_PERCENT = (1.0, 99.5)
+"""Of the grey values of a drawn radiograph: what it is windowed to."""
 VIEWS = ("frontal", "lateral")
 HOSPITALS = {"CHNCXR": "Shenzhen", "MCUCXR": "Montgomery"}
 
@@ -47,6 +50,12 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __add__(self, other: Pictures) -> Pictures:
+        """Both, one after the other."""
+        arrays = ("images", "fields", "paths_mm", "known", "sides_mm", "lateral")
+        joined = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in arrays)
+        return Pictures((*self.names, *other.names), *joined)
 
     def only(self, names: set[str]) -> Pictures:
         """Those of some subjects."""
@@ -84,21 +93,52 @@ def load_real(folder: Path) -> Pictures:
     return Pictures(names, images, fields, paths, known, ones, np.zeros(len(files), bool))
 
 
+Simulated = tuple[str, NDArray[np.uint8], NDArray[np.float32], tuple[float, float], bool]
+"""A name, picture and path lengths of (256, 256), the picture's height and width in mm, whether it is a lateral."""
+
+
 def load_simulated(folder: Path) -> Pictures:
-    """`<subject>/{frontal,lateral}.png` with `views.json` and `labels.nii.gz`."""
-    found: list[tuple[str, NDArray[Any], NDArray[Any], tuple[float, float], bool]] = []
+    """Of real CTs: `<subject>/{frontal,lateral}.png` with `views.json` and `labels.nii.gz`."""
+    found = []
     for file in sorted(folder.glob("*/views.json")):
         views = json.loads(file.read_text())
         labels = read_volume(file.parent / "labels.nii.gz")
-        for view in VIEWS:
-            image = _grey(file.parent / f"{view}.png")
-            paths = path_lengths(labels, views[view], image.shape, drop=1 if view == "frontal" else 0)
-            sides = (
-                image.shape[0] * views[view]["row"]["mm_per_px"],
-                image.shape[1] * views[view]["column"]["mm_per_px"],
-            )
-            smaller = np.stack([_squash(image), *(_squash(path) for path in paths)])
-            found.append((file.parent.name, smaller[0].round().astype(np.uint8), smaller[1:], sides, view == "lateral"))
+        found += [_simulated(file.parent, view, labels, views[view]) for view in VIEWS]
+    return _pictures(found)
+
+
+def load_generated(folder: Path) -> Pictures:
+    """Of CTs that `lpm generate --xray` drew around generated lungs."""
+    found = []
+    for file in sorted(folder.glob("*/views.json")):
+        views = json.loads(file.read_text())["views"]
+        labels = read_volume(file.parent / "labels.nii.gz")
+        found += [_simulated(file.parent, view, labels, _along_axes(views[view], view)) for view in VIEWS]
+    return _pictures(found)
+
+
+def _along_axes(record: dict[str, Any], view: str) -> dict[str, Any]:
+    """The map from world coordinates to pixels of a view whose rows and columns run along axes of the world."""
+    steps = {"column": (record["by_column_mm"], 0 if view == "frontal" else 1), "row": (record["by_row_mm"], 2)}
+    return {
+        name: {
+            "sign": float(np.sign(step[axis])),
+            "mm_per_px": abs(step[axis]),
+            "offset_px": -record["origin_mm"][axis] / step[axis],
+        }
+        for name, (step, axis) in steps.items()
+    }
+
+
+def _simulated(folder: Path, view: str, labels: Volume, along: dict[str, Any]) -> Simulated:
+    image = _grey_values(folder / f"{view}.png")
+    paths = path_lengths(labels, along, image.shape, drop=1 if view == "frontal" else 0)
+    sides = (image.shape[0] * along["row"]["mm_per_px"], image.shape[1] * along["column"]["mm_per_px"])
+    smaller = np.stack([_squash(path) for path in paths])
+    return folder.name, _squash(image).round().astype(np.uint8), smaller, sides, view == "lateral"
+
+
+def _pictures(found: Sequence[Simulated]) -> Pictures:
     names, images, maps, sides, seen = zip(*found, strict=True)
     paths, lateral = np.stack(maps).astype(np.float16), np.array(seen)
     together = paths.astype(np.float32).sum(axis=1, keepdims=True) > LATERAL_FIELD_MM
@@ -128,6 +168,16 @@ def path_lengths(labels: Volume, view: dict[str, Any], shape: tuple[int, int], d
 def _grey(file: Path) -> NDArray[np.uint8]:
     with Image.open(file) as image:
         return np.asarray(image.convert("L"))
+
+
+def _grey_values(file: Path) -> NDArray[np.float32]:
+    """0 to 255; of 16 bits, which use little of their range, all but the darkest and the brightest."""
+    with Image.open(file) as image:
+        values = np.asarray(image, dtype=np.float32) if image.mode.startswith("I") else None
+    if values is None:
+        return _grey(file).astype(np.float32)
+    low, high = np.percentile(values, USED_PERCENT)
+    return 255.0 * ((values - low) / (high - low)).clip(0.0, 1.0)
 
 
 def _squash(image: NDArray[Any]) -> NDArray[np.float32]:
