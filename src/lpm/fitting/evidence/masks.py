@@ -119,7 +119,8 @@ def _observe_surface(
     chosen = names[was_seen].tolist()
     what = f"mask of {' and '.join(present)}, {len(chosen)} points on its surface"
     points, notes = samples.points_mm[was_seen], tuple(_cut_notes(clean))
-    return Observation(points, _indices(model, chosen), what, _only(model, chosen, config), bool(notes), notes)
+    only = _only(model, chosen, config)
+    return Observation(points, _indices(model, chosen), what, only, notes, truncated=bool(notes))
 
 
 def _was_seen(points_mm: Floats, cuts: tuple[Cut, ...]) -> np.ndarray:

@@ -27,18 +27,18 @@ class Observation:
         structure: (n,) index of the model's structure that each lies on, `UNKNOWN` if it could be any.
         what: Source of the points, in words.
         only: Structures that were looked at, if others are not to be predicted.
-        truncated: Whether a part of what was looked at lies beyond the image, or beyond a cut.
         notes: Notes for the reader.
         source: Digest of what it was made of, by which the same file is found out if it is given twice.
+        truncated: Whether a part of what was looked at lies beyond the image, or beyond a cut.
     """
 
     points_mm: Floats
     structure: NDArray[np.int64]
     what: str
     only: tuple[str, ...] | None = None
-    truncated: bool = False
     notes: tuple[str, ...] = ()
     source: str = ""
+    truncated: bool = False
 
 
 def combined(observations: Sequence[Observation]) -> Observation:
@@ -56,8 +56,8 @@ def combined(observations: Sequence[Observation]) -> Observation:
         np.concatenate([observation.structure for observation in observations]),
         "; ".join(observation.what for observation in observations),
         None if None in limits else only,
-        any(observation.truncated for observation in observations),
         tuple(note for observation in observations for note in observation.notes),
+        truncated=any(observation.truncated for observation in observations),
     )
 
 
