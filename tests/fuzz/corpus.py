@@ -214,7 +214,7 @@ def _pictures(folder: Path) -> Iterator[Seed]:
 
 def _models(folder: Path) -> Iterator[Seed]:
     """The bundled model and the reader of radiographs: each of their files, beside the other."""
-    for kind, name in (("bundle", "lungs-v1"), ("reader", "xray-v2")):
+    for kind, name in (("bundle", "lungs-v1"), ("reader", "xray-v1")):
         for file in ("bundle.json", "weights.safetensors"):
             shutil.copytree(Path(lpm.__file__).parent / "bundled" / name, folder / name / file[0])
             yield Seed(kind, folder / name / file[0] / file, has_others=True)

@@ -21,7 +21,7 @@ from lpm.xray.bundle import XrayBundle, read_xray_bundle
 from lpm.xray.crops import Squared, Window, grid_shape, onto_picture, squared
 from lpm.xray.novelty import field_figures, strangeness, tilt_doubts, two_pictures, whole_pieces
 
-BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v2"  # beside the rooms
+BUNDLED = Path(__file__).parents[1] / "bundled" / "xray-v1"  # beside the rooms
 
 _LEAST_PX = count("xray.least_side_px")
 _LEAST_CONTRAST = 1e-3  # standard deviation of grey values: less is rounding of a blank picture
