@@ -177,7 +177,7 @@ def _columns(path: Path, header: Sequence[str], body: Rows) -> _Columns:
         axes, space, unit = named
         notes = [] if unit == "mm" else [f"coordinates are in {unit}, by their columns' names, and were taken to mm"]
         if any(len(_taken_apart(header[axis])[0]) > 1 and not header[axis].startswith("points") for axis in axes):
-            taken = "x, y, z" if space is None else ", ".join(f"{letter}" for letter in space)
+            taken = ", ".join(space or "xyz")
             notes.append(f"columns {', '.join(header[axis] for axis in axes)} were taken as {taken}")
         return _Columns(axes, side, space, MILLIMETRES[unit], tuple(notes))
     width = len(header) or len(body[0])
