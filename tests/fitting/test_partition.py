@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from divided_lungs import divided
 from lpm.errors import FileError, InputError
 from lpm.files.volumes import read_volume
 from lpm.fitting.evidence.points import fit_points
@@ -21,17 +22,6 @@ from lpm.preparation.cohort import Cohort
 STRUCTURES = {"left_lung": (1, 2), "right_lung": (3, 4)}
 PARTS = {"left_top": (1,), "left_bottom": (2,), "right_top": (3,), "right_bottom": (4,)}
 CONFIG = PartitionConfig(structures=STRUCTURES, parts=PARTS, n_points=800)
-
-
-def divided(labels: Volume) -> Volume:
-    """Each lung cut in two at half its height, by a plane that rises to the front."""
-    found = np.zeros_like(labels.voxels)
-    for lung in (1, 2):
-        at = np.argwhere(labels.voxels == lung)
-        where = labels.to_world(at)
-        height = where[:, 2] - 0.4 * where[:, 1]
-        found[tuple(at.T)] = 2 * lung - (height > 0.5 * (height.min() + height.max()))
-    return labels.with_voxels(found)
 
 
 def labels_of(cohort: Cohort, subject: str) -> Volume:

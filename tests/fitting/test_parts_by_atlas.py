@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from divided_lungs import divided
 from lpm.batch.cases import find_cases
 from lpm.errors import InputError
 from lpm.files.volumes import read_volume, write_volume
 from lpm.fitting.evidence.points import fit_points
 from lpm.fitting.fit import Fit
 from lpm.fitting.partition.by_atlas import labels_by_atlas
-from lpm.geometry.volumes import Volume
 from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of_atlas
 from lpm.model.config import AtlasConfig, RegistrationConfig
@@ -34,21 +34,11 @@ QUICK = AtlasConfig(
 )
 
 
-def in_parts(labels: Volume) -> Volume:
-    found = np.zeros_like(labels.voxels)
-    for lung in (1, 2):
-        at = np.argwhere(labels.voxels == lung)
-        where = labels.to_world(at)
-        height = where[:, 2] - 0.4 * where[:, 1]
-        found[tuple(at.T)] = 2 * lung - (height > 0.5 * (height.min() + height.max()))
-    return labels.with_voxels(found)
-
-
 @pytest.fixture(scope="module")
 def atlas_of_parts(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     lungs, folder = Cohort(tiny_cohort), tmp_path_factory.mktemp("parts")
     for subject in lungs.subjects("train"):
-        labels = in_parts(read_volume(lungs.path(subject, "labels.nii.gz")))
+        labels = divided(read_volume(lungs.path(subject, "labels.nii.gz")))
         write_volume(folder / "labels" / f"{subject}.nii.gz", labels)
     config = PreparationConfig(structures=PARTS, sampling=SamplingConfig(n_surface=2000, n_off_surface=1000))
     outcomes = list(prepare_cases(find_cases([folder / "labels"]), folder / "cohort", config, jobs=1, resume=False))
@@ -70,7 +60,7 @@ def fits(tiny_atlas: ModelBundle, atlas_of_parts: ModelBundle, tiny_cohort: Path
 def test_every_voxel_of_the_lungs_has_the_part_that_is_nearest(fits: tuple[Fit, Fit], tiny_cohort: Path) -> None:
     lungs, parts = fits
     cohort = Cohort(tiny_cohort)
-    true = in_parts(read_volume(cohort.path(cohort.subjects("test")[0], "labels.nii.gz")))
+    true = divided(read_volume(cohort.path(cohort.subjects("test")[0], "labels.nii.gz")))
     found, whole = labels_by_atlas(lungs, parts, OF, true), lungs.labels(true)
     assert np.array_equal(found.voxels > 0, whole.voxels > 0)
     assert np.array_equal((found.voxels + 1) // 2, whole.voxels), "a part lies in its own lung"
@@ -85,3 +75,5 @@ def test_parts_that_the_atlas_does_not_know_are_refused(fits: tuple[Fit, Fit]) -
         labels_by_atlas(lungs, parts, {"left_lung": ("left_top",), "right_lung": ("right_middle",)})
     with pytest.raises(InputError, match="left_lung: left_top"):
         labels_by_atlas(lungs, parts, {"left_lung": ("left_top",)})
+    with pytest.raises(InputError, match="right_lung: left_top"):
+        labels_by_atlas(lungs, parts, {"left_lung": ("left_top", "left_bottom"), "right_lung": ("left_top",)})

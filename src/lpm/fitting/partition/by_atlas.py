@@ -33,13 +33,14 @@ def labels_by_atlas(
         1, 2, ... in the order in which `of` names the parts.
 
     Raises:
-        InputError: A structure without parts, or parts that the fits do not know.
+        InputError: A structure without parts, a part of two structures, or one that the atlas does not know.
     """
     named = [name for names in of.values() for name in names]
     known = parts.model.structures
-    if set(of) != set(whole.meshes) or not all(of.values()) or not set(named) <= set(known):
+    are_known = set(named) <= set(known) and len(set(named)) == len(named)
+    if set(of) != set(whole.meshes) or not all(of.values()) or not are_known:
         given = "; ".join(f"{structure}: {', '.join(names) or 'nothing'}" for structure, names in of.items())
-        expected = f"parts of each of {', '.join(whole.meshes)}, among {', '.join(known)}"
+        expected = f"parts of each of {', '.join(whole.meshes)}, among {', '.join(known)}, each once"
         raise InputError("parts", given or "nothing", expected, "name each structure's parts")
     labels, field = whole.labels(grid, spacing_mm), fitted_field(parts.model, parts.shape)
     found = np.zeros_like(labels.voxels)
