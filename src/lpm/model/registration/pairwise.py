@@ -33,6 +33,7 @@ _NEAR_MM = number("model.registration_near_mm")
 _FAR_WEIGHT = number("model.registration_far_weight")
 _STEPS = 11  # at most; the next round goes on where this one ended
 _PLATEAU = 1e-3  # of the energy: a step that gains less is the last
+_BLOCK = 150  # columns: smaller blocks leave out more, but multiply more slowly
 _LONGEST_STEP_MM = 20.0  # a step's largest displacement: as far as places are looked at
 # an energy whose weights change with each step: damped more carefully than a fit's
 _DAMPING = Damping(shrink=3.0, grow=10.0, least=1e-4, most=math.inf, tries=4)
@@ -134,11 +135,11 @@ class _Task:
         (slope,) = torch.autograd.grad(values.sum(), displaced)
         values, prior = values.detach(), self._prior()
         energy = self.reweighted_energy(at)
-        slope = slope * (values.abs() < _BAND_MM)[:, None]
-        jacobian = (self.functions[:, :, None] * slope[:, None]).flatten(1)
-        weighted = jacobian * self._weights[:, None]
-        gradient = weighted.T @ self._errors(values) + (prior * at).flatten()
-        normal = weighted.T @ jacobian + torch.diag(prior.flatten())
+        counts = torch.nonzero((self._weights > 0) & (values.abs() < _BAND_MM)).squeeze(1)
+        root = self._weights[counts].sqrt()
+        jacobian = (self.functions[counts, :, None] * (root[:, None] * slope[counts])[:, None]).flatten(1)
+        gradient = jacobian.T @ (root * self._errors(values)[counts]) + (prior * at).flatten()
+        normal = _products(jacobian) + torch.diag(prior.flatten())
         return NormalEquations(energy, gradient.double(), normal.double())
 
     def moved(self, at: Tensor, step: Tensor) -> Tensor:
@@ -146,3 +147,12 @@ class _Task:
         change = step.float().reshape(at.shape)
         longest = float((self.functions @ change).norm(dim=1).max())
         return at + min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9)) * change
+
+
+def _products(columns: Tensor) -> Tensor:
+    """(m, m) columns.T @ columns, of which half is worked out: it is symmetric."""
+    found = columns.new_zeros(columns.shape[1], columns.shape[1])
+    for start in range(0, len(found), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        found[rows, : rows.stop] = columns[:, rows].T @ columns[:, : rows.stop]
+    return found.tril() + found.tril(-1).T
