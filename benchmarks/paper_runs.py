@@ -14,6 +14,14 @@ TESTS = {  # how the 5,000 points of a test lung are followed
     "prior": FitConfig(residual=PRIOR),
     "residual": FitConfig(),
 }
+FEW_LUNGS = {"shapes_per_step": 4, "surface_points": 128, "off_surface_points": 128, "gradient_share": 0.25}
+MANY_LUNGS = {  # more of them a step, with fewer points of each; 500,000 points of each would not fit in memory
+    "shapes_per_step": 16,
+    "surface_points": 64,
+    "off_surface_points": 64,
+    "gradient_share": 0.125,
+    "points_kept": 20_000,
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Run:
         normal: Weight of the normal loss.
         epochs: Length of the schedule.
         tests: How its test lungs are fitted.
+        copies: Deformed copies of each training lung that are learnt besides.
     """
 
     preset: str
@@ -33,6 +42,7 @@ class Run:
     normal: float = 0.0
     epochs: int = 600
     tests: tuple[str, ...] = ("latent",)
+    copies: int = 0
 
 
 RUNS = {
@@ -40,6 +50,7 @@ RUNS = {
     "initial-union-normal": Run("paper-initial", "union", normal=0.02, epochs=800),
     "paper-union": Run("paper", "union"),
     "paper-separate": Run("paper", "separate", tests=("prior", "latent")),
+    "paper-separate-copies": Run("paper", "separate", epochs=300, tests=("prior",), copies=15),
     "initial-separate": Run("paper-initial", "separate", epochs=800, tests=("prior", "latent")),
     "paper-union-normal": Run("paper", "union", normal=0.02),
 }
@@ -48,18 +59,12 @@ RUNS = {
 def config_of(run: Run, epochs: int | None) -> ModelConfig:
     """The preset, with steps that are small enough for two CPU cores, and a schedule of another length if given."""
     config = preset(run.preset)
-    training = {
-        "epochs": epochs or run.epochs,
-        "shapes_per_step": 4,
-        "surface_points": 128,
-        "off_surface_points": 128,
-        "gradient_share": 0.25,
-        "precision": "bf16-mixed",
-    }
+    training = {"epochs": epochs or run.epochs, "precision": "bf16-mixed", **(FEW_LUNGS, MANY_LUNGS)[run.copies > 0]}
     return config.model_copy(
         update={
             "structures": run.structures,
             "loss": config.loss.model_copy(update={"normal": run.normal}),
             "training": config.training.model_copy(update=training),
+            "augmentation": config.augmentation.model_copy(update={"copies": run.copies}),
         }
     )
