@@ -8,9 +8,11 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpm.errors import FileError, InputError
+from lpm.errors import FileError, InputError, MisuseError
+from lpm.files.mesh_space import Space
+from lpm.files.meshes import write_mesh
 from lpm.files.points import POINT_SUFFIXES, check_extent, read_points, write_points
-from lpm.geometry.meshes import sample_surface
+from lpm.geometry.meshes import WorldMesh, sample_surface
 from lpm.geometry.volumes import Volume
 from lpm.preparation.cleaning import clean_labels
 from lpm.preparation.config import MeshingConfig
@@ -47,6 +49,25 @@ def test_vertices_of_a_mesh(tmp_path: Path) -> None:
     ball = trimesh.creation.icosphere(subdivisions=1, radius=100.0)
     ball.export(str(tmp_path / "x.ply"))
     assert len(read_points(tmp_path / "x.ply").points_mm) == len(ball.vertices)
+
+
+@pytest.mark.parametrize("suffix", [".stl", ".obj"])
+@pytest.mark.parametrize("space", ["RAS", "LPS"])
+def test_vertices_of_other_meshes(tmp_path: Path, suffix: str, space: Space) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=1, radius=100.0)
+    ball.apply_translation([10.0, 20.0, 30.0])
+    write_mesh(tmp_path / f"x{suffix}", WorldMesh(ball.vertices, ball.faces), space)
+    points = read_points(tmp_path / f"x{suffix}").points_mm
+    assert len(points) == len(ball.vertices)
+    np.testing.assert_allclose(points.mean(axis=0), [10.0, 20.0, 30.0], atol=1e-3)
+    other: Space = "RAS" if space == "LPS" else "LPS"
+    with pytest.raises(MisuseError, match=f"{other}, and x{suffix} says {space}"):
+        read_points(tmp_path / f"x{suffix}", other)
+
+
+def test_a_spreadsheet_is_to_be_saved_as_text(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"unknown kind '.xlsx'; .* Try: save the sheet as .csv"):
+        read_points(tmp_path / "points.xlsx")
 
 
 def rows(cloud: np.ndarray, end: str = "", separator: str = ",") -> str:
@@ -107,7 +128,7 @@ def test_missing_and_unknown(tmp_path: Path, cloud: np.ndarray) -> None:
 @pytest.mark.parametrize("suffix", POINT_SUFFIXES)
 def test_garbage(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"x{suffix}").write_bytes(b"\x00\x01garbage\xff" * 50)
-    with pytest.raises(FileError, match=r"cannot be read as points .* expected an intact file"):
+    with pytest.raises(FileError, match=r"cannot be read as (points|a mesh) .* expected an intact"):
         read_points(tmp_path / f"x{suffix}")
 
 

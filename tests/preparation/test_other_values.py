@@ -58,7 +58,8 @@ def test_lesions_in_the_lungs_are_told_with_their_volume(labels: Volume) -> None
     voxels[near & (voxels == 2) & ndimage.binary_erosion(voxels == 2)] = 3
     ml = np.count_nonzero(voxels == 3) * labels.voxel_ml
     found = found_structures(labels.with_voxels(voxels), None, "x")
-    assert f"label value 3 within the lungs ({ml:,.0f} ml) were not counted as lung" in found.notes
+    how = "--labels left_lung=1+3,right_lung=2+3 counts them"
+    assert f"label value 3 within the lungs ({ml:,.0f} ml) were not counted as lung; {how}" in found.notes
 
 
 def test_an_organ_beside_the_lungs_is_not_within_them(labels: Volume) -> None:

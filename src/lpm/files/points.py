@@ -21,6 +21,7 @@ from lpm.files.clouds.pcd import read_pcd
 from lpm.files.clouds.table import MIN_POINTS, read_table
 from lpm.files.clouds.vtk import read_vtk_points
 from lpm.files.mesh_space import Space, in_space, mark_of
+from lpm.files.meshes import read_mesh
 from lpm.files.zips import check_unpacked
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats, as_points
@@ -34,6 +35,7 @@ _MOST = 2.0  # of the whole's extent: the whole in mm, at most
 _USUAL = (0.3, 1.4)  # of the whole's extent: the whole, usually, by which another unit is guessed
 _MOST_CM = 0.11  # of the whole's extent in mm: the whole in cm, at most
 _WRITTEN = (".ply", ".xyz", ".txt", ".csv", ".npy", ".npz")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _UNITS = {"metres": 1000.0, "decimetres": 100.0, "inches": 25.4, "centimetres": 10.0, "microns": 0.001}
 _TYPICAL = 0.5  # of the most usual extent: an adult's lungs, one or both
 _STRAY = 0.05  # of the points, at most, that can be stray ones
@@ -60,9 +62,10 @@ def read_points(path: str | Path, space: Space | None = None) -> PointFile:
     """Read points; coordinates are RAS mm unless the file says LPS, or the caller does.
 
     Args:
-        path: .ply (vertices of a cloud or mesh), .pcd, .vtk; .fcsv or .mrk.json of 3D Slicer; .npy, or .npz (array
-            ``points_mm``, ``points`` or its only one); .csv, .xyz or .txt (three numbers a line, or columns named x,
-            y, z, or R, A, S, or L, P, S, and, if it is there, ``structure``, ``side`` or ``lung``).
+        path: .ply (vertices of a cloud or mesh), .stl, .obj (vertices of a mesh), .pcd, .vtk; .fcsv or .mrk.json of 3D
+            Slicer; .npy, or .npz (array ``points_mm``, ``points`` or its only one); .csv, .xyz or .txt (three numbers
+            a line, or columns named x, y, z, or R, A, S, or L, P, S, and, if it is there, ``structure``, ``side`` or
+            ``lung``).
         space: Space of the coordinates, for files that do not say it.
 
     Returns:
@@ -206,10 +209,11 @@ def write_points(path: Path, points_mm: Floats) -> None:
 
 
 def _reader(path: Path) -> Callable[[Path], Cloud]:
-    try:
-        return _READERS[path.suffix.lower()]
-    except KeyError:
-        raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(_READERS)}") from None
+    suffix = path.suffix.lower()
+    if suffix in _READERS:
+        return _READERS[suffix]
+    hint = "save the sheet as .csv, columns x, y, z" if suffix in _SPREADSHEETS else ""
+    raise FileError(str(path), f"unknown kind {path.suffix!r}", f"one of {', '.join(_READERS)}", hint)
 
 
 def _read_ply(path: Path) -> Cloud:
@@ -217,6 +221,12 @@ def _read_ply(path: Path) -> Cloud:
 
     loaded: Any = trimesh.load(str(path), process=False)
     return Cloud(np.asarray(loaded.vertices), space=mark_of(path))
+
+
+def _read_mesh(path: Path) -> Cloud:
+    """Vertices of a mesh, each once, as they stand in the file."""
+    space = mark_of(path)
+    return Cloud(in_space(read_mesh(path).vertices, space or "RAS"), space=space)
 
 
 def _read_npy(path: Path) -> Cloud:
@@ -249,6 +259,8 @@ _READERS: dict[str, Callable[[Path], Cloud]] = {
     ".npz": _read_npz,
     ".fcsv": read_table,
     ".json": read_markups,
+    ".stl": _read_mesh,
+    ".obj": _read_mesh,
     ".pcd": read_pcd,
     ".vtk": read_vtk_points,
 }

@@ -25,7 +25,11 @@ Placing = Literal["overlaid", "side by side"]
 UPLOADS: dict[Kind, tuple[str, str, str]] = {
     "labels": ("Label map", ".nii,.gz,.nrrd,.mha", "1 left, 2 right: whole, cut off, or a few drawn slices."),
     "ct": ("Chest CT", ".nii,.gz,.nrrd,.mha,.zip", "NIfTI, NRRD, MHA, or a zip of one DICOM series."),
-    "points": ("Surface points", ".ply,.xyz,.txt,.csv,.npy,.npz,.pcd,.vtk,.fcsv,.json", "RAS mm, ten or more."),
+    "points": (
+        "Surface points",
+        ".ply,.xyz,.txt,.csv,.npy,.npz,.pcd,.vtk,.stl,.obj,.fcsv,.json",
+        "RAS mm, ten or more.",
+    ),
     "frontal": ("Frontal X-ray", ".png,.jpg,.jpeg,.tif,.tiff,.dcm", "PA or AP; bright is dense."),
     "lateral": ("Lateral X-ray", ".png,.jpg,.jpeg,.tif,.tiff,.dcm", "The front on the left; bright is dense."),
 }

@@ -86,7 +86,7 @@ def found_structures(labels: Volume, said: Values | None, subject: str) -> Struc
         refuse_background(found.labels, subject)
         claimed = {value for own in meaning.values.values() for value in own}
         others = [value for value in spread.present if value not in claimed]
-        notes = (*notes, *notes_on_others(upright, found.labels.voxels > 0, others, subject))
+        notes = (*notes, *notes_on_others(upright, found.labels.voxels > 0, others, meaning.values, subject))
         found = _lungs(found, spread, meaning, said, subject)
     return Structures(found.labels, found.values, (*notes, *meaning.notes, *found.notes), found.doubt, found.drawn)
 

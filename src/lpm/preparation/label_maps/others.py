@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,13 +59,16 @@ class _Faces:
         return cls(np.bincount(own.ravel(), minlength=n), of, lung, np.bincount(ends, minlength=n) > 0)
 
 
-def notes_on_others(labels: Volume, lungs: Mask, others: Sequence[int], subject: str) -> list[str]:
+def notes_on_others(
+    labels: Volume, lungs: Mask, others: Sequence[int], values: Mapping[str, tuple[int, ...]], subject: str
+) -> list[str]:
     """A note on values that are no lung and lie within the lungs, as of lesions and vessels.
 
     Args:
         labels: Upright, whole numbers.
         lungs: Where the lungs are.
         others: Values of no structure.
+        values: Those of the lungs.
         subject: Name for messages.
 
     Raises:
@@ -80,9 +83,10 @@ def notes_on_others(labels: Volume, lungs: Mask, others: Sequence[int], subject:
     ml = float(faces.voxels[within].sum()) * labels.voxel_ml
     if ml < max(_WITHIN_SHARE * float(np.count_nonzero(lungs)) * labels.voxel_ml, 1e-9):
         return []
-    values = ", ".join(map(str, within))
     plural = "values" if len(within) > 1 else "value"
-    return [f"label {plural} {values} within the lungs ({ml:,.0f} ml) were not counted as lung"]
+    counted = ",".join(f"{name}={'+'.join(map(str, (*own, *within)))}" for name, own in values.items())
+    which = f"label {plural} {', '.join(map(str, within))} within the lungs ({ml:,.0f} ml)"
+    return [f"{which} were not counted as lung; --labels {counted} counts them"]
 
 
 def _refuse_shells(faces: _Faces, near: NDArray[np.int64], subject: str) -> None:

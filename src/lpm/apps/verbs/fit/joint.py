@@ -52,7 +52,8 @@ def fit_joint(
     points: Annotated[
         Paths,
         typer.Option(
-            "--points", help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .fcsv .mrk.json, mm; repeatable."
+            "--points",
+            help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .stl .obj .fcsv .mrk.json, mm; repeatable.",
         ),
     ] = None,
     mask: Annotated[

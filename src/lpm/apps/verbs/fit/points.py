@@ -42,8 +42,8 @@ def fit_points(
         list[Path],
         typer.Argument(
             metavar="POINTS...",
-            help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .fcsv .mrk.json, mm, optional side column. Or "
-            "many: files, folders, patterns, a .csv of cases.",
+            help="Surface points: .ply .csv .xyz .npy .npz .pcd .vtk .stl .obj .fcsv .mrk.json, mm, a side column or "
+            "none. Or many: files, folders, patterns, a .csv of cases.",
         ),
     ],
     out: OutOption,
