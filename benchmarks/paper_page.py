@@ -10,9 +10,10 @@ import numpy as np
 
 from cells import Json, bars, machine, mean_interval, stamped
 from lpm.evaluation.tables import markdown
-from paper_pictures import draw
+from paper_pictures import PICTURES, draw, draw_tested
 from paper_runs import RUNS, Run
 
+Tested = Mapping[tuple[str, str], list[Json]]  # by network, and by what was fitted
 TABLE_I = {"paper-initial": 0.2196, "paper": 0.0225}
 PARTS = ("total", "surface", "off_surface", "eikonal", "latent", "normal")
 POINTS = ("10000", "30000", "100000")
@@ -25,7 +26,7 @@ MOST_MM = 2.0  # bar of `paper` with separate outputs
 
 
 def sections(work: Path) -> dict[str, str]:
-    """Text of each section by the name in its marks; the pictures are drawn."""
+    """Text of each section by the name in its marks, of what WORK holds; the pictures are drawn."""
     trained = {name: read(work / name / "training.json") for name in RUNS if (work / name / "training.json").exists()}
     models = {name: found["model"] for name, found in trained.items()}
     tested = {
@@ -34,7 +35,21 @@ def sections(work: Path) -> dict[str, str]:
         for kind in KINDS
         if (rows := tests(work / name / kind, models.get(name)))
     }
-    shaped = {name: read(work / name / "shapes.json") for name in RUNS if (work / name / "shapes.json").exists()}
+    found = {}
+    if own := {name: each for name, each in trained.items() if not RUNS[name].copies}:
+        found |= of_the_paper(work, own, {key: rows for key, rows in tested.items() if not is_taught_copies(key[0])})
+    if own := {name: each for name, each in trained.items() if RUNS[name].copies}:
+        found["copies"] = copies(work, own, {key: rows for key, rows in tested.items() if key[0] in {*own, "atlas"}})
+    return found
+
+
+def is_taught_copies(name: str) -> bool:
+    return name in RUNS and RUNS[name].copies > 0
+
+
+def of_the_paper(work: Path, trained: Mapping[str, Json], tested: Tested) -> dict[str, str]:
+    """The sections on networks that learnt from the training lungs alone."""
+    shaped = {name: read(work / name / "shapes.json") for name in trained if (work / name / "shapes.json").exists()}
     draw(work, trained, [*tested], [*shaped])
     return {
         "aims": aims(trained, tested),
@@ -45,6 +60,14 @@ def sections(work: Path) -> dict[str, str]:
         "curves": curves(trained),
         "reconstructions": reconstructions(tested),
     }
+
+
+def copies(work: Path, trained: Mapping[str, Json], tested: Tested) -> str:
+    """Networks that learnt from deformed copies of the training lungs besides, and the atlas."""
+    draw_tested(work, [*tested], PICTURES / "paper_copies.png")
+    picture = "![A test lung by each network and by the atlas, coloured by its distance](pictures/paper_copies.png)"
+    parts = [bars([prior_aim(name, trained, tested) for name in trained]), table_1(trained), table_2(trained, tested)]
+    return "\n\n".join([*(part.strip() for part in parts), picture])
 
 
 def read(path: Path) -> Json:
@@ -122,7 +145,7 @@ def point_number(rows: Sequence[Json], points: str, key: str, side: int) -> floa
     return float(np.mean([row["paper"][points][side][key] for row in rows if row["paper"]]))
 
 
-def table_2(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]]) -> str:
+def table_2(trained: Mapping[str, Json], tested: Tested) -> str:
     if not tested:
         return NOTHING
     header = ["network", "what is fitted", "done / tested", *(f"F-score, {int(n):,}" for n in POINTS)]
@@ -179,7 +202,7 @@ def merged_of(rows: Sequence[Json]) -> str:
     return f"{sum(known)}/{len(known)}" if known else "cannot"
 
 
-def merge(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]], shaped: Mapping[str, Json]) -> str:
+def merge(trained: Mapping[str, Json], tested: Tested, shaped: Mapping[str, Json]) -> str:
     if not shaped:
         return NOTHING
     header = ["network", "training lungs merged", "ASSD of training lungs mm", "test lungs merged", "training"]
@@ -201,9 +224,7 @@ def merge(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Jso
     return f"{markdown(header, rows)}\n{stamps(shaped)}\n\n{picture}"
 
 
-def normal(
-    trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]], shaped: Mapping[str, Json]
-) -> str:
+def normal(trained: Mapping[str, Json], tested: Tested, shaped: Mapping[str, Json]) -> str:
     """With the normal loss beside without."""
     header = ["network", "normal loss", "eikonal", "surface", "off-surface", "test ASSD mm", "test normals"]
     header += ["training lungs ASSD mm"]
@@ -229,7 +250,7 @@ def normal(
     return markdown(header, rows) + picture * both if rows else NOTHING
 
 
-def reconstructions(tested: Mapping[tuple[str, str], list[Json]]) -> str:
+def reconstructions(tested: Tested) -> str:
     return "![A test lung by each network and by the atlas](pictures/paper_test.png)" if tested else NOTHING
 
 
@@ -240,7 +261,7 @@ def curves(trained: Mapping[str, Json]) -> str:
     return "![Losses by epoch](pictures/paper_losses.png)\n\n" + "\n".join(f"- {each}" for each in done)
 
 
-def aims(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json]]) -> str:
+def aims(trained: Mapping[str, Json], tested: Tested) -> str:
     """Bars; what was stopped before its schedule ended, or not tested on all lungs, meets none."""
     rows = []
     for name, bar in (("paper-union", TABLE_I["paper"]), ("initial-union", TABLE_I["paper-initial"])):
@@ -249,14 +270,17 @@ def aims(trained: Mapping[str, Json], tested: Mapping[tuple[str, str], list[Json
             total, ended = trained[name]["losses"]["total"], trained[name]["ended"]
             shown, met = f"{total:.4f}" + early(ended), ended and total <= bar
         rows.append((f"{title(name)}: whole loss", f"<= {bar}", shown, met))
-    for name in ("paper-separate", "paper-separate-copies"):
-        found, shown, met = tested.get((name, "prior"), []), "not measured", False
-        if done := [row for row in found if row["scores"]]:
-            ended = trained[name]["ended"]
-            shown = f"{mean(done, 'assd_mm'):.2f} mm, {len(done)} of {N_TEST} lungs" + early(ended)
-            met = ended and mean(done, "assd_mm") <= MOST_MM and len(done) == N_TEST
-        rows.append((f"{title(name)}: ASSD, prior only", f"<= {MOST_MM:g} mm", shown, met))
-    return bars(rows)
+    return bars([*rows, prior_aim("paper-separate", trained, tested)])
+
+
+def prior_aim(name: str, trained: Mapping[str, Json], tested: Tested) -> tuple[str, str, str, bool]:
+    """A row of bars: how near a network's own shapes come to unseen lungs."""
+    found, shown, met = tested.get((name, "prior"), []), "not measured", False
+    if done := [row for row in found if row["scores"]]:
+        ended = trained[name]["ended"]
+        shown = f"{mean(done, 'assd_mm'):.2f} mm, {len(done)} of {N_TEST} lungs" + early(ended)
+        met = ended and mean(done, "assd_mm") <= MOST_MM and len(done) == N_TEST
+    return f"{title(name)}: ASSD, prior only", f"<= {MOST_MM:g} mm", shown, met
 
 
 def early(ended: bool) -> str:

@@ -28,6 +28,7 @@ CURVES = {
 SHORT = {
     "initial-union": "64, 4 x 512, union",
     "initial-union-normal": "the same, normal loss",
+    "paper-separate-copies": "256, 8 x 1024, 15 copies",
     "initial-separate": "64, 4 x 512, separate",
     "paper-union": "256, 8 x 1024, union",
     "paper-separate": "256, 8 x 1024, separate",
@@ -48,13 +49,18 @@ def draw(work: Path, trained: Mapping[str, Json], tested: Sequence[tuple[str, st
     if all((name, "latent") in tested and meshes(work / name / "latent" / TEST_SUBJECT) for name in pair):
         found = {SHORT[name]: meshes(work / name / "latent" / TEST_SUBJECT) for name in pair}
         plot_amounts(found, true, PICTURES / "paper_normal.png")
+    draw_tested(work, [key for key in tested if key[1] in ("latent", "residual")], PICTURES / "paper_test.png")
+
+
+def draw_tested(work: Path, tested: Sequence[tuple[str, str]], path: Path) -> None:
+    """A test lung by each network, coloured by its distance from the truth."""
     own = {
         f"{SHORT[name]}\n{kind}": {"lungs": joined(lungs.values())}
         for name, kind in tested
-        if kind in ("latent", "residual") and (lungs := meshes(work / name / kind / TEST_SUBJECT))
+        if (lungs := meshes(work / name / kind / TEST_SUBJECT))
     }
     if own:
-        plot_amounts(own, true, PICTURES / "paper_test.png")
+        plot_amounts(own, {"lungs": joined(true_lungs(cohort_of(work), TEST_SUBJECT))}, path)
 
 
 def cohort_of(work: Path) -> Path:

@@ -147,4 +147,5 @@ class PosedModel:
         """
         step = self.projected(state, points, sides) - points.double()
         share = (1.0 + (step.norm(dim=1, keepdim=True) / _ALONG_NORMAL_MM) ** 4).reciprocal()
-        return points.double() + share * step
+        places: Tensor = points.double() + share * step
+        return places
