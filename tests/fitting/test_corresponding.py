@@ -41,7 +41,7 @@ def test_fits_have_the_same_triangles_on_their_own_surfaces(fits: tuple[Fit, Fit
             assert mesh.is_closed
             assert mesh.enclosed_volume > 0
             assert closest_points(fit.meshes[name], mesh.vertices).distance.mean() < 0.3
-            assert found.quality[name].distance_mean_mm < 0.35
+            assert found.quality[name].distance_mean_mm < 0.3
             assert found.quality[name].folded < 0.05 * len(mesh.faces)
 
 
@@ -76,12 +76,10 @@ def test_a_fit_of_before_the_long_range_residual_is_read(
 ) -> None:
     fits[0].write(tmp_path / "fit")
     with np.load(tmp_path / "fit" / "residual.npz") as arrays:
-        kept = {name: arrays[name] for name in arrays.files if not name.startswith(("long_range", "on_decoder"))}
-        assert len(kept) == len(arrays.files) - 3
+        kept = {name: arrays[name] for name in arrays.files if not name.startswith("long_range")}
+        assert len(kept) == len(arrays.files) - 2
     np.savez(tmp_path / "fit" / "residual.npz", **kept)
-    residual = read_fit(tmp_path / "fit", tiny_atlas).residual
-    assert residual.config.long_range_share == 0.0
-    assert residual.onto is None
+    assert read_fit(tmp_path / "fit", tiny_atlas).residual.config.long_range_share == 0.0
 
 
 def test_what_is_no_fit_of_the_model_is_refused(

@@ -21,8 +21,6 @@ from lpm.fitting.discrepancy.residual import (
     spread_evenly,
 )
 from lpm.fitting.evidence.points import fit_points
-from lpm.fitting.posed import PosedModel
-from lpm.fitting.state import State
 from lpm.geometry.distances import closest_points
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
@@ -184,22 +182,3 @@ def test_a_turned_patient_is_found(tiny_atlas: ModelBundle, unseen: tuple[Cohort
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     fit = fit_points(tiny_atlas, unseen[2][:500] @ turn.T, spacing_mm=8.0)
     assert np.degrees(fit.shape.pose.rotation_rad[2]) == pytest.approx(15.0, abs=6.0)
-
-
-def test_the_residual_is_constant_along_the_normal_near_the_surface(tiny_atlas: ModelBundle, tiny_cohort: Path) -> None:
-    cohort = Cohort(tiny_cohort)
-    points = cohort.surface(cohort.subjects("test")[0]).points_mm[:600]
-    fit = fit_points(tiny_atlas, points, config=FitConfig(max_iterations=6), spacing_mm=8.0)
-    posed, state = PosedModel(tiny_atlas), State.of(fit.shape.beta, fit.shape.pose)
-    assert fit.shape.surface is not None
-    seen = torch.tensor(points[fit.shape.surface.structure == 0])
-    sides = torch.zeros(len(seen), dtype=torch.int64)
-    feet = posed.projected(state, seen, sides)
-    away = feet - posed.projected(state, feet, sides, level_mm=torch.full((len(feet),), -2.0))
-    residual = fit.shape.residual
-    there, beside = residual(feet, 0), residual(feet + away, 0)
-    assert float(there.abs().mean()) > 0.3
-    assert float((there - beside).abs().mean()) < 0.03 * float(there.abs().mean())
-    deep = feet - 20.0 * away
-    moved, foot = (found(state, deep, sides) - deep for found in (posed.places, posed.projected))
-    assert float((moved.norm(dim=1) / foot.norm(dim=1)).median()) < 0.5

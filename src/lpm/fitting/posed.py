@@ -19,7 +19,6 @@ from lpm.model.latents import LEAST_SLOPE
 
 _FARTHEST_MM = 25.0  # longest step of a projection: beyond it the field is no longer a distance
 _CHUNK = 16_384  # points a pass; bounds memory
-_ALONG_NORMAL_MM = number("fitting.residual_along_normal_mm")
 _SLOPE_STEP_MM = number("fitting.slope_step_mm")
 
 
@@ -120,10 +119,13 @@ class PosedModel:
         """(n, 3) where the points would lie on the surface, world mm, float64: one Newton step along the gradient.
 
         In place of the surface, each point can have a level (n,) of the field, in mm, to which it goes.
+
+        Residuals are compared there. At the points themselves, noise would pass for a residual that undoes the field
+        along its normal: r = -f explains every point, and leaves no surface.
         """
         parts = []
         for chosen in torch.arange(len(points)).split(_CHUNK):
-            places = points[chosen].float().clone().requires_grad_()
+            places = points[chosen].clone().requires_grad_()
             inside, scale = self._to_model(state, places)
             latent = self.model.latents.to_latent(state.beta)[None]
             values = self.model.decoder(latent, inside).gather(1, sides[chosen][:, None])[:, 0]
@@ -138,14 +140,3 @@ class PosedModel:
             step = step * (_FARTHEST_MM / step.norm(dim=1, keepdim=True).clamp_min(1e-9)).clamp(max=1.0)
             parts.append(places.detach() - step)
         return torch.cat(parts).double()
-
-    def places(self, state: State, points: Tensor, sides: Tensor) -> Tensor:
-        """(n, 3) where points are compared with each other, world mm, float64.
-
-        Near the decoder's surface that is on it, so that what is found there holds along the normal. Deep in a lung
-        points stay where they are: two that lie beside each other may belong to opposite walls.
-        """
-        step = self.projected(state, points, sides) - points.double()
-        share = (1.0 + (step.norm(dim=1, keepdim=True) / _ALONG_NORMAL_MM) ** 4).reciprocal()
-        places: Tensor = points.double() + share * step
-        return places

@@ -100,8 +100,7 @@ def volume_spread_ml(model: ModelBundle, shape: FittedShape, structure: int, mes
     points = torch.from_numpy(mesh.vertices[chosen])
     factor, slope, length = _spread(model, shape, structure, points)
     weight = float(mesh.face_areas.sum()) / len(chosen) / length / 1000.0
-    places = shape.residual.places(points, structure)
-    inner = covariance(places, places, shape.residual.config) - factor.T @ factor
+    inner = covariance(points, points, shape.residual.config) - factor.T @ factor
     return slope @ weight, max(float(weight @ inner @ weight), 0.0)
 
 
@@ -113,15 +112,14 @@ def sd_of_sum_ml(spreads: Iterable[tuple[Tensor, float]]) -> float:
 
 def _spread(model: ModelBundle, shape: FittedShape, structure: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the points tell of other points: L^-1 K(X, x), the whitened (H S^1/2)', and the decoder's slope."""
-    places = shape.residual.places(points, structure)
-    jacobian = _derivatives(model, shape, places, structure)
+    jacobian = _derivatives(model, shape, points, structure)
     factor = points.new_zeros(0, len(points))
     k = model.latents.n_modes
     length = jacobian[:, k : k + 3].norm(dim=1).clamp_min(LEAST_SLOPE)
     observed, lower = shape.residual.points[structure], shape.residual.factors[structure]
     if len(observed):
         seen = _derivatives(model, shape, observed, structure)
-        cross = covariance(observed, places, shape.residual.config)
+        cross = covariance(observed, points, shape.residual.config)
         factor = torch.linalg.solve_triangular(lower, cross, upper=False)
         jacobian = jacobian - factor.T @ torch.linalg.solve_triangular(lower, seen, upper=False)
     slope = torch.linalg.solve_triangular(torch.linalg.cholesky(shape.precision), jacobian.T, upper=False)
@@ -200,11 +198,11 @@ def _vertex_spread(model: ModelBundle, shape: FittedShape, structure: int, mesh:
     """Square roots of the covariance of the vertices' deviations, mm: a structure's own, and the one that all share."""
     points, config = torch.tensor(mesh.vertices), shape.residual.config
     factor, slope, length = _spread(model, shape, structure, points)
-    some, places = torch.from_numpy(spread_evenly(mesh.vertices, _ANCHORS)), shape.residual.places(points, structure)
-    inner = covariance(places[some], places[some], config) - factor[:, some].T @ factor[:, some]
+    some = torch.from_numpy(spread_evenly(mesh.vertices, _ANCHORS))
+    inner = covariance(points[some], points[some], config) - factor[:, some].T @ factor[:, some]
     own = torch.linalg.cholesky(inner + _JITTER * (config.sd_mm**2 or 1.0) * torch.eye(len(some), dtype=inner.dtype))
     if len(some) < len(points):
-        own = _between(places, places[some], config) @ own
+        own = _between(points, points[some], config) @ own
     return own / length[:, None], slope / length
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from scipy.spatial import cKDTree
 
 from lpm.errors import FileError, InputError
 from lpm.files.arrays import write_arrays
-from lpm.fitting.discrepancy.residual import Onto, ResidualConfig, ResidualField
+from lpm.fitting.discrepancy.residual import ResidualConfig, ResidualField
 from lpm.fitting.fitted_field import FittedField
 from lpm.fitting.pose import Pose
-from lpm.fitting.posed import PosedModel
-from lpm.fitting.state import State
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
 from lpm.model.bundle import ModelBundle
@@ -28,7 +25,6 @@ from lpm.model.bundle import ModelBundle
 RESIDUAL_FILE = "residual.npz"
 _NEAREST = 3  # places that another one is interpolated between: a triangle
 _SIZES, _LONG_RANGE = ("sd_mm", "length_mm"), ("long_range_share", "long_range_length_mm")  # of the residual's config
-_ONTO = "on_decoder_surface"  # whether the residual is that of places on the decoder's surface
 _TOUCHING_MM = 1e-3  # no place is nearer than that: its weight stays finite
 _AGAIN = "fit again with this version, and keep fit.json and residual.npz together"
 
@@ -69,7 +65,6 @@ def write_residual(
     for name, sure in sureness.items():
         arrays[f"{name}.sure_points_mm"] = sure.points_mm.astype(np.float32)
         arrays[f"{name}.sigma_mm"] = sure.sigma_mm.astype(np.float32)
-    arrays[_ONTO] = np.array(residual.onto is not None)
     for name, points, weights in zip(structures, residual.points, residual.weights, strict=True):
         arrays[f"{name}.points_mm"] = points.float().numpy()
         arrays[f"{name}.weights"] = weights.float().numpy()
@@ -99,8 +94,7 @@ def read_fit(folder: Path, model: ModelBundle) -> FittedField:
         raise InputError(str(folder), "a fit of another model", "one of this model", hint)
     if not sized:
         raise InputError(str(folder), "lungs of unknown size", "lungs in mm", "give the pixel spacing and fit again")
-    onto = partial(PosedModel(model).places, State.of(beta, pose))
-    return FittedField(model, beta, pose, _residual(folder / RESIDUAL_FILE, model.structures, onto), structures)
+    return FittedField(model, beta, pose, _residual(folder / RESIDUAL_FILE, model.structures), structures)
 
 
 def read_sureness(folder: Path, structures: Sequence[str]) -> dict[str, Sureness]:
@@ -156,13 +150,11 @@ def _summary(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _residual(path: Path, structures: Sequence[str], onto: Onto) -> ResidualField:
+def _residual(path: Path, structures: Sequence[str]) -> ResidualField:
     with _opened(path) as arrays:
         has_it = _LONG_RANGE[0] in arrays  # fits of version 0.1 have none
         long_range = {name: float(arrays[name]) for name in _LONG_RANGE} if has_it else {_LONG_RANGE[0]: 0.0}
         config = ResidualConfig(**{name: float(arrays[name]) for name in _SIZES}, **long_range)
         points = tuple(torch.tensor(arrays[f"{name}.points_mm"]).double() for name in structures)
         weights = tuple(torch.tensor(arrays[f"{name}.weights"]).double() for name in structures)
-        is_placed = _ONTO in arrays and bool(arrays[_ONTO])  # not in fits of version 0.1
-    factors = (torch.zeros(0, 0, dtype=torch.float64),) * len(points)
-    return ResidualField(config, points, factors, weights, onto=onto if is_placed else None)
+    return ResidualField(config, points, (torch.zeros(0, 0, dtype=torch.float64),) * len(points), weights)

@@ -3,16 +3,11 @@
 The true field is f(x) = decoder(beta, pose; x) + r(x), one independent r a structure, with a Matern 3/2 covariance. A
 share of its variance may go together over longer distances: points of one part of a lung then say less of shape and
 pose, and so of the rest. A surface point says f(x) = 0 up to noise, so r(x) = -decoder(x) + noise there.
-
-r is constant along the decoder's normals: points are compared, and r is asked, where they lie on the decoder's own
-surface. Elsewhere noise would pass for a residual that undoes the field along its normal: r = -f explains every point,
-and leaves no surface.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +19,6 @@ from lpm.calibration import number
 from lpm.geometry.distances import morton_order
 from lpm.geometry.frames import Floats
 from lpm.records import StrictModel
-
-Onto = Callable[[Tensor, Tensor], Tensor]
-"""Takes (n, 3) points and the structure (n,) of each to places (n, 3) on the decoder's surface, world mm, float64."""
 
 _CHUNK = 512  # points at a time: what they need fits the processor's cache
 _REACH_MM = number("fitting.residual_reach_mm")
@@ -125,7 +117,6 @@ class ResidualField:
         factors: Cholesky factors by structure, (n, n), of covariance plus noise.
         weights: Weights by structure, (n,), such that r(x) = covariance(x, points) @ weights.
         waves: Waves by structure: a draw from the prior that is added; none for the mean.
-        onto: Puts points onto the decoder's surface; None leaves them, as for fits of version 0.1.
     """
 
     config: ResidualConfig
@@ -133,7 +124,6 @@ class ResidualField:
     factors: tuple[Tensor, ...]
     weights: tuple[Tensor, ...]
     waves: tuple[Waves, ...] = ()
-    onto: Onto | None = None
 
     @classmethod
     def nothing(cls, config: ResidualConfig, n_structures: int) -> ResidualField:
@@ -143,19 +133,8 @@ class ResidualField:
             config, (none.reshape(0, 3),) * n_structures, (none.reshape(0, 0),) * n_structures, (none,) * n_structures
         )
 
-    def places(self, points_mm: Tensor, structure: int) -> Tensor:
-        """(m, 3) where a structure's residual at (m, 3) points is that of the decoder's surface, mm."""
-        is_asked = self.onto is not None and len(points_mm) and (self.waves or len(self.points[structure]))
-        if self.onto is None or not is_asked:
-            return points_mm
-        return self.onto(points_mm, torch.full((len(points_mm),), structure)).to(points_mm)
-
     def __call__(self, points_mm: Tensor, structure: int) -> Tensor:
         """(m,) residual of a structure at (m, 3) points, mm."""
-        return self.on_surface(self.places(points_mm, structure), structure)
-
-    def on_surface(self, points_mm: Tensor, structure: int) -> Tensor:
-        """(m,) residual of a structure at (m, 3) points of the decoder's surface, mm."""
         drawn = self.waves[structure](points_mm) if self.waves else points_mm.new_zeros(len(points_mm))
         observed = self.points[structure]
         if len(observed) == 0:
@@ -197,7 +176,7 @@ class Observed:
     """Observed values that a residual is conditioned on.
 
     Args:
-        places: (n, 3) observed points, put onto the decoder's surface, world mm, float64.
+        places: (n, 3) observed points, moved onto the surface, world mm, float64.
         structure: (n,) the structure of each.
         errors: (n,) the decoder's value at the points themselves, mm, float64.
         variance: (n,) noise variance of each, mm^2.
@@ -209,14 +188,13 @@ class Observed:
     variance: Tensor
 
 
-def condition(observed: Observed, n_structures: int, config: ResidualConfig, onto: Onto | None = None) -> ResidualField:
+def condition(observed: Observed, n_structures: int, config: ResidualConfig) -> ResidualField:
     """Fit the residual to what the decoder gets wrong.
 
     Args:
         observed: Observed places and values.
         n_structures: Number of structures.
         config: The prior.
-        onto: Puts points onto the decoder's surface.
     """
     kept, factors, weights = [], [], []
     for index in range(n_structures):
@@ -228,7 +206,7 @@ def condition(observed: Observed, n_structures: int, config: ResidualConfig, ont
         kept.append(merged)
         factors.append(factor)
         weights.append(torch.cholesky_solve(-error[:, None], factor)[:, 0])
-    return ResidualField(config, tuple(kept), tuple(factors), tuple(weights), onto=onto)
+    return ResidualField(config, tuple(kept), tuple(factors), tuple(weights))
 
 
 def cells(points: Tensor, most: int) -> Tensor:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lpm.calibration import number
 from lpm.fitting.discrepancy.noise import Noise, estimate_noise
 from lpm.fitting.discrepancy.residual import Observed, ResidualField, condition
 from lpm.fitting.evidence.surface import SurfaceTerm
 from lpm.fitting.state import State
 from lpm.geometry.arrays import read_only_arrays
 from lpm.geometry.frames import Floats
+
+_MOST_PROJECTIONS = 8  # noisy points need six, clean ones one (docs/fit.md)
+_SETTLED_MM = number("fitting.places_settled_mm")
 
 
 @read_only_arrays
@@ -76,11 +79,21 @@ def finish_surface(term: SurfaceTerm, state: State) -> tuple[ResidualField, Fitt
 
 
 def _conditioned(term: SurfaceTerm, state: State, sides: Tensor, values: Tensor) -> tuple[ResidualField, Noise]:
-    """The residual given the points, where they lie on the decoder's surface."""
+    """The residual given the points, and places on the surface given the residual, in turn until both settle."""
     posed, points, config = term.posed, term.every.points, term.config
-    projected, slopes = posed.projected(state, points, sides), posed.slopes(state, points, sides)
-    noise = estimate_noise(projected, sides, (values, slopes), config, term.noise)
+    places = posed.projected(state, points, sides)
+    slopes = posed.slopes(state, points, sides)
+    noise = estimate_noise(places, sides, (values, slopes), config, term.noise)
     prior = config.residual.model_copy(update={"sd_mm": noise.residual_sd_mm})
+    # of a point's distance to the decoder's surface this share is noise, as far as one can say before the fit
+    share = noise.variance / (noise.variance + noise.residual_sd_mm**2)
+    places = points.double() + share[:, None] * (places - points.double())
     errors = values - posed.noise_bias(state, points, sides, noise.sd_mm)
-    observed = Observed(posed.places(state, points, sides), sides, errors, noise.variance)
-    return condition(observed, len(posed.model.structures), prior, partial(posed.places, state)), noise
+    n_structures = len(posed.model.structures)
+    residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
+    for _ in range(_MOST_PROJECTIONS):
+        before, places = places, posed.projected(state, points, sides, residual)
+        if float((places - before).norm(dim=1).mean()) < _SETTLED_MM:
+            break
+        residual = condition(Observed(places, sides, errors, noise.variance), n_structures, prior)
+    return residual, noise
