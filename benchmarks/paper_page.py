@@ -65,7 +65,7 @@ def of_the_paper(work: Path, trained: Mapping[str, Json], tested: Tested) -> dic
 def copies(work: Path, trained: Mapping[str, Json], tested: Tested) -> str:
     """Networks that learnt from deformed copies of the training lungs besides, and the atlas."""
     draw_tested(work, [*tested], PICTURES / "paper_copies.png")
-    picture = "![A test lung by each network and by the atlas, coloured by its distance](pictures/paper_copies.png)"
+    picture = "![A test lung by what was tested, coloured by its distance from the truth](pictures/paper_copies.png)"
     parts = [bars([prior_aim(name, trained, tested) for name in trained]), table_1(trained), table_2(trained, tested)]
     return "\n\n".join([*(part.strip() for part in parts), picture])
 
