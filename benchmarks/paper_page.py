@@ -35,16 +35,13 @@ def sections(work: Path) -> dict[str, str]:
         for kind in KINDS
         if (rows := tests(work / name / kind, models.get(name)))
     }
+    taught = {name for name in trained if RUNS[name].copies}
     found = {}
-    if own := {name: each for name, each in trained.items() if not RUNS[name].copies}:
-        found |= of_the_paper(work, own, {key: rows for key, rows in tested.items() if not is_taught_copies(key[0])})
-    if own := {name: each for name, each in trained.items() if RUNS[name].copies}:
-        found["copies"] = copies(work, own, {key: rows for key, rows in tested.items() if key[0] in {*own, "atlas"}})
+    if own := {name: each for name, each in trained.items() if name not in taught}:
+        found |= of_the_paper(work, own, {key: rows for key, rows in tested.items() if key[0] not in taught})
+    if own := {name: trained[name] for name in trained if name in taught}:
+        found["copies"] = copies(work, own, {key: rows for key, rows in tested.items() if key[0] in {*taught, "atlas"}})
     return found
-
-
-def is_taught_copies(name: str) -> bool:
-    return name in RUNS and RUNS[name].copies > 0
 
 
 def of_the_paper(work: Path, trained: Mapping[str, Json], tested: Tested) -> dict[str, str]:

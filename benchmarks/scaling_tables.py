@@ -88,9 +88,10 @@ def atlas_table(atlases: list[Json]) -> str:
                 ", ".join(f"{last[key]:.2f}" for key in ("left_lung_error_mm", "right_lung_error_mm")),
             ]
         )
+    stamps = " ".join(dict.fromkeys(stamped(found) for found in atlases))
     return (
         "Atlases of lungs that `lpm generate` drew, label maps of 4 mm, by one process of one thread; processor "
-        f"seconds a lung by\nstage.\n\n{markdown(header, rows)}\n{machine(atlases[-1])} {stamped(atlases[-1])}"
+        f"seconds a lung by\nstage.\n\n{markdown(header, rows)}\n{machine(atlases[-1])} {stamps}"
     )
 
 

@@ -25,14 +25,14 @@ from lpm.geometry.phantoms import PhantomLungs, random_lungs, to_labels
 from lpm.geometry.volumes import Volume
 from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of, bundle_of_atlas
-from lpm.model.config import AtlasConfig, DecoderConfig, ModelConfig, RegistrationConfig, TrainingConfig
+from lpm.model.config import DecoderConfig, ModelConfig, TrainingConfig
 from lpm.model.network.samples import load_samples
 from lpm.model.network.training import Training
-from lpm.model.warp import WarpScale
 from lpm.preparation.augmentation import AugmentationConfig
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.prepare import finish_cohort, prepare_cases
+from quick_atlas import QUICK_ATLAS
 
 settings.register_profile("lpm", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("lpm")
@@ -164,16 +164,6 @@ def tiny_model(tiny_cohort: Path, tiny_config: ModelConfig, tmp_path_factory: py
         return bundle_of(training, cohort, "generated")
 
     return made_once(tmp_path_factory, "tiny_model", train)
-
-
-QUICK_ATLAS = AtlasConfig(
-    spacing_mm=6.0,
-    components=15,
-    registration=RegistrationConfig(
-        rounds=1, spacing_mm=20.0, scales=(WarpScale(12.0, 60.0, 40), WarpScale(5.0, 28.0, 60))
-    ),
-    warp_scales=(WarpScale(10.0, 70.0, 10),),
-)
 
 
 @pytest.fixture(scope="session")

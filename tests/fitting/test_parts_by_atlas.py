@@ -16,21 +16,19 @@ from lpm.fitting.fit import Fit
 from lpm.fitting.partition.by_atlas import labels_by_atlas
 from lpm.model.atlas_build import AtlasBuild
 from lpm.model.bundle import ModelBundle, bundle_of_atlas
-from lpm.model.config import AtlasConfig, RegistrationConfig
-from lpm.model.warp import WarpScale
 from lpm.preparation.cohort import Cohort
 from lpm.preparation.config import PreparationConfig, SamplingConfig
 from lpm.preparation.prepare import finish_cohort, prepare_cases
+from quick_atlas import QUICK_ATLAS
 
 OF = {"left_lung": ("left_top", "left_bottom"), "right_lung": ("right_top", "right_bottom")}
 PARTS = {name: (value,) for value, name in enumerate([part for parts in OF.values() for part in parts], start=1)}
-QUICK = AtlasConfig(
-    spacing_mm=8.0,
-    components=2,
-    registration=RegistrationConfig(
-        rounds=0, spacing_mm=20.0, scales=(WarpScale(12.0, 60.0, 30), WarpScale(5.0, 28.0, 30))
-    ),
-    warp_scales=(WarpScale(10.0, 70.0, 10),),
+QUICK = QUICK_ATLAS.model_copy(
+    update={
+        "spacing_mm": 8.0,
+        "components": 2,
+        "registration": QUICK_ATLAS.registration.model_copy(update={"rounds": 0}),
+    }
 )
 
 

@@ -62,6 +62,16 @@ def test_lesions_in_the_lungs_are_told_with_their_volume(labels: Volume) -> None
     assert f"label value 3 within the lungs ({ml:,.0f} ml) were not counted as lung; {how}" in found.notes
 
 
+def test_values_of_both_lungs_stay_in_what_counts_a_lesion(labels: Volume) -> None:
+    voxels, inner = labels.voxels.copy(), ndimage.binary_erosion(labels.voxels == 2, iterations=2)
+    places = np.argwhere(inner)
+    half = places[:, 2] < np.median(places[:, 2])
+    voxels[tuple(places[half].T)], voxels[tuple(places[~half].T)] = 3, 4
+    said = {"left_lung": (1, 3), "right_lung": (2, 3)}
+    notes = found_structures(labels.with_voxels(voxels), said, "x").notes
+    assert any("label value 4 within" in note and "left_lung=1+3+4,right_lung=2+3+4 counts" in note for note in notes)
+
+
 def test_an_organ_beside_the_lungs_is_not_within_them(labels: Volume) -> None:
     voxels = labels.voxels.copy()
     voxels[ndimage.binary_dilation(voxels > 0, iterations=6) & (voxels == 0)] = 3

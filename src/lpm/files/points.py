@@ -223,7 +223,7 @@ def _read_ply(path: Path) -> Cloud:
     return Cloud(np.asarray(loaded.vertices), space=mark_of(path))
 
 
-def _read_mesh(path: Path) -> Cloud:
+def _read_mesh_vertices(path: Path) -> Cloud:
     """Vertices of a mesh, each once, as they stand in the file."""
     space = mark_of(path)
     return Cloud(in_space(read_mesh(path).vertices, space or "RAS"), space=space)
@@ -259,8 +259,8 @@ _READERS: dict[str, Callable[[Path], Cloud]] = {
     ".npz": _read_npz,
     ".fcsv": read_table,
     ".json": read_markups,
-    ".stl": _read_mesh,
-    ".obj": _read_mesh,
+    ".stl": _read_mesh_vertices,
+    ".obj": _read_mesh_vertices,
     ".pcd": read_pcd,
     ".vtk": read_vtk_points,
 }

@@ -77,6 +77,7 @@ def found_structures(labels: Volume, said: Values | None, subject: str) -> Struc
     upright = canonical(whole)
     spread = Spread.of(upright)
     meaning = meaning_of(spread, said, subject)
+    claimed = meaning.values
     if shared := shared_values(meaning, subject):
         upright, meaning = _shared_out(upright, meaning, shared)
         spread = Spread.of(upright)
@@ -84,9 +85,8 @@ def found_structures(labels: Volume, said: Values | None, subject: str) -> Struc
     if set(meaning.values) <= set(DEFAULT_STRUCTURES):
         _check_unit(found.labels, subject)
         refuse_background(found.labels, subject)
-        claimed = {value for own in meaning.values.values() for value in own}
-        others = [value for value in spread.present if value not in claimed]
-        notes = (*notes, *notes_on_others(upright, found.labels.voxels > 0, others, meaning.values, subject))
+        others = sorted(set(spread.present).difference(*claimed.values()))
+        notes = (*notes, *notes_on_others(upright, found.labels.voxels > 0, others, claimed, subject))
         found = _lungs(found, spread, meaning, said, subject)
     return Structures(found.labels, found.values, (*notes, *meaning.notes, *found.notes), found.doubt, found.drawn)
 

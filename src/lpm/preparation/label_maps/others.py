@@ -60,7 +60,7 @@ class _Faces:
 
 
 def notes_on_others(
-    labels: Volume, lungs: Mask, others: Sequence[int], values: Mapping[str, tuple[int, ...]], subject: str
+    labels: Volume, lungs: Mask, others: Sequence[int], claimed: Mapping[str, tuple[int, ...]], subject: str
 ) -> list[str]:
     """A note on values that are no lung and lie within the lungs, as of lesions and vessels.
 
@@ -68,7 +68,7 @@ def notes_on_others(
         labels: Upright, whole numbers.
         lungs: Where the lungs are.
         others: Values of no structure.
-        values: Those of the lungs.
+        claimed: Those of the lungs, by lung.
         subject: Name for messages.
 
     Raises:
@@ -84,7 +84,7 @@ def notes_on_others(
     if ml < max(_WITHIN_SHARE * float(np.count_nonzero(lungs)) * labels.voxel_ml, 1e-9):
         return []
     plural = "values" if len(within) > 1 else "value"
-    counted = ",".join(f"{name}={'+'.join(map(str, (*own, *within)))}" for name, own in values.items())
+    counted = ",".join(f"{name}={'+'.join(map(str, (*own, *within)))}" for name, own in claimed.items())
     which = f"label {plural} {', '.join(map(str, within))} within the lungs ({ml:,.0f} ml)"
     return [f"{which} were not counted as lung; --labels {counted} counts them"]
 
