@@ -111,7 +111,7 @@ class AtlasConfig(StrictModel):
 
 # the paper's two networks, and one for two CPU cores, found on training lungs (docs/train.md, "What was tried")
 _PRESETS: dict[str, ModelConfig] = {
-    "paper": ModelConfig(preset="paper"),
+    "paper": ModelConfig(preset="paper", training=TrainingConfig(learning_rate=2e-4, latent_learning_rate=2e-3)),
     "paper-initial": ModelConfig(
         preset="paper-initial", decoder=DecoderConfig(latent_size=64, width=512, layers=4, skip_at=0)
     ),
