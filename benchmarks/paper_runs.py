@@ -33,7 +33,6 @@ class Run:
         preset: The paper's first network or its last.
         structures: One output for both lungs, or one each.
         normal: Weight of the normal loss.
-        eikonal: Weight of the eikonal loss; ten times as much is that of Gropp et al. 2020.
         epochs: Length of the schedule.
         tests: How its test lungs are fitted.
         copies: Deformed copies of each training lung that are learnt besides.
@@ -42,7 +41,6 @@ class Run:
     preset: str
     structures: str
     normal: float = 0.0
-    eikonal: float = 0.01
     epochs: int = 600
     tests: tuple[str, ...] = ("latent",)
     copies: int = 0
@@ -52,9 +50,9 @@ RUNS = {
     "initial-union": Run("paper-initial", "union", epochs=800),
     "initial-union-normal": Run("paper-initial", "union", normal=0.02, epochs=800),
     "paper-union": Run("paper", "union"),
-    "paper-separate": Run("paper", "separate", eikonal=0.1, epochs=300, tests=("prior",)),
-    "paper-separate-copies": Run("paper", "separate", eikonal=0.1, epochs=150, tests=("prior",), copies=15),
-    "initial-separate": Run("paper-initial", "separate", eikonal=0.1, epochs=800, tests=("prior",)),
+    "paper-separate": Run("paper", "separate", tests=("prior", "latent")),
+    "paper-separate-copies": Run("paper", "separate", epochs=300, tests=("prior",), copies=15),
+    "initial-separate": Run("paper-initial", "separate", epochs=800, tests=("prior", "latent")),
     "paper-union-normal": Run("paper", "union", normal=0.02),
 }
 
@@ -67,7 +65,7 @@ def config_of(run: Run, epochs: int | None) -> ModelConfig:
     return config.model_copy(
         update={
             "structures": run.structures,
-            "loss": config.loss.model_copy(update={"normal": run.normal, "eikonal": run.eikonal}),
+            "loss": config.loss.model_copy(update={"normal": run.normal}),
             "training": config.training.model_copy(update=training),
             "augmentation": config.augmentation.model_copy(update={"copies": run.copies}),
         }
