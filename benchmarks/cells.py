@@ -15,9 +15,10 @@ from lpm.evaluation.tables import markdown
 Json = dict[str, Any]
 
 
-def bars(rows: Sequence[tuple[str, str, str, bool]]) -> str:
-    """What was aimed at, what was measured."""
-    return markdown(["aim", "bar", "measured", ""], [[a, b, c, "met" if met else "missed"] for a, b, c, met in rows])
+def bars(rows: Sequence[tuple[str, str, str, bool | None]]) -> str:
+    """What was aimed at, what was measured; None is neither met nor missed, for nothing was measured."""
+    words = {True: "met", False: "missed", None: ""}
+    return markdown(["aim", "bar", "measured", ""], [[a, b, c, words[met]] for a, b, c, met in rows])
 
 
 def machine(data: Json) -> str:

@@ -3,8 +3,9 @@
     python benchmarks/paper.py --lungs ../shared/data/lungs --work runs/paper --atlas runs/benchmarks/atlas
 
 Everything is kept in WORK and gone on with: checkpoints of a training, each lung of a test. A training ends with its
-schedule, or after --minutes of this call; the same command, run again, goes on. One GPU takes minutes (`--device
-cuda`), two CPU cores hours for `paper-initial` and a day or more for `paper`.
+schedule, or after --minutes of this call; the same command, run again, goes on. One CPU core trains `paper-initial` in
+three minutes, `paper` in a quarter of an hour and, with deformed copies, in an hour; a test lung of `paper` takes three
+minutes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lpm.calibration import number
 from lpm.model.config import DecoderConfig
 
-FIRST_SLOPE = number("model.first_slope")
+_FIRST_SLOPE = number("model.first_slope")
 
 
 def he_linear(n_in: int, n_out: int) -> nn.Linear:
@@ -38,15 +38,15 @@ class ConditionedLinear(nn.Module):
         self.latent_weight = nn.Parameter(joint.weight[:, n_features:].detach().clone())
         self.bias = nn.Parameter(joint.bias.detach().clone())
 
-    def spread_bends(self) -> None:
-        """Begin with units that bend all over the cube [-1, 1] of the points, not all of them at its middle.
+    def spread_kinks(self) -> None:
+        """Begin with ReLUs whose kinks lie all over the cube [-1, 1] of the points, not all of them at its middle.
 
         Without biases each layer is linear along every ray from the origin: two lungs that stand apart are learnt as a
         field of 0 everywhere, for hundreds of epochs. Latents are small at first, so that points alone set the scale.
         """
         places = 2 * torch.rand_like(self.weight) - 1
         with torch.no_grad():
-            nn.init.uniform_(self.weight, -FIRST_SLOPE, FIRST_SLOPE)
+            nn.init.uniform_(self.weight, -_FIRST_SLOPE, _FIRST_SLOPE)
             self.bias.copy_(-(self.weight * places).sum(dim=1))
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
@@ -68,8 +68,8 @@ class Decoder(nn.Module):
         self.config, self.n_structures = config, n_structures
         n_input = 3 * (1 + 2 * config.frequencies)
         self.entry = ConditionedLinear(n_input, config.latent_size, config.width)
-        if not config.frequencies:  # sines and cosines of the coordinates bend everywhere already
-            self.entry.spread_bends()
+        if not config.frequencies:  # sines and cosines of the coordinates vary all over the cube already
+            self.entry.spread_kinks()
         self.hidden = nn.ModuleList(
             ConditionedLinear(config.width + n_input, config.latent_size, config.width)
             if layer == config.skip_at
